@@ -1,0 +1,206 @@
+//! `wanpool.toml` → [`Config`], checked: whoever holds a `Config` need not ask again whether two
+//! uplinks share a device or a table number is reserved.
+//!
+//! Every fault is reported as `file:line:column: reason`. Knows nothing of the kernel: a device
+//! that is not there now is no fault, a line may be down.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+
+use crate::model::{Client, DevName, Numbers, UplinkNo};
+
+mod raw;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub path: PathBuf,
+    pub lan: Lan,
+    pub exclude: Vec<Ipv4Net>,
+    pub unassigned: Unassigned,
+    pub helpers: Vec<Helper>,
+    pub uplinks: BTreeMap<UplinkNo, Uplink>,
+    /// Longest prefix first, so that the first that holds a client is its pin.
+    pub pins: Vec<(Ipv4Net, UplinkNo)>,
+    pub multipath: Multipath,
+    pub numbers: Numbers,
+}
+
+/// The devices that clients are behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lan {
+    Devices(Vec<DevName>),
+    /// Every device that is neither `lo` nor an uplink.
+    AllButUplinks,
+}
+
+/// What a LAN client gets until it is in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unassigned {
+    Multipath,
+    Unreachable,
+}
+
+/// A conntrack helper, and the port on which its protocol is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Helper {
+    Ftp,
+    Irc,
+}
+
+impl Helper {
+    /// The helper's name, as the kernel registers it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Helper::Ftp => "ftp",
+            Helper::Irc => "irc",
+        }
+    }
+
+    /// The control connection's TCP port: `FTP_PORT`, `IRC_PORT` of the kernel's helpers.
+    pub fn port(self) -> u16 {
+        match self {
+            Helper::Ftp => 21,
+            Helper::Irc => 6667,
+        }
+    }
+
+    /// The module that rewrites the addresses inside the protocol; it pulls in `nf_conntrack_*`.
+    pub fn nat_module(self) -> &'static str {
+        match self {
+            Helper::Ftp => "nf_nat_ftp",
+            Helper::Irc => "nf_nat_irc",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    pub dev: DevName,
+    /// Share of clients and of multipath flows.
+    pub weight: u8,
+    pub via: Option<std::net::Ipv4Addr>,
+    pub nat: bool,
+    pub clamp_mss: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multipath {
+    pub enable: bool,
+    pub hash: Option<Hash>,
+}
+
+/// `net.ipv4.fib_multipath_hash_policy`, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    L3,
+    L4,
+    Source,
+}
+
+impl Config {
+    /// Reads and checks the file. The error is a [`Fault`] wherever the file could be read.
+    pub fn load(path: &Path) -> Result<Self, Fault> {
+        let text = std::fs::read_to_string(path).map_err(|error| Fault {
+            place: path.display().to_string(),
+            reason: format!("{error}; write it (see wanpool(8)) or name another with --config"),
+        })?;
+        Self::parse(&text, path)
+    }
+
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Fault> {
+        let source = Source { text, path };
+        let raw: raw::File = toml::from_str(text)
+            .map_err(|error| source.fault(error.span().unwrap_or(0..0), error.message()))?;
+        raw::check(raw, &source)
+    }
+
+    pub fn is_excluded(&self, client: Client) -> bool {
+        self.exclude.iter().any(|net| net.contains(&client.address()))
+    }
+
+    /// The fixed place of a client: that of the longest prefix that holds it.
+    pub fn pin(&self, client: Client) -> Option<UplinkNo> {
+        self.pins.iter().find(|(net, _)| net.contains(&client.address())).map(|&(_, to)| to)
+    }
+
+    /// The uplink that a person named by number or by device; the error says which there are.
+    pub fn uplink(&self, name: &str) -> Result<UplinkNo, Fault> {
+        let by_number = UplinkNo::from_str(name).ok().filter(|no| self.uplinks.contains_key(no));
+        let by_device = || self.uplink_of(name);
+        by_number.or_else(by_device).ok_or_else(|| Fault {
+            place: self.path.display().to_string(),
+            reason: format!("no uplink {name:?}; there is {}", self.names()),
+        })
+    }
+
+    /// The uplink whose device has this name.
+    pub fn uplink_of(&self, dev: &str) -> Option<UplinkNo> {
+        self.uplinks.iter().find(|(_, uplink)| uplink.dev.as_str() == dev).map(|(&no, _)| no)
+    }
+
+    /// Whether clients are behind this device.
+    pub fn is_lan(&self, dev: &str) -> bool {
+        match &self.lan {
+            Lan::Devices(devices) => devices.iter().any(|lan| lan.as_str() == dev),
+            Lan::AllButUplinks => dev != "lo" && self.uplink_of(dev).is_none(),
+        }
+    }
+
+    /// The fault of a name that is no LAN device's.
+    pub fn no_lan(&self, dev: &str) -> Fault {
+        self.fault(dev, format!("not a LAN device by {}", self.path.display()))
+    }
+
+    /// A fault of something typed, in the light of this configuration.
+    pub fn fault(&self, place: &str, reason: impl Into<String>) -> Fault {
+        Fault { place: place.to_owned(), reason: reason.into() }
+    }
+
+    fn names(&self) -> String {
+        let name = |(no, uplink): (&UplinkNo, &Uplink)| format!("{no} ({})", uplink.dev);
+        self.uplinks.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What is wrong with the configuration, or with a name that should be in it: exit status 2.
+#[derive(Debug)]
+pub struct Fault {
+    /// `file:line:column`, or what can be said of it.
+    place: String,
+    reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.reason)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// The text that spans point into.
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Source<'_> {
+    fn fault(&self, span: Range<usize>, reason: impl fmt::Display) -> Fault {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        Fault {
+            place: format!("{}:{line}:{column}", self.path.display()),
+            reason: reason.to_string().replace('\n', ", "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

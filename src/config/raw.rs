@@ -1,0 +1,328 @@
+//! The shape of the TOML file, and the checks that turn it into a [`Config`].
+//!
+//! Every value that can be wrong in a way the TOML parser does not see carries its span, so that
+//! the fault names the line.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Config, Fault, Hash, Helper, Lan, Multipath, Source, Unassigned, Uplink};
+use crate::model::{Client, DevName, Numbers, UplinkNo};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    lan: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    exclude: Vec<Spanned<String>>,
+    #[serde(default)]
+    unassigned: RawUnassigned,
+    #[serde(default)]
+    helpers: Vec<RawHelper>,
+    #[serde(default)]
+    uplink: BTreeMap<Spanned<String>, RawUplink>,
+    #[serde(default)]
+    pin: BTreeMap<Spanned<String>, Spanned<i64>>,
+    #[serde(default)]
+    multipath: RawMultipath,
+    #[serde(default)]
+    kernel: RawKernel,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum RawUnassigned {
+    #[default]
+    Multipath,
+    Unreachable,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawHelper {
+    Ftp,
+    Irc,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawUplink {
+    dev: Spanned<String>,
+    weight: Option<Spanned<i64>>,
+    via: Option<Spanned<String>>,
+    #[serde(default = "yes")]
+    nat: bool,
+    #[serde(default = "yes")]
+    clamp_mss: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawMultipath {
+    #[serde(default)]
+    enable: bool,
+    hash: Option<RawHash>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawHash {
+    L3,
+    L4,
+    Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawKernel {
+    mark_mask: Option<Spanned<i64>>,
+    table_base: Option<Spanned<i64>>,
+    uplink_table_base: Option<Spanned<i64>>,
+    rule_pref: Option<Spanned<i64>>,
+    protocol: Option<Spanned<i64>>,
+    nexthop_base: Option<Spanned<i64>>,
+}
+
+pub(super) fn check(file: File, source: &Source) -> Result<Config, Fault> {
+    let numbers = check_numbers(&file.kernel, source)?;
+    let uplinks = check_uplinks(&file.uplink, source)?;
+    check_tables(&file.kernel, &numbers, &uplinks, source)?;
+    let lan = check_lan(file.lan, &uplinks, source)?;
+    let exclude: Vec<_> =
+        file.exclude.iter().map(|net| parse_net(net, source)).collect::<Result<_, _>>()?;
+    let pins = check_pins(&file.pin, &uplinks, &exclude, source)?;
+    let mut helpers: Vec<_> = file
+        .helpers
+        .iter()
+        .map(|helper| match helper {
+            RawHelper::Ftp => Helper::Ftp,
+            RawHelper::Irc => Helper::Irc,
+        })
+        .collect();
+    helpers.sort();
+    helpers.dedup();
+    Ok(Config {
+        path: source.path.to_owned(),
+        lan,
+        exclude,
+        unassigned: match file.unassigned {
+            RawUnassigned::Multipath => Unassigned::Multipath,
+            RawUnassigned::Unreachable => Unassigned::Unreachable,
+        },
+        helpers,
+        uplinks,
+        pins,
+        multipath: Multipath {
+            enable: file.multipath.enable,
+            hash: file.multipath.hash.map(|hash| match hash {
+                RawHash::L3 => Hash::L3,
+                RawHash::L4 => Hash::L4,
+                RawHash::Source => Hash::Source,
+            }),
+        },
+        numbers,
+    })
+}
+
+fn check_uplinks(
+    raw: &BTreeMap<Spanned<String>, RawUplink>,
+    source: &Source,
+) -> Result<BTreeMap<UplinkNo, Uplink>, Fault> {
+    let mut uplinks: BTreeMap<UplinkNo, Uplink> = BTreeMap::new();
+    for (key, raw) in raw {
+        let number: UplinkNo =
+            key.get_ref().parse().map_err(|why: String| source.fault(key.span(), why))?;
+        let uplink = check_uplink(raw, source)?;
+        if uplink.dev.as_str() == "lo" {
+            return Err(source.fault(raw.dev.span(), "lo is no uplink"));
+        }
+        if let Some((other, _)) = uplinks.iter().find(|(_, other)| other.dev == uplink.dev) {
+            let why = format!("{} is uplink {other} already", uplink.dev);
+            return Err(source.fault(raw.dev.span(), why));
+        }
+        uplinks.insert(number, uplink);
+    }
+    if uplinks.is_empty() {
+        return Err(source.fault(0..0, "no uplink; the smallest file is [uplink.1] with its dev"));
+    }
+    Ok(uplinks)
+}
+
+fn check_uplink(raw: &RawUplink, source: &Source) -> Result<Uplink, Fault> {
+    let weight = match &raw.weight {
+        None => 1,
+        Some(weight) => u8::try_from(*weight.get_ref())
+            .ok()
+            .filter(|&weight| weight > 0)
+            .ok_or_else(|| source.fault(weight.span(), "a weight is a number in 1..=255"))?,
+    };
+    let via = raw.via.as_ref().map(|via| parse_gateway(via, source)).transpose()?;
+    Ok(Uplink {
+        dev: parse_dev(&raw.dev, source)?,
+        weight,
+        via,
+        nat: raw.nat,
+        clamp_mss: raw.clamp_mss,
+    })
+}
+
+fn check_lan(
+    raw: Option<Spanned<Vec<Spanned<String>>>>,
+    uplinks: &BTreeMap<UplinkNo, Uplink>,
+    source: &Source,
+) -> Result<Lan, Fault> {
+    let Some(raw) = raw else { return Ok(Lan::AllButUplinks) };
+    if raw.get_ref().is_empty() {
+        let why = "an empty list leaves no client; leave lan out for every device but the uplinks";
+        return Err(source.fault(raw.span(), why));
+    }
+    let mut devices: Vec<DevName> = Vec::new();
+    for name in raw.get_ref() {
+        let dev = parse_dev(name, source)?;
+        if let Some((no, _)) = uplinks.iter().find(|(_, uplink)| uplink.dev == dev) {
+            return Err(source.fault(name.span(), format!("{dev} is uplink {no}, not a LAN")));
+        }
+        if dev.as_str() == "lo" {
+            return Err(source.fault(name.span(), "no client is behind lo"));
+        }
+        if devices.contains(&dev) {
+            return Err(source.fault(name.span(), format!("{dev} is in the list already")));
+        }
+        devices.push(dev);
+    }
+    devices.sort();
+    Ok(Lan::Devices(devices))
+}
+
+fn check_pins(
+    raw: &BTreeMap<Spanned<String>, Spanned<i64>>,
+    uplinks: &BTreeMap<UplinkNo, Uplink>,
+    exclude: &[Ipv4Net],
+    source: &Source,
+) -> Result<Vec<(Ipv4Net, UplinkNo)>, Fault> {
+    let mut pins: Vec<(Ipv4Net, UplinkNo)> = Vec::new();
+    for (key, number) in raw {
+        let net = parse_net(key, source)?;
+        let uplink = u8::try_from(*number.get_ref())
+            .ok()
+            .and_then(UplinkNo::new)
+            .filter(|no| uplinks.contains_key(no))
+            .ok_or_else(|| {
+                let why = format!("a pin to uplink {}, which is not there", number.get_ref());
+                source.fault(number.span(), why)
+            })?;
+        if let Some(other) = exclude.iter().find(|other| other.contains(&net)) {
+            let why = format!("pinned, but exclude = [\"{}\"] keeps it out", short(*other));
+            return Err(source.fault(key.span(), why));
+        }
+        if pins.iter().any(|(other, _)| *other == net) {
+            return Err(source.fault(key.span(), format!("{} is pinned already", short(net))));
+        }
+        pins.push((net, uplink));
+    }
+    pins.sort_by_key(|(net, _)| (std::cmp::Reverse(net.prefix_len()), net.addr()));
+    Ok(pins)
+}
+
+fn check_numbers(raw: &RawKernel, source: &Source) -> Result<Numbers, Fault> {
+    let defaults = Numbers::default();
+    let number =
+        |given: &Option<Spanned<i64>>, default: u32, range: std::ops::RangeInclusive<u32>| {
+            let Some(given) = given else { return Ok(default) };
+            u32::try_from(*given.get_ref()).ok().filter(|value| range.contains(value)).ok_or_else(
+                || {
+                    let why = format!("must be in {}..={}", range.start(), range.end());
+                    source.fault(given.span(), why)
+                },
+            )
+        };
+    let most = u32::from(UplinkNo::MAX);
+    let numbers = Numbers {
+        mark_mask: number(&raw.mark_mask, defaults.mark_mask, 1..=u32::MAX)?,
+        table_base: number(&raw.table_base, defaults.table_base, 0..=u32::MAX - most)?,
+        uplink_table_base: number(
+            &raw.uplink_table_base,
+            defaults.uplink_table_base,
+            0..=u32::MAX - most,
+        )?,
+        // Room for the last of our rules, rule-pref + 301, before multipath's 32000.
+        rule_pref: number(&raw.rule_pref, defaults.rule_pref, 1..=31698)?,
+        protocol: number(&raw.protocol, defaults.protocol.into(), 5..=255)? as u8,
+        nexthop_base: number(&raw.nexthop_base, defaults.nexthop_base, 1..=u32::MAX - most)?,
+    };
+    let low = numbers.mark_mask.trailing_zeros();
+    if numbers.mark_mask >> low != 0xff {
+        let span = raw.mark_mask.as_ref().map_or(0..0, Spanned::span);
+        return Err(source.fault(span, "must be 8 adjacent bits, as 0xff or 0xff0000"));
+    }
+    Ok(numbers)
+}
+
+/// The tables that this configuration will use: none reserved, none twice.
+fn check_tables(
+    raw: &RawKernel,
+    numbers: &Numbers,
+    uplinks: &BTreeMap<UplinkNo, Uplink>,
+    source: &Source,
+) -> Result<(), Fault> {
+    let span = |given: &Option<Spanned<i64>>| given.as_ref().map_or(0..0, Spanned::span);
+    let pool_tables = std::iter::once(numbers.shared_table())
+        .chain(uplinks.keys().map(|&no| numbers.pool_table(no)))
+        .map(|table| (table, span(&raw.table_base)));
+    let uplink_tables =
+        uplinks.keys().map(|&no| (numbers.uplink_table(no), span(&raw.uplink_table_base)));
+    let mut seen = BTreeMap::new();
+    for (table, span) in pool_tables.chain(uplink_tables) {
+        if table == 0 || (253..=255).contains(&table) {
+            let why = format!("would use routing table {table}, which is the kernel's own");
+            return Err(source.fault(span, why));
+        }
+        if seen.insert(table, ()).is_some() {
+            let why = format!("would use routing table {table} twice; move one of the bases");
+            return Err(source.fault(span, why));
+        }
+    }
+    Ok(())
+}
+
+fn parse_dev(name: &Spanned<String>, source: &Source) -> Result<DevName, Fault> {
+    name.get_ref().parse().map_err(|why: String| source.fault(name.span(), why))
+}
+
+fn parse_gateway(via: &Spanned<String>, source: &Source) -> Result<Ipv4Addr, Fault> {
+    let client: Client =
+        via.get_ref().parse().map_err(|why: String| source.fault(via.span(), why))?;
+    Ok(client.address())
+}
+
+/// An address or a prefix; a prefix with host bits set is refused, it is a slip more often than not.
+fn parse_net(text: &Spanned<String>, source: &Source) -> Result<Ipv4Net, Fault> {
+    let fault = |why: String| source.fault(text.span(), why);
+    let given = text.get_ref();
+    let net = match given.parse::<Ipv4Addr>() {
+        Ok(address) => Ipv4Net::from(address),
+        Err(_) => given
+            .parse::<Ipv4Net>()
+            .map_err(|_| fault(format!("{given:?} is neither an IPv4 address nor a prefix")))?,
+    };
+    if net.trunc() != net {
+        return Err(fault(format!(
+            "{given:?} has bits behind its prefix; {} has none",
+            net.trunc()
+        )));
+    }
+    Ok(net)
+}
+
+/// `192.168.7.2` rather than `192.168.7.2/32`.
+fn short(net: Ipv4Net) -> String {
+    if net.prefix_len() == 32 { net.addr().to_string() } else { net.to_string() }
+}

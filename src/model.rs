@@ -1,0 +1,295 @@
+//! The words of the trade, each a type that cannot hold a wrong value: uplink numbers, clients,
+//! device names, marks and the numbers of the kernel objects that follow from them.
+//!
+//! Pure: no I/O, nothing but `std`. Everything else in the crate may use these types; they know
+//! of nothing else.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+/// An address family. IPv4 is the one there is so far; whatever would differ in another asks this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Family {
+    #[default]
+    Inet,
+}
+
+impl Family {
+    /// `AF_INET`, as it stands in netlink headers.
+    pub fn number(self) -> u8 {
+        match self {
+            Family::Inet => 2,
+        }
+    }
+}
+
+/// The number of an uplink and of its pool: 1..=50.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UplinkNo(u8);
+
+impl UplinkNo {
+    /// The most uplinks there can be; with it the default tables stay below the reserved 253..=255.
+    pub const MAX: u8 = 50;
+
+    /// `None` unless 1..=50.
+    pub fn new(number: u8) -> Option<Self> {
+        (1..=Self::MAX).contains(&number).then_some(Self(number))
+    }
+
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for UplinkNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for UplinkNo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let canonical = !text.starts_with(['0', '+']);
+        text.parse()
+            .ok()
+            .filter(|_| canonical)
+            .and_then(Self::new)
+            .ok_or_else(|| format!("{text:?} is no uplink number; they are 1..={}", Self::MAX))
+    }
+}
+
+/// A host behind a LAN device, known by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(Ipv4Addr);
+
+impl Client {
+    /// Refuses what no host can have for an address of its own: unspecified, loopback, multicast,
+    /// reserved and broadcast.
+    pub fn new(address: Ipv4Addr) -> Result<Self, String> {
+        let kind = match address.octets()[0] {
+            0 => "an unspecified",
+            127 => "a loopback",
+            224..=239 => "a multicast",
+            240..=255 => "a reserved",
+            _ => return Ok(Self(address)),
+        };
+        Err(format!("{address} is {kind} address, never a client's"))
+    }
+
+    pub fn address(self) -> Ipv4Addr {
+        self.0
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Client {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(IpAddr::V4(address)) => Self::new(address),
+            Ok(IpAddr::V6(_)) => Err(format!("{text} is an IPv6 address; clients are IPv4 so far")),
+            Err(_) => Err(format!("not an IPv4 address: {text:?}")),
+        }
+    }
+}
+
+/// The name of a network device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DevName(String);
+
+impl DevName {
+    /// A name as the kernel reports it: taken as it is.
+    pub fn from_kernel(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DevName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A name as a person writes it: at most 15 bytes (`IFNAMSIZ` less the NUL) and only characters
+/// that `iptables` and a shell take for themselves. `+` is a wildcard to iptables.
+impl FromStr for DevName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+        if text.is_empty() || text.len() > 15 {
+            return Err(format!("{text:?} is no device name: it must have 1 to 15 characters"));
+        }
+        if text == "." || text == ".." || text.starts_with('-') || !text.chars().all(plain) {
+            return Err(format!(
+                "{text:?} is no device name we can use: letters, digits and . _ - @ only"
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A value under a mask, as `skb->mark` and `ct->mark` are matched and set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    pub value: u32,
+    pub mask: u32,
+}
+
+/// `0x1/0xff`, the form of `ip rule` and `iptables`.
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}/{:#x}", self.value, self.mask)
+    }
+}
+
+/// The numbers of our kernel objects, `[kernel]` of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Eight adjacent bits of fwmark and connmark.
+    pub mark_mask: u32,
+    pub table_base: u32,
+    pub uplink_table_base: u32,
+    pub rule_pref: u32,
+    /// `rtm_protocol` of our rules, routes and nexthops.
+    pub protocol: u8,
+    pub nexthop_base: u32,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            mark_mask: 0xff,
+            table_base: 200,
+            uplink_table_base: 300,
+            rule_pref: 1000,
+            protocol: 87,
+            nexthop_base: 8700,
+        }
+    }
+}
+
+impl Numbers {
+    fn mark(&self, byte: u8) -> Mark {
+        Mark { value: u32::from(byte) << self.mark_mask.trailing_zeros(), mask: self.mark_mask }
+    }
+
+    /// No mark of ours.
+    pub fn unmarked(&self) -> Mark {
+        self.mark(0)
+    }
+
+    /// "Belongs to pool N": what the set gives to a client's packets.
+    pub fn pool_mark(&self, pool: UplinkNo) -> Mark {
+        self.mark(pool.get())
+    }
+
+    /// "Leaves by uplink N": what a flow's connmark holds.
+    pub fn carrier_mark(&self, uplink: UplinkNo) -> Mark {
+        self.mark(0x80 + uplink.get())
+    }
+
+    /// Matches every carrier mark, whatever its uplink.
+    pub fn any_carrier(&self) -> Mark {
+        let bit = self.mark(0x80).value;
+        Mark { value: bit, mask: bit }
+    }
+
+    pub fn shared_table(&self) -> u32 {
+        self.table_base
+    }
+
+    pub fn pool_table(&self, pool: UplinkNo) -> u32 {
+        self.table_base + u32::from(pool.get())
+    }
+
+    pub fn uplink_table(&self, uplink: UplinkNo) -> u32 {
+        self.uplink_table_base + u32::from(uplink.get())
+    }
+
+    pub fn group(&self) -> u32 {
+        self.nexthop_base
+    }
+
+    pub fn nexthop(&self, uplink: UplinkNo) -> u32 {
+        self.nexthop_base + u32::from(uplink.get())
+    }
+
+    /// Whether a nexthop id lies in the range that is ours by number.
+    pub fn is_nexthop(&self, id: u32) -> bool {
+        (self.group()..=self.group() + u32::from(UplinkNo::MAX)).contains(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uplink_numbers_are_1_to_50_in_their_one_spelling() {
+        for good in ["1", "9", "50"] {
+            assert_eq!(good.parse::<UplinkNo>().unwrap().to_string(), good);
+        }
+        for bad in ["", "0", "51", "256", "01", "+1", "-1", "1 ", "ppp0"] {
+            assert!(bad.parse::<UplinkNo>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_that_a_host_can_have() {
+        for good in ["192.168.7.10", "1.0.0.0", "223.255.255.255", "10.0.0.255"] {
+            assert_eq!(good.parse::<Client>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::ffff:10.0.0.1",
+            "10.0.0",
+            "10.0.0.256",
+            "10.0.0.01",
+            "10.0.0.1/32",
+            " 10.0.0.1",
+            "",
+        ] {
+            assert!(bad.parse::<Client>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn device_names_hold_nothing_that_iptables_or_a_shell_would_read() {
+        for good in ["ppp0", "eth0.10", "br-lan", "wg_x", "fifteen-letters"] {
+            assert_eq!(good.parse::<DevName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "sixteen-letters-", "ppp+", "a b", "a\"b", "a/b", "..", "-i", "a%d", "é"] {
+            assert!(bad.parse::<DevName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn marks_keep_to_their_byte_wherever_it_is() {
+        let uplink = UplinkNo::new(5).unwrap();
+        let numbers = Numbers { mark_mask: 0xff00, ..Numbers::default() };
+        assert_eq!(numbers.pool_mark(uplink).to_string(), "0x500/0xff00");
+        assert_eq!(numbers.carrier_mark(uplink).to_string(), "0x8500/0xff00");
+        assert_eq!(numbers.any_carrier().to_string(), "0x8000/0x8000");
+        assert_eq!(Numbers::default().pool_mark(uplink).to_string(), "0x5/0xff");
+    }
+}
