@@ -1,0 +1,71 @@
+//! Who is in which pool: the truth that the pool files hold, in memory.
+//!
+//! Pure. A client is in one pool at most; within a pool clients stand in order of arrival.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::model::{Client, UplinkNo};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pools {
+    members: BTreeMap<UplinkNo, Vec<Client>>,
+    place: HashMap<Client, UplinkNo>,
+}
+
+impl Pools {
+    /// The pool that holds a client.
+    pub fn place(&self, client: Client) -> Option<UplinkNo> {
+        self.place.get(&client).copied()
+    }
+
+    /// The clients of a pool, in order of arrival.
+    pub fn members(&self, pool: UplinkNo) -> &[Client] {
+        self.members.get(&pool).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many clients there are in all pools.
+    pub fn len(&self) -> usize {
+        self.place.len()
+    }
+
+    /// The pools that exist, empty ones too, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (UplinkNo, &[Client])> {
+        self.members.iter().map(|(&pool, members)| (pool, members.as_slice()))
+    }
+
+    /// Makes sure that a pool exists, if only as an empty one.
+    pub fn create(&mut self, pool: UplinkNo) {
+        self.members.entry(pool).or_default();
+    }
+
+    /// Appends a client to a pool. If one holds it already, that pool is returned and nothing done.
+    pub fn insert(&mut self, client: Client, pool: UplinkNo) -> Result<(), UplinkNo> {
+        match self.place.entry(client) {
+            Entry::Occupied(taken) => Err(*taken.get()),
+            Entry::Vacant(free) => {
+                free.insert(pool);
+                self.members.entry(pool).or_default().push(client);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes clients out of whatever pools hold them.
+    pub fn remove(&mut self, clients: &HashSet<Client>) {
+        let touched: HashSet<UplinkNo> =
+            clients.iter().filter_map(|client| self.place.remove(client)).collect();
+        for pool in touched {
+            if let Some(members) = self.members.get_mut(&pool) {
+                members.retain(|client| !clients.contains(client));
+            }
+        }
+    }
+
+    /// Takes an empty pool away.
+    pub fn drop_empty(&mut self, pool: UplinkNo) {
+        if self.members(pool).is_empty() {
+            self.members.remove(&pool);
+        }
+    }
+}
