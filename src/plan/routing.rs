@@ -1,0 +1,302 @@
+//! Nexthops, tables and rules: which should be there, and the way there from what is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
+
+use super::Diff;
+use super::service::{Service, Services, State};
+use crate::config::{Config, Lan, Unassigned};
+use crate::model::{DevName, Mark, Numbers, UplinkNo};
+use crate::state::{Action, MAIN_TABLE, Nexthop, Route, Rule, Slice, Way};
+use crate::step::Step;
+
+/// In an uplink's own table: the second default that says it was failed over on purpose.
+pub const FAILED_OVER_METRIC: u32 = 1;
+/// In a pool's table: by its own uplink, by the one it was sent to, by the group of all.
+const OWN_METRIC: u32 = 10;
+pub const DETOUR_METRIC: u32 = 15;
+const STANDBY_METRIC: u32 = 20;
+/// The backstop, behind whatever else there may be.
+const BACKSTOP_METRIC: u32 = u32::MAX;
+
+/// Preferences relative to `rule-pref`, but for multipath's, which stand right before main's 32766.
+const LOCAL_FIRST: u32 = 0;
+const UPLINK_LOCAL: u32 = 10;
+const UPLINK_NO_TRANSIT: u32 = 20;
+const CARRIER: u32 = 100;
+const CARRIER_GONE: u32 = 190;
+const POOL: u32 = 200;
+const LAN_LOCAL: u32 = 300;
+const LAN_REST: u32 = 301;
+const MULTIPATH_LOCAL: u32 = 32000;
+const MULTIPATH_REST: u32 = 32001;
+
+/// A nexthop for each uplink in service, and the group of them.
+pub fn nexthops(config: &Config, services: &Services) -> BTreeMap<u32, Nexthop> {
+    let numbers = &config.numbers;
+    let mut nexthops = BTreeMap::new();
+    let mut members = Vec::new();
+    for no in services.up() {
+        let uplink = &config.uplinks[&no];
+        let via = services.uplinks[&no].via;
+        nexthops.insert(numbers.nexthop(no), Nexthop::Device { dev: uplink.dev.clone(), via });
+        members.push((numbers.nexthop(no), uplink.weight.into()));
+    }
+    if !members.is_empty() {
+        nexthops.insert(numbers.group(), Nexthop::Group(members));
+    }
+    nexthops
+}
+
+pub fn routes(config: &Config, services: &Services) -> Vec<Route> {
+    let numbers = &config.numbers;
+    let group = services.up().next().map(|_| Way::Nexthop(numbers.group()));
+    let mut routes = Vec::new();
+    for (&no, service) in &services.uplinks {
+        let dev = &config.uplinks[&no].dev;
+        routes.extend(uplink_table(numbers.uplink_table(no), dev, service));
+        routes.extend(pool_table(numbers, no, service, group.clone()));
+    }
+    let shared = numbers.shared_table();
+    routes.extend(group.map(|group| default_route(shared, 0, group)));
+    routes.push(default_route(shared, BACKSTOP_METRIC, Way::Unreachable));
+    routes
+}
+
+/// The uplink alone, in service or failed over, so that its flows and probes can use it. No
+/// backstop here: when the device is gone, the rules go on to the shared table.
+fn uplink_table(table: u32, dev: &DevName, service: &Service) -> Vec<Route> {
+    let way = Way::Device { dev: dev.clone(), via: service.via };
+    match service.state {
+        State::Down(_) => vec![],
+        State::Up => vec![default_route(table, 0, way)],
+        State::FailedOver => vec![
+            default_route(table, 0, way.clone()),
+            default_route(table, FAILED_OVER_METRIC, way),
+        ],
+    }
+}
+
+fn pool_table(
+    numbers: &Numbers,
+    no: UplinkNo,
+    service: &Service,
+    group: Option<Way>,
+) -> Vec<Route> {
+    let table = numbers.pool_table(no);
+    let own = (service.state == State::Up).then(|| Way::Nexthop(numbers.nexthop(no)));
+    let detour = service.to.map(|to| Way::Nexthop(numbers.nexthop(to)));
+    [
+        (OWN_METRIC, own),
+        (DETOUR_METRIC, detour),
+        (STANDBY_METRIC, group),
+        (BACKSTOP_METRIC, Some(Way::Unreachable)),
+    ]
+    .into_iter()
+    .filter_map(|(metric, way)| Some(default_route(table, metric, way?)))
+    .collect()
+}
+
+fn default_route(table: u32, metric: u32, way: Way) -> Route {
+    Route { table, dst: Ipv4Net::default(), metric, way }
+}
+
+pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
+    let numbers = &config.numbers;
+    let shared = Action::Lookup(numbers.shared_table());
+    let pref = |offset: u32| numbers.rule_pref + offset;
+
+    let mut rules = vec![Rule {
+        not: true,
+        fwmark: Some(numbers.unmarked()),
+        ..main_but_defaults(pref(LOCAL_FIRST))
+    }];
+    for (&no, uplink) in &config.uplinks {
+        let from_uplink = Some(uplink.dev.clone());
+        let offset = u32::from(no.get());
+        rules.push(Rule { iif: from_uplink.clone(), ..main_but_defaults(pref(UPLINK_LOCAL)) });
+        rules.push(Rule { iif: from_uplink, ..rule(pref(UPLINK_NO_TRANSIT), Action::Blackhole) });
+        rules.push(marked(
+            pref(CARRIER + offset),
+            numbers.carrier_mark(no),
+            Action::Lookup(numbers.uplink_table(no)),
+        ));
+        rules.push(marked(
+            pref(POOL + offset),
+            numbers.pool_mark(no),
+            Action::Lookup(numbers.pool_table(no)),
+        ));
+    }
+    rules.push(marked(pref(CARRIER_GONE), numbers.any_carrier(), shared));
+
+    let rest = match config.unassigned {
+        Unassigned::Multipath => shared,
+        // Merely leaving the rule out would let them use whatever default main has.
+        Unassigned::Unreachable => Action::Unreachable,
+    };
+    for from_lan in lan_selectors(&config.lan) {
+        rules.push(Rule { ..from_lan(main_but_defaults(pref(LAN_LOCAL))) });
+        rules.push(Rule { ..from_lan(rule(pref(LAN_REST), rest)) });
+    }
+    if multipath {
+        rules.push(main_but_defaults(MULTIPATH_LOCAL));
+        rules.push(rule(MULTIPATH_REST, shared));
+    }
+    rules.sort();
+    rules
+}
+
+/// What makes a rule match packets from the LAN. Where every device but the uplinks is LAN, that
+/// is whatever did not start here: what came in by an uplink was dealt with before.
+fn lan_selectors(lan: &Lan) -> Vec<Box<dyn Fn(Rule) -> Rule + '_>> {
+    match lan {
+        Lan::Devices(devices) => devices
+            .iter()
+            .map(|dev| -> Box<dyn Fn(Rule) -> Rule> {
+                Box::new(|rule| Rule { iif: Some(dev.clone()), ..rule })
+            })
+            .collect(),
+        Lan::AllButUplinks => {
+            vec![Box::new(|rule| Rule { not: true, iif: Some(DevName::from_kernel("lo")), ..rule })]
+        }
+    }
+}
+
+fn rule(pref: u32, action: Action) -> Rule {
+    Rule { pref, not: false, fwmark: None, iif: None, action, but_defaults: false, odd: false }
+}
+
+fn main_but_defaults(pref: u32) -> Rule {
+    Rule { but_defaults: true, ..rule(pref, Action::Lookup(MAIN_TABLE)) }
+}
+
+fn marked(pref: u32, mark: Mark, action: Action) -> Rule {
+    Rule { fwmark: Some(mark), ..rule(pref, action) }
+}
+
+/// Whether the rules found include multipath's.
+pub fn is_multipath_on(rules: &[Rule]) -> bool {
+    rules.iter().any(|rule| [MULTIPATH_LOCAL, MULTIPATH_REST].contains(&rule.pref))
+}
+
+/// What of a packet the rules look at.
+pub struct Packet<'a> {
+    pub mark: u32,
+    pub iif: Option<&'a DevName>,
+}
+
+/// The rule of ours that decides on a packet bound for the wider Internet, for which main's routes
+/// other than its defaults do not count.
+pub fn first_rule<'a>(rules: &'a [Rule], packet: &Packet) -> Option<&'a Rule> {
+    let matches = |rule: &Rule| {
+        let mark = rule.fwmark.is_none_or(|Mark { value, mask }| packet.mark & mask == value);
+        let iif = rule.iif.as_ref().is_none_or(|iif| Some(iif) == packet.iif);
+        (mark && iif) != rule.not
+    };
+    let deciding = rules.iter().filter(|rule| !rule.but_defaults && !rule.odd && matches(rule));
+    deciding.min_by_key(|rule| rule.pref)
+}
+
+/// The route of ours that a rule's table has for the wider Internet.
+pub fn first_route<'a>(routes: &'a [Route], rule: &Rule) -> Option<&'a Route> {
+    let Action::Lookup(table) = rule.action else { return None };
+    let here = routes.iter().filter(|route| route.table == table && route.dst.prefix_len() == 0);
+    here.min_by_key(|route| route.metric)
+}
+
+pub fn diff(found: &Slice, wanted: &Slice, protocol: u8) -> Diff {
+    let mut diff = Diff::default();
+    let kept = diff_nexthops(found, wanted, protocol, &mut diff);
+    diff_routes(&kept, &wanted.routes, protocol, &mut diff);
+    diff_rules(&found.rules, &wanted.rules, protocol, &mut diff);
+    // Taking away runs the other way round: rules, routes, nexthops.
+    diff.tear_down.reverse();
+    diff
+}
+
+/// The nexthop steps. Returns the routes that are left once they are done: the kernel takes those
+/// of a deleted nexthop along.
+fn diff_nexthops(found: &Slice, wanted: &Slice, protocol: u8, diff: &mut Diff) -> Vec<Route> {
+    let is_group = |nexthop: &Nexthop| matches!(nexthop, Nexthop::Group(_));
+    let mut doomed = BTreeSet::new();
+    for (&id, nexthop) in &found.nexthops {
+        match wanted.nexthops.get(&id) {
+            None => {
+                doomed.insert(id);
+            }
+            // The kernel changes no device into a group, nor the other way round.
+            Some(wish) if is_group(wish) != is_group(nexthop) || *nexthop == Nexthop::Other => {
+                doomed.insert(id);
+                diff.build.push(Step::NexthopDelete { id });
+            }
+            Some(_) => {}
+        }
+    }
+    // Devices first: a group can only be made of what is there. By id the group comes first.
+    let (groups, devices): (Vec<_>, Vec<_>) =
+        wanted.nexthops.iter().partition(|(_, nexthop)| is_group(nexthop));
+    for (&id, nexthop) in devices.into_iter().chain(groups) {
+        let now = found.nexthops.get(&id).filter(|_| !doomed.contains(&id));
+        let now = now.map(|nexthop| without(nexthop, &doomed));
+        if now.as_ref() != Some(nexthop) {
+            diff.build.push(Step::NexthopSet { id, nexthop: nexthop.clone(), protocol });
+        }
+    }
+    for &id in doomed.iter().filter(|id| !wanted.nexthops.contains_key(id)) {
+        if !dies_with_its_members(&found.nexthops[&id], &doomed) {
+            diff.tear_down.push(Step::NexthopDelete { id });
+        }
+    }
+    let survives = |route: &&Route| !matches!(route.way, Way::Nexthop(id) if doomed.contains(&id));
+    found.routes.iter().filter(survives).cloned().collect()
+}
+
+/// A group as it is when some of its members have been deleted.
+fn without(nexthop: &Nexthop, doomed: &BTreeSet<u32>) -> Nexthop {
+    match nexthop {
+        Nexthop::Group(members) => {
+            Nexthop::Group(members.iter().filter(|(id, _)| !doomed.contains(id)).copied().collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn dies_with_its_members(nexthop: &Nexthop, doomed: &BTreeSet<u32>) -> bool {
+    matches!(nexthop, Nexthop::Group(members) if members.iter().all(|(id, _)| doomed.contains(id)))
+}
+
+fn diff_routes(found: &[Route], wanted: &[Route], protocol: u8, diff: &mut Diff) {
+    let key = |route: &Route| (route.table, route.dst, route.metric);
+    let mut spare: Vec<&Route> = found.iter().collect();
+    let mut missing = Vec::new();
+    for route in wanted {
+        match spare.iter().position(|candidate| *candidate == route) {
+            Some(at) => drop(spare.swap_remove(at)),
+            None => missing.push(route),
+        }
+    }
+    for route in missing {
+        // What stands at the same key is changed in place: no moment without a route.
+        if let Some(at) = spare.iter().position(|candidate| key(candidate) == key(route)) {
+            spare.swap_remove(at);
+        }
+        diff.build.push(Step::RouteSet { route: route.clone(), protocol });
+    }
+    spare.sort();
+    let delete = |route: &&Route| Step::RouteDelete { route: (*route).clone(), protocol };
+    diff.tear_down.extend(spare.iter().map(delete));
+}
+
+fn diff_rules(found: &[Rule], wanted: &[Rule], protocol: u8, diff: &mut Diff) {
+    let mut spare: Vec<&Rule> = found.iter().collect();
+    for rule in wanted {
+        match spare.iter().position(|candidate| *candidate == rule) {
+            Some(at) => drop(spare.swap_remove(at)),
+            None => diff.build.push(Step::RuleAdd { rule: rule.clone(), protocol }),
+        }
+    }
+    spare.sort();
+    let delete = |rule: &&Rule| Step::RuleDelete { rule: (*rule).clone(), protocol };
+    diff.tear_down.extend(spare.iter().map(delete));
+}

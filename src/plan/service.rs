@@ -1,0 +1,298 @@
+//! Which uplinks are in service: a line that lives is, unless somebody took it out on purpose.
+//!
+//! What was done on purpose is remembered by the kernel alone: `failover` adds a second default
+//! route to the uplink's own table (300+N), with [`FAILED_OVER_METRIC`]. It vanishes with the
+//! device, so that a line dialled anew starts afresh; a nexthop that is merely missing (the
+//! carrier was lost for a moment, somebody deleted it) does not look like one failed over.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::config::{Config, Uplink};
+use crate::model::UplinkNo;
+use crate::state::{Nexthop, Observed, Route, Way};
+
+use super::routing::{DETOUR_METRIC, FAILED_OVER_METRIC};
+
+/// What a command has to say about who is in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Nothing: what lives is in service, what was failed over stays so.
+    Keep,
+    /// All that live, whatever was failed over; multipath as configured.
+    RestoreAll,
+    /// This one again, by this gateway if one is given.
+    Restore {
+        uplink: UplinkNo,
+        via: Option<Ipv4Addr>,
+    },
+    /// This one out, its pool to that one if one is given.
+    FailOver {
+        uplink: UplinkNo,
+        to: Option<UplinkNo>,
+    },
+    Multipath(bool),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    pub uplinks: BTreeMap<UplinkNo, Service>,
+    /// Whether everything else goes over all uplinks in service too.
+    pub multipath: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub state: State,
+    pub via: Option<Ipv4Addr>,
+    /// Where the pool goes while its uplink is out, if not over all that are in service.
+    pub to: Option<UplinkNo>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Up,
+    FailedOver,
+    Down(Why),
+}
+
+impl State {
+    /// The word in `pools`.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Up => "up",
+            State::FailedOver => "failed-over",
+            State::Down(_) => "down",
+        }
+    }
+}
+
+/// Why a line cannot be in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    NoDevice,
+    NotUp,
+    NoCarrier,
+    NoAddress,
+    NoGateway,
+    /// It lives; the next `assign` or `restore` puts it in service.
+    NotInService,
+}
+
+impl Why {
+    pub fn text(self) -> &'static str {
+        match self {
+            Why::NoDevice => "no such device",
+            Why::NotUp => "the device is not up",
+            Why::NoCarrier => "the device has no carrier",
+            Why::NoAddress => "the device has no address",
+            Why::NoGateway => "no gateway is known; set via in the configuration, or give --via",
+            Why::NotInService => "not yet in service",
+        }
+    }
+}
+
+impl Services {
+    /// The uplinks that carry a pool: its own, the one it was sent to, or all in service.
+    pub fn carriers(&self, pool: UplinkNo) -> Vec<UplinkNo> {
+        match &self.uplinks[&pool] {
+            Service { state: State::Up, .. } => vec![pool],
+            Service { to: Some(to), .. } => vec![*to],
+            _ => self.up().collect(),
+        }
+    }
+
+    /// The uplinks in service.
+    pub fn up(&self) -> impl Iterator<Item = UplinkNo> {
+        self.uplinks
+            .iter()
+            .filter(|(_, service)| service.state == State::Up)
+            .map(|(&uplink, _)| uplink)
+    }
+}
+
+/// Decides. The error is a sentence on why the command cannot be followed.
+pub fn decide(config: &Config, found: &Observed, intent: Intent) -> Result<Services, String> {
+    let mut uplinks: BTreeMap<UplinkNo, Service> = config
+        .uplinks
+        .iter()
+        .map(|(&no, uplink)| (no, judge(config, found, no, uplink, intent)))
+        .collect();
+    match intent {
+        Intent::Restore { uplink, .. } => require_alive(config, &uplinks, uplink)?,
+        Intent::FailOver { uplink, to } => fail_over(config, &mut uplinks, uplink, to)?,
+        _ => {}
+    }
+    let multipath = match intent {
+        Intent::Multipath(on) => on,
+        Intent::RestoreAll => config.multipath.enable,
+        _ if found.slice.rules.is_empty() => config.multipath.enable,
+        _ => super::routing::is_multipath_on(&found.slice.rules),
+    };
+    let mut services = Services { uplinks, multipath };
+    forget_lost_detours(&mut services);
+    Ok(services)
+}
+
+/// What is in service now, going by the kernel's objects alone: an uplink is if its nexthop is.
+pub fn as_found(config: &Config, found: &Observed) -> Services {
+    let mut services = Services {
+        uplinks: config
+            .uplinks
+            .iter()
+            .map(|(&no, uplink)| (no, judge(config, found, no, uplink, Intent::Keep)))
+            .collect(),
+        multipath: super::routing::is_multipath_on(&found.slice.rules),
+    };
+    for (&no, service) in &mut services.uplinks {
+        let is_there = found.slice.nexthops.contains_key(&config.numbers.nexthop(no));
+        service.state = match service.state {
+            State::FailedOver => State::FailedOver,
+            _ if is_there => State::Up,
+            State::Down(why) => State::Down(why),
+            State::Up => State::Down(Why::NotInService),
+        };
+        if service.state != State::Up {
+            service.to = detour(config, found, no);
+        }
+    }
+    forget_lost_detours(&mut services);
+    services
+}
+
+/// What the kernel says of one uplink, read in the light of the intent.
+fn judge(
+    config: &Config,
+    found: &Observed,
+    no: UplinkNo,
+    uplink: &Uplink,
+    intent: Intent,
+) -> Service {
+    let here = |route: &&Route| route.table == config.numbers.uplink_table(no);
+    let own_routes: Vec<&Route> = found.slice.routes.iter().filter(here).collect();
+    let nexthop = found.slice.nexthops.get(&config.numbers.nexthop(no));
+    let via = gateway(found, uplink, no, &own_routes, nexthop, intent);
+
+    let marked = own_routes.iter().any(|route| route.metric == FAILED_OVER_METRIC);
+    let restored = match intent {
+        Intent::RestoreAll => true,
+        Intent::Restore { uplink, .. } => uplink == no,
+        _ => false,
+    };
+    let state = match ailment(found, uplink, via) {
+        // A failover cut short before its nexthop went has not happened.
+        _ if marked && nexthop.is_none() && !restored => State::FailedOver,
+        Some(why) => State::Down(why),
+        None => State::Up,
+    };
+    let to = match state {
+        State::Up => None,
+        _ => detour(config, found, no),
+    };
+    Service { state, via, to }
+}
+
+/// The gateway of an uplink: the one just given, the configured one, else that of the route that
+/// is there already, ours or (from DHCP) the main table's.
+fn gateway(
+    found: &Observed,
+    uplink: &Uplink,
+    no: UplinkNo,
+    own_routes: &[&Route],
+    nexthop: Option<&Nexthop>,
+    intent: Intent,
+) -> Option<Ipv4Addr> {
+    let given = match intent {
+        Intent::Restore { uplink, via } if uplink == no => via,
+        _ => None,
+    };
+    let of_route = own_routes.iter().find_map(|route| match &route.way {
+        Way::Device { via, .. } => *via,
+        _ => None,
+    });
+    let of_nexthop = match nexthop {
+        Some(Nexthop::Device { via, .. }) => *via,
+        _ => None,
+    };
+    given
+        .or(uplink.via)
+        .or(of_route)
+        .or(of_nexthop)
+        .or_else(|| found.gateways.get(&uplink.dev).copied())
+}
+
+/// What keeps a line from being in service: up and with an address is what says it lives.
+fn ailment(found: &Observed, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<Why> {
+    let Some(link) = found.link(&uplink.dev) else { return Some(Why::NoDevice) };
+    let mut addresses = found.addresses_of(&uplink.dev).peekable();
+    if !link.up {
+        Some(Why::NotUp)
+    } else if !link.carrier {
+        Some(Why::NoCarrier)
+    } else if addresses.peek().is_none() {
+        Some(Why::NoAddress)
+    } else if via.is_none() && !link.point_to_point && addresses.all(|own| own.peer.is_none()) {
+        Some(Why::NoGateway)
+    } else {
+        None
+    }
+}
+
+/// The uplink that a pool was sent to by `failover --to`, if it still is.
+fn detour(config: &Config, found: &Observed, no: UplinkNo) -> Option<UplinkNo> {
+    let table = config.numbers.pool_table(no);
+    let route = found
+        .slice
+        .routes
+        .iter()
+        .find(|route| route.table == table && route.metric == DETOUR_METRIC)?;
+    config.uplinks.keys().copied().find(|&to| route.way == Way::Nexthop(config.numbers.nexthop(to)))
+}
+
+fn require_alive(
+    config: &Config,
+    uplinks: &BTreeMap<UplinkNo, Service>,
+    no: UplinkNo,
+) -> Result<(), String> {
+    match uplinks[&no].state {
+        State::Down(why) => {
+            Err(format!("uplink {no} ({}): {}", config.uplinks[&no].dev, why.text()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fail_over(
+    config: &Config,
+    uplinks: &mut BTreeMap<UplinkNo, Service>,
+    no: UplinkNo,
+    to: Option<UplinkNo>,
+) -> Result<(), String> {
+    let dev = |no: UplinkNo| format!("uplink {no} ({})", config.uplinks[&no].dev);
+    if to == Some(no) {
+        return Err(format!("{} cannot stand in for itself", dev(no)));
+    }
+    if let Some(to) = to.filter(|to| uplinks[to].state != State::Up) {
+        return Err(format!("{} is not in service; see `wanpool pools`", dev(to)));
+    }
+    let in_service = uplinks[&no].state == State::Up;
+    let others = uplinks.iter().any(|(&other, it)| other != no && it.state == State::Up);
+    if in_service && !others {
+        return Err(format!("no other uplink is in service to take over from {}", dev(no)));
+    }
+    if let Some(service) = uplinks.get_mut(&no) {
+        if in_service {
+            service.state = State::FailedOver;
+        }
+        service.to = to.or(service.to);
+    }
+    Ok(())
+}
+
+/// A detour to an uplink that is itself out is none.
+fn forget_lost_detours(services: &mut Services) {
+    let up: Vec<UplinkNo> = services.up().collect();
+    for service in services.uplinks.values_mut() {
+        service.to = service.to.filter(|to| up.contains(to));
+    }
+}
