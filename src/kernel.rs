@@ -1,0 +1,251 @@
+//! The kernel: [`Kernel::observe`] tells what is there, [`Kernel::apply`] does one step.
+//!
+//! The only place with netlink, child processes and async. It knows what things are, never what
+//! they ought to be: it reaches neither `plan` nor `store`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
+
+use crate::model::{DevName, Family, Mark, Numbers};
+use crate::state::{Link, Neighbour, Observed, Slice};
+use crate::step::Step;
+
+mod conntrack;
+mod ipset;
+mod iptables;
+mod link;
+mod neighbour;
+mod netlink;
+mod nexthop;
+mod route;
+mod rule;
+mod sysctl;
+
+pub use netlink::KernelError;
+
+use iptables::Iptables;
+use netlink::Channel;
+
+/// What [`Kernel::observe`] is to look at.
+#[derive(Clone)]
+pub struct Query {
+    pub family: Family,
+    pub numbers: Numbers,
+    /// Paths below `/proc/sys`.
+    pub sysctls: Vec<String>,
+    /// Devices whose gateway the main table may know.
+    pub gateways_of: Vec<DevName>,
+    pub modules: Vec<&'static str>,
+    /// The set and the chains too, for which CAP_NET_ADMIN is needed.
+    pub netfilter: bool,
+    /// Count the flows with this connmark.
+    pub flows: Option<Mark>,
+}
+
+pub struct Kernel {
+    runtime: Runtime,
+    route: Channel,
+    netfilter: Channel,
+}
+
+/// Device names and indexes, as of one moment.
+pub struct Devices(BTreeMap<u32, DevName>);
+
+impl Devices {
+    fn new(links: &[Link]) -> Self {
+        Self(links.iter().map(|link| (link.index, link.name.clone())).collect())
+    }
+
+    pub fn name(&self, index: u32) -> Option<DevName> {
+        self.0.get(&index).cloned()
+    }
+
+    pub fn index(&self, name: &DevName) -> Result<u32> {
+        let found = self.0.iter().find(|(_, known)| *known == name);
+        found.map(|(&index, _)| index).with_context(|| format!("{name}: no such device"))
+    }
+}
+
+impl Kernel {
+    pub fn open() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .context("starting the netlink runtime")?;
+        let (route, netfilter) = runtime.block_on(async {
+            anyhow::Ok((Channel::open(netlink::ROUTE)?, Channel::open(netlink::NETFILTER)?))
+        })?;
+        Ok(Self { runtime, route, netfilter })
+    }
+
+    pub fn observe(&self, query: &Query) -> Result<Observed> {
+        self.runtime.block_on(self.observe_async(query)).context("looking at the kernel")
+    }
+
+    async fn observe_async(&self, query: &Query) -> Result<Observed> {
+        let Query { family, numbers, .. } = *query;
+        let links = link::links(&self.route).await?;
+        let addresses = link::addresses(&self.route, family, &links).await?;
+        let devices = Devices::new(&links);
+        let mut found = Observed {
+            addresses,
+            sysctls: sysctl::read(&query.sysctls),
+            unloaded: unloaded(&query.modules),
+            slice: Slice { family, ..Slice::default() },
+            ..Observed::default()
+        };
+        self.observe_nexthops(&numbers, &devices, &mut found).await?;
+        found.slice.routes = route::list(&self.route, family, numbers.protocol, &devices).await?;
+        found.slice.rules = rule::list(&self.route, family, numbers.protocol).await?;
+        for link in links.iter().filter(|link| query.gateways_of.contains(&link.name)) {
+            if let Some(via) = route::gateway(&self.route, family, link, numbers.protocol).await? {
+                found.gateways.insert(link.name.clone(), via);
+            }
+        }
+        found.links = links;
+        if let Some(mark) = query.flows {
+            found.flows = conntrack::count(&self.netfilter, family, mark).await?;
+        }
+        if query.netfilter {
+            self.observe_set(&mut found).await?;
+            Iptables::find()?.read(&mut found.slice)?;
+        }
+        Ok(found)
+    }
+
+    /// Ours are those with our protocol and a number of ours; a number of ours with another
+    /// protocol is somebody else's.
+    async fn observe_nexthops(
+        &self,
+        numbers: &Numbers,
+        devices: &Devices,
+        found: &mut Observed,
+    ) -> Result<()> {
+        for nexthop in nexthop::list(&self.route, devices).await? {
+            if !numbers.is_nexthop(nexthop.id) {
+                continue;
+            }
+            if nexthop.protocol == numbers.protocol {
+                found.slice.nexthops.insert(nexthop.id, nexthop.nexthop);
+            } else {
+                found.taken.push(format!(
+                    "nexthop {} belongs to protocol {}; set nexthop-base to a free range",
+                    nexthop.id, nexthop.protocol
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn observe_set(&self, found: &mut Observed) -> Result<()> {
+        match ipset::list(&self.netfilter).await.context("listing the set wanpool")? {
+            ipset::Found::Nothing => {}
+            ipset::Found::Ours(set) => found.slice.set = Some(set),
+            ipset::Found::Foreign(odd) => found.taken.push(format!(
+                "there is a set wanpool {odd}; rename it: ipset rename wanpool OTHER"
+            )),
+        }
+        Ok(())
+    }
+
+    /// The clients in the neighbour table behind these devices.
+    pub fn neighbours(&self, family: Family, links: &[&Link]) -> Result<Vec<Neighbour>> {
+        self.runtime.block_on(async {
+            let mut neighbours = Vec::new();
+            for link in links {
+                neighbours.extend(neighbour::behind(&self.route, family, link).await?);
+            }
+            Ok(neighbours)
+        })
+    }
+
+    /// The devices and the gateway's own addresses, nothing else.
+    pub fn devices(&self, family: Family) -> Result<Observed> {
+        self.runtime.block_on(async {
+            let links = link::links(&self.route).await?;
+            let addresses = link::addresses(&self.route, family, &links).await?;
+            Ok(Observed { links, addresses, ..Observed::default() })
+        })
+    }
+
+    /// The device by which a client's packet with this mark would leave for somewhere in
+    /// the wider Internet. The error is the kernel's, where it would not forward the packet.
+    pub fn lookup(
+        &self,
+        client: Ipv4Addr,
+        mark: u32,
+        from: Option<&Link>,
+        links: &[Link],
+    ) -> Result<Option<DevName>> {
+        let devices = Devices::new(links);
+        self.runtime.block_on(route::lookup(&self.route, client, mark, from, &devices))
+    }
+
+    /// Does one step. Taking away what is gone already, or adding what is there, is done.
+    pub fn apply(&self, family: Family, step: &Step) -> Result<()> {
+        let done = self.runtime.block_on(self.apply_async(family, step));
+        match done {
+            Err(error) if is_done_already(step, &error) => Ok(()),
+            done => done.with_context(|| step.commands().into_iter().next().unwrap_or_default()),
+        }
+    }
+
+    async fn apply_async(&self, family: Family, step: &Step) -> Result<()> {
+        let route = &self.route;
+        match step {
+            Step::LoadModule(module) => sysctl::load_module(module),
+            Step::Sysctl { key, value } => sysctl::write(key, value),
+            Step::NexthopSet { id, nexthop, protocol } => {
+                nexthop::set(route, family, *id, nexthop, *protocol, &self.current().await?).await
+            }
+            Step::NexthopDelete { id } => nexthop::delete(route, *id).await,
+            Step::RouteSet { route: wanted, protocol } => {
+                route::set(route, wanted, *protocol, &self.current().await?).await
+            }
+            Step::RouteDelete { route: found, protocol } => {
+                route::delete(route, found, *protocol, &self.current().await?).await
+            }
+            Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol).await,
+            Step::RuleDelete { rule, protocol } => {
+                rule::delete(route, family, rule, *protocol).await
+            }
+            Step::SetCreate { max } => ipset::create(&self.netfilter, family, *max).await,
+            Step::SetDestroy => ipset::destroy(&self.netfilter).await,
+            Step::EntriesSet(entries) => ipset::add(&self.netfilter, family, entries).await,
+            Step::EntriesDelete(clients) => ipset::delete(&self.netfilter, family, clients).await,
+            Step::ChainsSet(chains) => Iptables::find()?.set_chains(chains),
+            Step::ChainDelete(chain) => Iptables::find()?.delete_chain(*chain),
+            Step::JumpAdd(jump) => Iptables::find()?.add_jump(jump),
+            Step::JumpDelete(jump) => Iptables::find()?.delete_jump(jump),
+            Step::FlowsEnd { mark } => conntrack::end(&self.netfilter, *mark).await,
+        }
+    }
+
+    /// The devices of this moment: an index may be another than when we observed.
+    async fn current(&self) -> Result<Devices> {
+        Ok(Devices::new(&link::links(&self.route).await?))
+    }
+}
+
+fn unloaded(modules: &[&'static str]) -> BTreeSet<&'static str> {
+    modules.iter().copied().filter(|module| sysctl::is_unloaded(module)).collect()
+}
+
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const EEXIST: i32 = 17;
+
+fn is_done_already(step: &Step, error: &anyhow::Error) -> bool {
+    let Some(KernelError { errno, .. }) = error.downcast_ref() else { return false };
+    match step {
+        Step::RuleAdd { .. } => *errno == EEXIST,
+        Step::NexthopDelete { .. }
+        | Step::RouteDelete { .. }
+        | Step::RuleDelete { .. }
+        | Step::SetDestroy => [ENOENT, ESRCH].contains(errno),
+        _ => false,
+    }
+}

@@ -1,0 +1,114 @@
+//! Nexthop objects and their group: `RTM_NEWNEXTHOP` and its kin, which `rtnetlink` lacks.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+
+use super::Devices;
+use super::netlink::{Channel, Raw, Writer, native_u32};
+use crate::model::Family;
+use crate::state::Nexthop;
+
+// linux/rtnetlink.h, linux/nexthop.h
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
+const RTM_GETNEXTHOP: u16 = 106;
+/// `struct nhmsg`: family, scope, protocol, a reserved byte, flags.
+const NHMSG: usize = 8;
+const NHA_ID: u16 = 1;
+const NHA_GROUP: u16 = 2;
+const NHA_OIF: u16 = 5;
+const NHA_GATEWAY: u16 = 6;
+const RTNH_F_ONLINK: u32 = 4;
+
+/// A nexthop as found, of whatever protocol.
+pub struct Found {
+    pub id: u32,
+    pub protocol: u8,
+    pub nexthop: Nexthop,
+}
+
+pub async fn list(route: &Channel, devices: &Devices) -> Result<Vec<Found>> {
+    let answers = route.dump(Writer::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP)).await?;
+    answers.iter().map(|message| parse(message, devices)).collect()
+}
+
+fn parse(message: &Raw, devices: &Devices) -> Result<Found> {
+    let [_, _, protocol, ..] = message.fixed::<NHMSG>()?;
+    let attributes: BTreeMap<u16, &[u8]> = message.attributes(NHMSG)?.into_iter().collect();
+    let number = |kind| attributes.get(&kind).and_then(|value| native_u32(value));
+    let via = attributes
+        .get(&NHA_GATEWAY)
+        .and_then(|value| <[u8; 4]>::try_from(*value).ok())
+        .map(Ipv4Addr::from);
+    let nexthop = match (attributes.get(&NHA_GROUP), number(NHA_OIF)) {
+        (Some(members), _) => Nexthop::Group(parse_group(members)),
+        (None, Some(index)) => match devices.name(index) {
+            Some(dev) => Nexthop::Device { dev, via },
+            None => Nexthop::Other,
+        },
+        (None, None) => Nexthop::Other,
+    };
+    Ok(Found { id: number(NHA_ID).unwrap_or_default(), protocol, nexthop })
+}
+
+/// `struct nexthop_grp`: id, weight − 1 in one byte and its high byte in the next, two reserved.
+fn parse_group(members: &[u8]) -> Vec<(u32, u16)> {
+    let mut members: Vec<_> = members
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&[i0, i1, i2, i3, low, high, _, _]| {
+            let weight = u16::from_le_bytes([low, high]).saturating_add(1);
+            (u32::from_ne_bytes([i0, i1, i2, i3]), weight)
+        })
+        .collect();
+    members.sort_unstable();
+    members
+}
+
+/// Makes a nexthop, or changes the one with this id in place.
+pub async fn set(
+    route: &Channel,
+    family: Family,
+    id: u32,
+    nexthop: &Nexthop,
+    protocol: u8,
+    devices: &Devices,
+) -> Result<()> {
+    let message = match nexthop {
+        Nexthop::Device { dev, via } => {
+            let flags = if via.is_some() { RTNH_F_ONLINK } else { 0 };
+            let message = begin(family.number(), protocol, flags, id)
+                .put(NHA_OIF, &devices.index(dev)?.to_ne_bytes());
+            match via {
+                Some(via) => message.put(NHA_GATEWAY, &via.octets()),
+                None => message,
+            }
+        }
+        Nexthop::Group(members) => {
+            let entry = |&(id, weight): &(u32, u16)| {
+                let [i0, i1, i2, i3] = id.to_ne_bytes();
+                let [low, high] = weight.saturating_sub(1).to_le_bytes();
+                [i0, i1, i2, i3, low, high, 0, 0]
+            };
+            let members: Vec<u8> = members.iter().flat_map(entry).collect();
+            begin(0, protocol, 0, id).put(NHA_GROUP, &members)
+        }
+        Nexthop::Other => anyhow::bail!("a nexthop of a kind that we never make"),
+    };
+    route.request(message.into_message(RTM_NEWNEXTHOP), NLM_F_CREATE | NLM_F_REPLACE).await?;
+    Ok(())
+}
+
+pub async fn delete(route: &Channel, id: u32) -> Result<()> {
+    route.request(begin(0, 0, 0, id).into_message(RTM_DELNEXTHOP), 0).await?;
+    Ok(())
+}
+
+fn begin(family: u8, protocol: u8, flags: u32, id: u32) -> Writer {
+    let [f0, f1, f2, f3] = flags.to_ne_bytes();
+    Writer::new(&[family, 0, protocol, 0, f0, f1, f2, f3]).put(NHA_ID, &id.to_ne_bytes())
+}

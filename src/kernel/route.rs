@@ -1,0 +1,191 @@
+//! Routes with our protocol number, in whatever table; and the gateways that others' default
+//! routes tell.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::Devices;
+use super::netlink::Channel;
+use crate::model::Family;
+use crate::state::{Link, MAIN_TABLE, Route, Way};
+
+pub async fn list(
+    route: &Channel,
+    family: Family,
+    protocol: u8,
+    devices: &Devices,
+) -> Result<Vec<Route>> {
+    let mut filter = RouteMessage::default();
+    filter.header.address_family = AddressFamily::from(family.number());
+    filter.header.protocol = RouteProtocol::from(protocol);
+    let found = dump(route, filter).await?;
+    Ok(found.iter().map(|message| parse(message, devices)).collect())
+}
+
+/// The gateway of the best default route through a device in the main table, if there is one.
+pub async fn gateway(
+    route: &Channel,
+    family: Family,
+    link: &Link,
+    our_protocol: u8,
+) -> Result<Option<Ipv4Addr>> {
+    let mut filter = RouteMessage::default();
+    filter.header.address_family = AddressFamily::from(family.number());
+    filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
+    let mut found: Vec<_> = dump(route, filter)
+        .await?
+        .into_iter()
+        .filter(|message| message.header.destination_prefix_length == 0)
+        .filter(|message| u8::from(message.header.protocol) != our_protocol)
+        .filter_map(|message| Some((metric(&message), gateway_through(&message, link.index)?)))
+        .collect();
+    found.sort_unstable();
+    Ok(found.first().map(|&(_, gateway)| gateway))
+}
+
+async fn dump(route: &Channel, filter: RouteMessage) -> Result<Vec<RouteMessage>> {
+    let answers = route.dump(RouteNetlinkMessage::GetRoute(filter).into()).await?;
+    let mut routes = Vec::new();
+    for answer in answers {
+        if let RouteNetlinkMessage::NewRoute(message) = answer.decode()? {
+            routes.push(message);
+        }
+    }
+    Ok(routes)
+}
+
+fn parse(message: &RouteMessage, devices: &Devices) -> Route {
+    let mut table = u32::from(message.header.table);
+    let (mut dst, mut dev, mut nexthop) = (Ipv4Addr::UNSPECIFIED, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => dst = *address,
+            RouteAttribute::Oif(index) => dev = devices.name(*index),
+            RouteAttribute::NhId(id) => nexthop = Some(*id),
+            _ => {}
+        }
+    }
+    let length = message.header.destination_prefix_length;
+    let way = match (message.header.kind, nexthop, dev) {
+        (RouteType::Unreachable, ..) => Way::Unreachable,
+        (RouteType::Unicast, Some(id), _) => Way::Nexthop(id),
+        (RouteType::Unicast, None, Some(dev)) => {
+            Way::Device { dev, via: gateway_of(&message.attributes) }
+        }
+        _ => Way::Other,
+    };
+    let dst = Ipv4Net::new(dst, length.min(32)).unwrap_or_default();
+    Route { table, dst, metric: metric(message), way }
+}
+
+fn metric(message: &RouteMessage) -> u32 {
+    let metric = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    };
+    message.attributes.iter().find_map(metric).unwrap_or_default()
+}
+
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
+        _ => None,
+    })
+}
+
+/// The gateway that a route, of one way or of several, uses on a device.
+fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
+    let of_hops = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::MultiPath(hops) => {
+            let hop = hops.iter().find(|hop| hop.interface_index == index)?;
+            gateway_of(&hop.attributes)
+        }
+        _ => None,
+    };
+    gateway_of(&message.attributes).or_else(|| message.attributes.iter().find_map(of_hops))
+}
+
+/// Makes a route, or changes the one at the same table, destination and metric in place.
+pub async fn set(route: &Channel, wanted: &Route, protocol: u8, devices: &Devices) -> Result<()> {
+    let message = build(wanted, protocol, devices)?;
+    let message = RouteNetlinkMessage::NewRoute(message);
+    route.request(message.into(), NLM_F_CREATE | NLM_F_REPLACE).await?;
+    Ok(())
+}
+
+pub async fn delete(route: &Channel, found: &Route, protocol: u8, devices: &Devices) -> Result<()> {
+    let message = build(found, protocol, devices)?;
+    route.request(RouteNetlinkMessage::DelRoute(message).into(), 0).await?;
+    Ok(())
+}
+
+fn build(route: &Route, protocol: u8, devices: &Devices) -> Result<RouteMessage> {
+    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
+        .table_id(route.table)
+        .protocol(RouteProtocol::from(protocol))
+        .destination_prefix(route.dst.addr(), route.dst.prefix_len());
+    if route.metric != 0 {
+        builder = builder.priority(route.metric);
+    }
+    builder = match &route.way {
+        Way::Nexthop(id) => builder.nhid(*id),
+        Way::Device { dev, via: None } => {
+            builder.output_interface(devices.index(dev)?).scope(RouteScope::Link)
+        }
+        Way::Device { dev, via: Some(via) } => {
+            builder.output_interface(devices.index(dev)?).gateway(*via).onlink()
+        }
+        Way::Unreachable => builder.kind(RouteType::Unreachable),
+        // Deleting takes any kind: RT_SCOPE_NOWHERE, RTN_UNSPEC.
+        Way::Other => builder.scope(RouteScope::NoWhere).kind(RouteType::Unspec),
+    };
+    let mut message = builder.build();
+    // A default route has no destination attribute.
+    if route.dst.prefix_len() == 0 {
+        message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));
+    }
+    Ok(message)
+}
+
+/// An address of the wider Internet that nobody has: the IPv4 dummy address of RFC 7600.
+const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
+/// What the kernel would do with a client's packet to [`SOMEWHERE`]: the device it would leave by.
+/// The error is the kernel's when it would not forward the packet at all.
+pub async fn lookup(
+    route: &Channel,
+    client: Ipv4Addr,
+    mark: u32,
+    from: Option<&Link>,
+    devices: &Devices,
+) -> Result<Option<crate::model::DevName>> {
+    let mut message = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(SOMEWHERE.into(), 32)?
+        .source_prefix(client.into(), 32)?
+        .mark(mark)
+        .build();
+    message.header.protocol = RouteProtocol::Unspec;
+    message.header.kind = RouteType::Unspec;
+    message.header.table = 0;
+    message.attributes.extend(from.map(|link| RouteAttribute::Iif(link.index)));
+    let answers = route.request(RouteNetlinkMessage::GetRoute(message).into(), 0).await?;
+    for answer in answers {
+        if let RouteNetlinkMessage::NewRoute(message) = answer.decode()? {
+            let dev = message.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => devices.name(*index),
+                _ => None,
+            });
+            return Ok(dev);
+        }
+    }
+    Ok(None)
+}

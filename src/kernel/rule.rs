@@ -1,0 +1,117 @@
+//! Routing rules with our protocol number.
+
+use anyhow::{Context, Result};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::route::RouteProtocol;
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::Channel;
+use crate::model::{DevName, Family, Mark};
+use crate::state::{Action, Rule};
+
+/// `suppress_prefixlength` of a rule that has none: −1.
+const NO_SUPPRESSION: u32 = u32::MAX;
+
+pub async fn list(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
+    Ok(dump(route, family, protocol).await?.iter().map(parse).collect())
+}
+
+/// The rules of our protocol, as dumped. The kernel cannot filter them for us.
+async fn dump(route: &Channel, family: Family, protocol: u8) -> Result<Vec<RuleMessage>> {
+    let mut request = RuleMessage::default();
+    request.header.family = AddressFamily::from(family.number());
+    let answers = route.dump(RouteNetlinkMessage::GetRule(request).into()).await?;
+    let ours = RuleAttribute::Protocol(RouteProtocol::from(protocol));
+    let mut rules = Vec::new();
+    for answer in answers {
+        // A rule with attributes newer than we know is somebody else's.
+        match answer.decode() {
+            Ok(RouteNetlinkMessage::NewRule(message)) if message.attributes.contains(&ours) => {
+                rules.push(message);
+            }
+            _ => {}
+        }
+    }
+    Ok(rules)
+}
+
+fn parse(message: &RuleMessage) -> Rule {
+    let header = &message.header;
+    let (mut table, mut mark, mut mask) = (u32::from(header.table), 0, None);
+    let mut rule = Rule {
+        pref: 0,
+        not: header.flags.contains(RuleFlags::Invert),
+        fwmark: None,
+        iif: None,
+        action: Action::Other,
+        but_defaults: false,
+        odd: header.tos != 0 || header.src_len != 0 || header.dst_len != 0,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(pref) => rule.pref = *pref,
+            RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::FwMark(value) => mark = *value,
+            RuleAttribute::FwMask(value) => mask = Some(*value),
+            RuleAttribute::Iifname(dev) => rule.iif = Some(DevName::from_kernel(dev)),
+            RuleAttribute::SuppressPrefixLen(0) => rule.but_defaults = true,
+            RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) | RuleAttribute::Protocol(_) => {}
+            _ => rule.odd = true,
+        }
+    }
+    rule.fwmark = mask.map(|mask| Mark { value: mark, mask });
+    rule.action = match header.action {
+        RuleAction::ToTable => Action::Lookup(table),
+        RuleAction::Blackhole => Action::Blackhole,
+        RuleAction::Unreachable => Action::Unreachable,
+        _ => Action::Other,
+    };
+    rule
+}
+
+pub async fn add(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
+    let message = RouteNetlinkMessage::NewRule(build(family, rule, protocol));
+    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL).await?;
+    Ok(())
+}
+
+fn build(family: Family, rule: &Rule, protocol: u8) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::from(family.number());
+    if rule.not {
+        message.header.flags |= RuleFlags::Invert;
+    }
+    message.header.action = match rule.action {
+        Action::Lookup(_) => RuleAction::ToTable,
+        Action::Blackhole => RuleAction::Blackhole,
+        Action::Unreachable => RuleAction::Unreachable,
+        Action::Other => RuleAction::Unspec,
+    };
+    message.attributes = vec![
+        RuleAttribute::Priority(rule.pref),
+        RuleAttribute::Protocol(RouteProtocol::from(protocol)),
+    ];
+    if let Action::Lookup(table) = rule.action {
+        message.attributes.push(RuleAttribute::Table(table));
+    }
+    if let Some(Mark { value, mask }) = rule.fwmark {
+        message.attributes.extend([RuleAttribute::FwMark(value), RuleAttribute::FwMask(mask)]);
+    }
+    if let Some(dev) = &rule.iif {
+        message.attributes.push(RuleAttribute::Iifname(dev.as_str().to_owned()));
+    }
+    if rule.but_defaults {
+        message.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+    }
+    message
+}
+
+/// Deletes by the message as dumped, which no other rule matches.
+pub async fn delete(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
+    let found = dump(route, family, protocol).await?;
+    let message =
+        found.into_iter().find(|message| parse(message) == *rule).context("it is gone")?;
+    route.request(RouteNetlinkMessage::DelRule(message).into(), 0).await?;
+    Ok(())
+}
