@@ -1,0 +1,74 @@
+//! From what was typed to what is done: reads the configuration, then hands over to the command.
+//!
+//! Each command is one file with one `run`. What several share stands in [`change`] (the way of a
+//! run that changes things) and [`clients`] (who is there).
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command, Options, Pools};
+use crate::config::Config;
+use crate::generate;
+use crate::kernel::Query;
+use crate::model::Family;
+use crate::output::Output;
+use crate::plan::sysctl;
+use crate::store::Store;
+
+mod assign;
+mod change;
+mod clients;
+mod failover;
+mod flush;
+mod multipath;
+mod pools;
+mod restore;
+mod scan;
+
+/// What every command gets.
+struct Context {
+    options: Options,
+    config: Config,
+    store: Store,
+    output: Output,
+    family: Family,
+}
+
+pub fn run(cli: Cli) -> Result<()> {
+    if let Some(kind) = cli.generate {
+        return generate::run(kind);
+    }
+    let context = Context {
+        config: Config::load(&cli.options.config)?,
+        store: Store::new(cli.options.state_dir.clone()),
+        output: Output::new(&cli.options),
+        family: Family::Inet,
+        options: cli.options,
+    };
+    match cli.command.unwrap_or(Command::Pools(Pools { of: None })) {
+        Command::Scan(args) => scan::run(&context, &args),
+        Command::Assign(args) => assign::run(&context, &args),
+        Command::Pools(args) => pools::run(&context, &args),
+        Command::Failover(args) => failover::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Multipath(args) => multipath::run(&context, &args),
+        Command::Flush => flush::run(&context),
+    }
+}
+
+impl Context {
+    /// What to look at in the kernel: the set and the chains only where they matter, since they
+    /// need privileges.
+    fn query(&self, netfilter: bool) -> Query {
+        let config = &self.config;
+        let without_gateway = config.uplinks.values().filter(|uplink| uplink.via.is_none());
+        Query {
+            family: self.family,
+            numbers: config.numbers,
+            sysctls: sysctl::keys(config),
+            gateways_of: without_gateway.map(|uplink| uplink.dev.clone()).collect(),
+            modules: config.helpers.iter().map(|helper| helper.nat_module()).collect(),
+            netfilter,
+            flows: None,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The way of every run that changes things: lock, observe → plan → apply → observe again until the
+//! plan is empty, and the report. Pool files are written before the kernel follows.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use crate::kernel::{Kernel, Query};
+use crate::model::{Client, UplinkNo};
+use crate::plan;
+use crate::plan::placement::Change;
+use crate::plan::service::{self, Intent, Service, Services, State};
+use crate::pools::Pools;
+use crate::state::Observed;
+use crate::step::Step;
+use crate::store::Lock;
+
+/// How often a run plans anew when the kernel moves under its hands (a device comes or goes).
+const ROUNDS: usize = 4;
+
+/// `CAP_NET_ADMIN` in the capability sets of `/proc/self/status`.
+const CAP_NET_ADMIN: u32 = 12;
+
+/// A change in the making: what is, read once, under the lock.
+pub struct Run<'a> {
+    context: &'a Context,
+    /// `None` with `--dry-run`, which leaves no trace.
+    lock: Option<Lock>,
+    pub kernel: Kernel,
+    pub pools: Pools,
+}
+
+/// What a run did, or would do.
+#[derive(Default)]
+struct Report {
+    changes: Vec<Change>,
+    uplinks: Vec<String>,
+    flows_ended: usize,
+    commands: Vec<String>,
+    /// What was done to the slice, where no line says more.
+    verb: &'static str,
+}
+
+impl<'a> Run<'a> {
+    pub fn begin(context: &'a Context, what: &str) -> Result<Self> {
+        require_net_admin(what)?;
+        let lock = match context.options.dry_run {
+            true => None,
+            false => {
+                let lock = context.store.lock(Duration::from_secs(context.options.wait.into()))?;
+                context.store.recover(&lock)?;
+                Some(lock)
+            }
+        };
+        let pools = context.store.read()?;
+        Ok(Self { context, lock, kernel: Kernel::open()?, pools })
+    }
+
+    /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
+    /// pools, for the report.
+    pub fn finish(self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
+        let config = &self.context.config;
+        let mut query = self.context.query(true);
+        if let Intent::FailOver { uplink, .. } = intent {
+            query.flows = Some(config.numbers.carrier_mark(uplink));
+        }
+        let found = self.look(&query)?;
+        let services = decide(self.context, &found, intent)?;
+        let mut report = Report {
+            uplinks: uplink_lines(self.context, &service::as_found(config, &found), &services),
+            flows_ended: if services.up().next().is_some() { found.flows } else { 0 },
+            commands: self.context.store.commands(&self.pools, &pools),
+            changes,
+            verb: "mended",
+        };
+        let steps = self.plan(&pools, &found, &services, intent);
+        if self.lock.is_none() {
+            report.commands.extend(steps.iter().flat_map(Step::commands));
+            return self.print_plan(report);
+        }
+        self.commit(&pools, &report.commands)?;
+        self.reconcile(&pools, &query, intent, steps, &mut report)?;
+        self.print(report)
+    }
+
+    /// Takes the whole slice away.
+    pub fn remove(self) -> Result<()> {
+        let protocol = self.context.config.numbers.protocol;
+        let query = self.context.query(true);
+        let mut report = Report { verb: "removed", ..Report::default() };
+        for _ in 0..ROUNDS {
+            let steps = plan::removal(&self.look(&query)?.slice, protocol);
+            if self.lock.is_none() {
+                report.commands = steps.iter().flat_map(Step::commands).collect();
+                return self.print_plan(report);
+            }
+            if steps.is_empty() {
+                return self.print(report);
+            }
+            self.apply(&steps, &mut report).map_err(|(_, error)| error)?;
+        }
+        bail!("removing the slice: something puts it back as we go; is another run at work?");
+    }
+
+    fn look(&self, query: &Query) -> Result<Observed> {
+        let found = self.kernel.observe(query)?;
+        match found.taken.first() {
+            Some(taken) => bail!("nothing was changed: {taken}"),
+            None => Ok(found),
+        }
+    }
+
+    fn plan(
+        &self,
+        pools: &Pools,
+        found: &Observed,
+        services: &Services,
+        intent: Intent,
+    ) -> Vec<Step> {
+        let config = &self.context.config;
+        let wanted = plan::wanted(config, pools, services, self.context.family);
+        let mut steps = plan::steps(config, found, &wanted);
+        steps.extend(plan::end_flows(config, found, services, intent));
+        steps
+    }
+
+    fn commit(&self, pools: &Pools, commands: &[String]) -> Result<()> {
+        if let Some(lock) = &self.lock {
+            self.context.store.commit(lock, &self.pools, pools)?;
+        }
+        self.tell(commands)
+    }
+
+    /// Does the steps, and looks again until there are none. A step that fails because the ground
+    /// moved is planned anew; one that would be tried again just the same is an error.
+    fn reconcile(
+        &self,
+        pools: &Pools,
+        query: &Query,
+        intent: Intent,
+        mut steps: Vec<Step>,
+        report: &mut Report,
+    ) -> Result<()> {
+        // Flows that begin anew while we look are none of the plan's.
+        let query = Query { flows: None, ..query.clone() };
+        for _ in 0..ROUNDS {
+            if steps.is_empty() {
+                return Ok(());
+            }
+            let failure = self.apply(&steps, report).err();
+            let found = self.look(&query)?;
+            let services = decide(self.context, &found, intent)?;
+            let next = self.plan(pools, &found, &services, intent);
+            match failure {
+                Some((at, error)) if next.first() == steps.get(at) => return Err(error),
+                _ => steps = next,
+            }
+        }
+        match steps.first() {
+            None => Ok(()),
+            Some(step) => Err(anyhow!("the kernel did not keep what was done: {step}")),
+        }
+    }
+
+    /// The error comes with the place of the step that failed.
+    fn apply(&self, steps: &[Step], report: &mut Report) -> Result<(), (usize, anyhow::Error)> {
+        for (at, step) in steps.iter().enumerate() {
+            self.kernel.apply(self.context.family, step).map_err(|error| (at, error))?;
+            let commands = step.commands();
+            self.tell(&commands).map_err(|error| (at, error))?;
+            report.commands.extend(commands);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, commands: &[String]) -> Result<()> {
+        if self.context.output.is_verbose() {
+            for command in commands {
+                self.context.output.step(command)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_plan(&self, report: Report) -> Result<()> {
+        match self.context.output.is_json() {
+            true => self.print(report),
+            false => self.context.output.lines(&report.commands),
+        }
+    }
+
+    fn print(&self, report: Report) -> Result<()> {
+        let output = self.context.output;
+        if output.is_json() {
+            return output.object(self.report_object(report));
+        }
+        let mut lines = report.uplinks;
+        lines.extend(report.changes.iter().map(|change| self.change_line(change)));
+        if lines.is_empty() && !report.commands.is_empty() {
+            lines.push(format!("slice {}: {} steps", report.verb, report.commands.len()));
+        }
+        output.lines(&lines)
+    }
+
+    fn change_line(&self, change: &Change) -> String {
+        let dev = |no| match self.context.config.uplinks.get(no) {
+            Some(uplink) => format!("{no} {}", uplink.dev),
+            None => no.to_string(),
+        };
+        match change {
+            Change::Assigned { client, to } => format!("{client} pool {}", dev(to)),
+            Change::Moved { client, from, to } => format!("{client} pool {} from {from}", dev(to)),
+            Change::Released { client, from } => format!("{client} released from {from}"),
+        }
+    }
+
+    fn report_object(&self, report: Report) -> Map<String, Value> {
+        let (mut assigned, mut released, mut moved) = (vec![], vec![], vec![]);
+        let uplinks = &self.context.config.uplinks;
+        let row = |client: &Client, pool: &UplinkNo| {
+            let dev = uplinks.get(pool).map(|uplink| uplink.dev.as_str());
+            json!({"client": client.to_string(), "pool": pool.get(), "uplink": dev})
+        };
+        for change in &report.changes {
+            match change {
+                Change::Assigned { client, to } => assigned.push(row(client, to)),
+                Change::Released { client, from } => released.push(row(client, from)),
+                Change::Moved { client, from, to } => {
+                    let mut row = row(client, to);
+                    row["from"] = from.get().into();
+                    moved.push(row);
+                }
+            }
+        }
+        let mut object = Map::new();
+        object.insert("assigned".into(), assigned.into());
+        object.insert("released".into(), released.into());
+        object.insert("moved".into(), moved.into());
+        object.insert("flows_ended".into(), report.flows_ended.into());
+        object.insert("steps".into(), report.commands.into());
+        object
+    }
+}
+
+fn decide(context: &Context, found: &Observed, intent: Intent) -> Result<Services> {
+    service::decide(&context.config, found, intent).map_err(|why| anyhow!(why))
+}
+
+/// A line for each uplink that is served otherwise than before.
+fn uplink_lines(context: &Context, before: &Services, after: &Services) -> Vec<String> {
+    let line = |(no, service): (&UplinkNo, &Service)| {
+        let was = &before.uplinks[no];
+        let same = was.state.word() == service.state.word() && was.to == service.to;
+        let to = match (service.state, service.to) {
+            (State::FailedOver, Some(to)) => format!(" to {}", context.config.uplinks[&to].dev),
+            _ => String::new(),
+        };
+        let dev = &context.config.uplinks[no].dev;
+        (!same).then(|| format!("uplink {no} {dev} {}{to}", service.state.word()))
+    };
+    let mut lines: Vec<String> = after.uplinks.iter().filter_map(line).collect();
+    if before.multipath != after.multipath {
+        lines.push(format!("multipath {}", if after.multipath { "on" } else { "off" }));
+    }
+    lines
+}
+
+/// Fails early, with one line, where the kernel would refuse everything.
+fn require_net_admin(what: &str) -> Result<()> {
+    if has_net_admin() {
+        return Ok(());
+    }
+    bail!("{what}: Operation not permitted; run it as root (it needs CAP_NET_ADMIN)")
+}
+
+pub fn has_net_admin() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & (1 << CAP_NET_ADMIN) != 0)
+}

@@ -1,0 +1,189 @@
+//! Who is there: the clients of the neighbour table, or of a file in their place.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use super::Context;
+use crate::config::{Config, Lan};
+use crate::kernel::Kernel;
+use crate::model::{Client, DevName};
+use crate::state::{Link, Neighbour, Observed};
+
+/// `ATF_COM` and `ATF_PERM` of the flags column of `/proc/net/arp` (`net/if_arp.h`).
+const COMPLETE: u32 = 0x2;
+const PERMANENT: u32 = 0x4;
+
+/// The clients behind the LAN devices, or behind those of `only`, in order of address.
+pub fn heard(context: &Context, kernel: &Kernel, only: &[String]) -> Result<Vec<Neighbour>> {
+    let observed = kernel.devices(context.family)?;
+    let links = lan_links(&context.config, &observed, only)?;
+    let mut neighbours = kernel.neighbours(context.family, &links)?;
+    retain_clients(&context.config, &observed, &mut neighbours);
+    neighbours.sort_by_key(|neighbour| neighbour.client);
+    // An address heard behind two devices is one client.
+    neighbours.dedup_by_key(|neighbour| neighbour.client);
+    Ok(neighbours)
+}
+
+/// The clients that a file lists, in its order. `-` is stdin.
+pub fn listed(
+    context: &Context,
+    kernel: &Kernel,
+    file: &Path,
+    only: &[String],
+) -> Result<Vec<Neighbour>> {
+    let observed = kernel.devices(context.family)?;
+    let text = read(file)?;
+    let mut neighbours = parse(&text, &file.display().to_string())?;
+    let behind = |neighbour: &Neighbour| {
+        let dev = neighbour.dev.as_str();
+        // A plain list names no device.
+        dev.is_empty()
+            || context.config.is_lan(dev) && (only.is_empty() || only.iter().any(|one| one == dev))
+    };
+    neighbours.retain(behind);
+    retain_clients(&context.config, &observed, &mut neighbours);
+    let mut seen = HashSet::new();
+    neighbours.retain(|neighbour| seen.insert(neighbour.client));
+    Ok(neighbours)
+}
+
+fn read(file: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = match file.to_str() {
+        Some("-") => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
+        _ => fs::read(file).map(|read| bytes = read),
+    };
+    read.with_context(|| format!("reading {}", file.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The devices to look behind. One that is asked for must be there; of those in the configuration
+/// one at least.
+fn lan_links<'a>(
+    config: &Config,
+    observed: &'a Observed,
+    only: &[String],
+) -> Result<Vec<&'a Link>> {
+    let find = |name: &str| observed.links.iter().find(|link| link.name.as_str() == name);
+    if !only.is_empty() {
+        let named = only.iter().map(|name| {
+            let link = find(name).ok_or_else(|| anyhow!("{name}: no such device"))?;
+            match config.is_lan(name) {
+                true => Ok(link),
+                false => Err(config.no_lan(name).into()),
+            }
+        });
+        return named.collect();
+    }
+    let links: Vec<&Link> =
+        observed.links.iter().filter(|link| config.is_lan(link.name.as_str())).collect();
+    if let (Lan::Devices(devices), true) = (&config.lan, links.is_empty()) {
+        let names = devices.iter().map(DevName::as_str).collect::<Vec<_>>().join(", ");
+        bail!("{names}: no such device; correct lan in {}", config.path.display());
+    }
+    Ok(links)
+}
+
+/// Leaves out the gateway's own addresses, broadcast addresses and what is excluded.
+fn retain_clients(config: &Config, observed: &Observed, neighbours: &mut Vec<Neighbour>) {
+    let own: HashSet<Ipv4Addr> = observed
+        .addresses
+        .iter()
+        .flat_map(|address| [Some(address.local), address.broadcast])
+        .flatten()
+        .collect();
+    neighbours.retain(|neighbour| {
+        !own.contains(&neighbour.client.address()) && !config.is_excluded(neighbour.client)
+    });
+}
+
+/// Why an address that somebody typed can be nobody's place, if so.
+pub fn refusal(config: &Config, observed: &Observed, client: Client) -> Option<String> {
+    if config.is_excluded(client) {
+        return Some(format!("{client}: excluded in {}", config.path.display()));
+    }
+    let own = observed.addresses.iter().find(|own| own.local == client.address())?;
+    Some(format!("{client}: the gateway's own address, on {}", own.dev))
+}
+
+/// Reads `/proc/net/arp`'s form, with or without its heading, or one address a line.
+fn parse(text: &str, name: &str) -> Result<Vec<Neighbour>> {
+    let mut neighbours = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let heading = index == 0 && line.starts_with("IP address");
+        if heading || line.trim().is_empty() {
+            continue;
+        }
+        let parsed = parse_line(line).map_err(|why| anyhow!("{name}:{}:1: {why}", index + 1))?;
+        neighbours.extend(parsed);
+    }
+    Ok(neighbours)
+}
+
+/// `None` for an entry that is no client's: incomplete, or multicast.
+fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
+    let shown: String = line.chars().take(60).collect();
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let address: Ipv4Addr =
+        fields[0].parse().map_err(|_| format!("no IPv4 address begins the line {shown:?}"))?;
+    let (lladdr, dev, state) = match fields[..] {
+        [_] => ("", "", ""),
+        [_, _hardware, flags, lladdr, _mask, dev] => {
+            let bits = flags.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+            let bits = bits.ok_or_else(|| format!("{flags:?} are no flags in {shown:?}"))?;
+            if bits & COMPLETE == 0 {
+                return Ok(None);
+            }
+            (lladdr, dev, if bits & PERMANENT != 0 { "permanent" } else { "complete" })
+        }
+        _ => return Err(format!("neither one address nor a line of /proc/net/arp: {shown:?}")),
+    };
+    Ok(Client::new(address).ok().map(|client| Neighbour {
+        client,
+        lladdr: lladdr.to_owned(),
+        dev: DevName::from_kernel(dev),
+        state,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &str) -> Result<Vec<String>> {
+        let clients = parse(text, "list")?;
+        Ok(clients.iter().map(|neighbour| neighbour.client.to_string()).collect())
+    }
+
+    #[test]
+    fn both_forms_are_read_in_their_order() {
+        let arp = "IP address       HW type     Flags       HW address            Mask     Device\n\
+                   10.0.0.2         0x1         0x2         02:00:00:00:00:02     *        br0\n\
+                   10.0.0.1         0x1         0x0         00:00:00:00:00:00     *        br0\n\
+                   10.0.0.3         0x1         0x6         02:00:00:00:00:03     *        br0\n";
+        assert_eq!(addresses(arp).unwrap(), ["10.0.0.2", "10.0.0.3"]);
+        assert_eq!(
+            addresses("10.0.0.9\n\n10.0.0.1\n224.0.0.1\n").unwrap(),
+            ["10.0.0.9", "10.0.0.1"]
+        );
+        assert_eq!(addresses("").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_neither_form_is_named_by_line() {
+        for (text, wanted) in [
+            ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address begins the line \"host\""),
+            ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
+            ("10.0.0.1 0x1 up 02:00 * br0\n", "list:1:1: \"up\" are no flags"),
+        ] {
+            let error = addresses(text).unwrap_err().to_string();
+            assert!(error.starts_with(wanted), "{error}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! `flush`: the whole slice out of the kernel. Files and sysctls stay.
+
+use anyhow::Result;
+
+use super::Context;
+use super::change::Run;
+
+pub fn run(context: &Context) -> Result<()> {
+    Run::begin(context, "flush")?.remove()
+}

@@ -1,0 +1,20 @@
+//! `restore`: everything as configuration and pool files say, or one uplink back in service.
+
+use anyhow::Result;
+
+use super::Context;
+use super::change::Run;
+use crate::cli::Restore;
+use crate::plan::placement;
+use crate::plan::service::Intent;
+
+pub fn run(context: &Context, args: &Restore) -> Result<()> {
+    let intent = match &args.uplink {
+        None => Intent::RestoreAll,
+        Some(name) => Intent::Restore { uplink: context.config.uplink(name)?, via: args.via },
+    };
+    let run = Run::begin(context, "restore")?;
+    let mut pools = run.pools.clone();
+    placement::tidy(&context.config, &mut pools);
+    run.finish(pools, vec![], intent)
+}

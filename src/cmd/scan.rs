@@ -1,0 +1,47 @@
+//! `scan`: who is heard behind the LAN devices. Needs no root, changes nothing.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::{Context, clients};
+use crate::cli::Scan;
+use crate::kernel::Kernel;
+use crate::output::Row;
+use crate::pools::Pools;
+use crate::state::Neighbour;
+
+const COLUMNS: [&str; 5] = ["address", "lladdr", "dev", "state", "pool"];
+
+pub fn run(context: &Context, args: &Scan) -> Result<()> {
+    let pools = context.store.read()?;
+    let kernel = Kernel::open()?;
+    let mut found = match &args.from {
+        None => clients::heard(context, &kernel, &args.dev),
+        Some(file) => clients::listed(context, &kernel, file, &args.dev),
+    }
+    .context("scan")?;
+    if args.new {
+        found.retain(|neighbour| pools.place(neighbour.client).is_none());
+    }
+    if args.new && !context.output.is_json() {
+        let addresses: Vec<String> =
+            found.iter().map(|neighbour| neighbour.client.to_string()).collect();
+        return context.output.lines(&addresses);
+    }
+    let rows = found.iter().map(|neighbour| row(neighbour, &pools)).collect();
+    context.output.table(&COLUMNS, rows)
+}
+
+fn row(neighbour: &Neighbour, pools: &Pools) -> Row {
+    let text = |text: &str| match text {
+        "" => Value::Null,
+        text => text.into(),
+    };
+    vec![
+        neighbour.client.to_string().into(),
+        text(&neighbour.lladdr),
+        text(neighbour.dev.as_str()),
+        text(neighbour.state),
+        pools.place(neighbour.client).map_or(Value::Null, |pool| pool.get().into()),
+    ]
+}

@@ -1,0 +1,76 @@
+//! Shares several uplinks among the clients of a Linux gateway: one client, one uplink.
+//!
+//! Data flows one way: files and kernel → [`state`] → [`plan`] → [`step`]s → kernel. The policy
+//! core (`model`, `config`, `pools`, `state`, `plan`) touches nothing; `kernel` and `store` do
+//! what they are told.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+pub mod cli;
+mod cmd;
+mod config;
+mod generate;
+mod kernel;
+mod model;
+mod output;
+mod plan;
+mod pools;
+mod state;
+mod step;
+mod store;
+
+/// Exit statuses, of `EXIT STATUS` in the man page.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const LOCKED: u8 = 4;
+
+/// Parses the command line, does it, prints `wanpool: what: why` if that fails.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match cli::Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match cmd::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(status_of(&error))
+        }
+    }
+}
+
+fn status_of(error: &anyhow::Error) -> u8 {
+    let any = |is: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    if any(|cause| cause.is::<store::LockTimeout>()) {
+        LOCKED
+    } else if any(|cause| cause.is::<config::Fault>()) {
+        USAGE
+    } else {
+        FAILED
+    }
+}
+
+/// Help and version are no errors; what clap refuses is told in one line like any other error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A closed stdout is no error.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    complain(&format!("{}; see wanpool help", said.strip_prefix("error: ").unwrap_or(&said)));
+    ExitCode::from(USAGE)
+}
+
+fn complain(text: &str) {
+    use std::io::Write;
+    // Nobody listening is no reason to panic.
+    let _ = writeln!(std::io::stderr().lock(), "wanpool: {text}");
+}
