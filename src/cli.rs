@@ -29,6 +29,7 @@ pub struct Cli {
 }
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Options {
     /// Print JSON on stdout, nothing else on it
     #[arg(short, long, global = true)]
@@ -54,11 +55,22 @@ pub struct Options {
     #[arg(short, long, value_name = "SECONDS", default_value = "10", global = true)]
     pub wait: u32,
 
+    /// For hooks: what is none of ours, or has overtaken the hook, is no error
+    #[arg(
+        long,
+        env = "WANPOOL_HOOK",
+        hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new(),
+        global = true
+    )]
+    pub hook: bool,
+
     /// The configuration
     #[arg(
         long,
         value_name = "FILE",
         env = "WANPOOL_CONFIG",
+        hide_env_values = true,
         default_value = "/etc/wanpool.toml",
         value_hint = ValueHint::FilePath,
         global = true
@@ -70,6 +82,7 @@ pub struct Options {
         long,
         value_name = "DIR",
         env = "WANPOOL_STATE_DIR",
+        hide_env_values = true,
         default_value = "/var/lib/wanpool",
         value_hint = ValueHint::DirPath,
         global = true

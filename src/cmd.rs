@@ -9,7 +9,7 @@ use crate::cli::{Cli, Command, Options, Pools};
 use crate::config::Config;
 use crate::generate;
 use crate::kernel::Query;
-use crate::model::Family;
+use crate::model::{Family, UplinkNo};
 use crate::output::Output;
 use crate::plan::sysctl;
 use crate::store::Store;
@@ -37,6 +37,9 @@ pub fn run(cli: Cli) -> Result<()> {
     if let Some(kind) = cli.generate {
         return generate::run(kind);
     }
+    if cli.options.hook && !cli.options.config.exists() {
+        return Ok(());
+    }
     let context = Context {
         config: Config::load(&cli.options.config)?,
         store: Store::new(cli.options.state_dir.clone()),
@@ -56,6 +59,15 @@ pub fn run(cli: Cli) -> Result<()> {
 }
 
 impl Context {
+    /// The uplink that a person, or a hook's caller, named. `None` for a hook that was run for a
+    /// device which is none of ours.
+    fn uplink(&self, name: &str) -> Result<Option<UplinkNo>> {
+        match self.config.uplink(name) {
+            Err(_) if self.options.hook => Ok(None),
+            found => Ok(Some(found?)),
+        }
+    }
+
     /// What to look at in the kernel: the set and the chains only where they matter, since they
     /// need privileges.
     fn query(&self, netfilter: bool) -> Query {

@@ -18,7 +18,7 @@ pub mod routing;
 pub mod service;
 pub mod sysctl;
 
-use service::{Intent, Services};
+use service::{Intent, Services, State};
 
 /// The slice as it should be.
 pub fn wanted(config: &Config, pools: &Pools, services: &Services, family: Family) -> Slice {
@@ -60,9 +60,11 @@ pub fn end_flows(
     services: &Services,
     intent: Intent,
 ) -> Option<Step> {
-    let Intent::FailOver { uplink, .. } = intent else { return None };
-    let somewhere_to_go = found.flows > 0 && services.up().next().is_some();
-    somewhere_to_go.then(|| Step::FlowsEnd { mark: config.numbers.carrier_mark(uplink) })
+    let uplink = intent.ends_flows_of()?;
+    let carries_none = services.uplinks[&uplink].state != State::Up;
+    let somewhere_to_go = services.up().next().is_some();
+    (found.flows > 0 && carries_none && somewhere_to_go)
+        .then(|| Step::FlowsEnd { mark: config.numbers.carrier_mark(uplink) })
 }
 
 /// The steps that take the whole slice away. Sysctls stay: whoever else forwards relies on them.
@@ -79,3 +81,6 @@ pub struct Diff {
     pub build: Vec<Step>,
     pub tear_down: Vec<Step>,
 }
+
+#[cfg(test)]
+mod tests;

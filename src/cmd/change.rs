@@ -63,14 +63,13 @@ impl<'a> Run<'a> {
     pub fn finish(self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
         let config = &self.context.config;
         let mut query = self.context.query(true);
-        if let Intent::FailOver { uplink, .. } = intent {
-            query.flows = Some(config.numbers.carrier_mark(uplink));
-        }
+        query.flows = intent.ends_flows_of().map(|no| config.numbers.carrier_mark(no));
         let found = self.look(&query)?;
         let services = decide(self.context, &found, intent)?;
         let mut report = Report {
             uplinks: uplink_lines(self.context, &service::as_found(config, &found), &services),
-            flows_ended: if services.up().next().is_some() { found.flows } else { 0 },
+            flows_ended: plan::end_flows(config, &found, &services, intent)
+                .map_or(0, |_| found.flows),
             commands: self.context.store.commands(&self.pools, &pools),
             changes,
             verb: "mended",

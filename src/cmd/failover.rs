@@ -8,9 +8,13 @@ use crate::cli::Failover;
 use crate::plan::service::Intent;
 
 pub fn run(context: &Context, args: &Failover) -> Result<()> {
-    let uplink = context.config.uplink(&args.uplink)?;
+    let Some(uplink) = context.uplink(&args.uplink)? else { return Ok(()) };
     let to = args.to.as_deref().map(|name| context.config.uplink(name)).transpose()?;
+    let intent = match (context.options.hook, to) {
+        (true, None) => Intent::Lost { uplink },
+        _ => Intent::FailOver { uplink, to },
+    };
     let run = Run::begin(context, "failover")?;
     let pools = run.pools.clone();
-    run.finish(pools, vec![], Intent::FailOver { uplink, to })
+    run.finish(pools, vec![], intent)
 }

@@ -11,7 +11,11 @@ use crate::plan::service::Intent;
 pub fn run(context: &Context, args: &Restore) -> Result<()> {
     let intent = match &args.uplink {
         None => Intent::RestoreAll,
-        Some(name) => Intent::Restore { uplink: context.config.uplink(name)?, via: args.via },
+        Some(name) => match (context.uplink(name)?, args.via) {
+            (None, _) => return Ok(()),
+            (Some(uplink), via) if context.options.hook => Intent::Returned { uplink, via },
+            (Some(uplink), via) => Intent::Restore { uplink, via },
+        },
     };
     let run = Run::begin(context, "restore")?;
     let mut pools = run.pools.clone();

@@ -31,7 +31,45 @@ pub enum Intent {
         uplink: UplinkNo,
         to: Option<UplinkNo>,
     },
+    /// A hook says that this one is back: put in service if it is.
+    Returned {
+        uplink: UplinkNo,
+        via: Option<Ipv4Addr>,
+    },
+    /// A hook says that this one is lost: its flows end unless it is back by now.
+    Lost {
+        uplink: UplinkNo,
+    },
     Multipath(bool),
+}
+
+impl Intent {
+    /// Whether this puts a failed-over uplink back in service.
+    fn restores(self, no: UplinkNo) -> bool {
+        match self {
+            Intent::RestoreAll => true,
+            Intent::Restore { uplink, .. } | Intent::Returned { uplink, .. } => uplink == no,
+            _ => false,
+        }
+    }
+
+    /// The gateway that came with it.
+    fn gateway(self, no: UplinkNo) -> Option<Ipv4Addr> {
+        match self {
+            Intent::Restore { uplink, via } | Intent::Returned { uplink, via } if uplink == no => {
+                via
+            }
+            _ => None,
+        }
+    }
+
+    /// The uplink whose flows are to end, once they have another way.
+    pub fn ends_flows_of(self) -> Option<UplinkNo> {
+        match self {
+            Intent::FailOver { uplink, .. } | Intent::Lost { uplink } => Some(uplink),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,17 +209,13 @@ fn judge(
     let here = |route: &&Route| route.table == config.numbers.uplink_table(no);
     let own_routes: Vec<&Route> = found.slice.routes.iter().filter(here).collect();
     let nexthop = found.slice.nexthops.get(&config.numbers.nexthop(no));
-    let via = gateway(found, uplink, no, &own_routes, nexthop, intent);
+    let via =
+        intent.gateway(no).or(uplink.via).or_else(|| gateway(found, uplink, &own_routes, nexthop));
 
     let marked = own_routes.iter().any(|route| route.metric == FAILED_OVER_METRIC);
-    let restored = match intent {
-        Intent::RestoreAll => true,
-        Intent::Restore { uplink, .. } => uplink == no,
-        _ => false,
-    };
     let state = match ailment(found, uplink, via) {
         // A failover cut short before its nexthop went has not happened.
-        _ if marked && nexthop.is_none() && !restored => State::FailedOver,
+        _ if marked && nexthop.is_none() && !intent.restores(no) => State::FailedOver,
         Some(why) => State::Down(why),
         None => State::Up,
     };
@@ -192,20 +226,13 @@ fn judge(
     Service { state, via, to }
 }
 
-/// The gateway of an uplink: the one just given, the configured one, else that of the route that
-/// is there already, ours or (from DHCP) the main table's.
+/// The gateway of the route that is there already: ours, or (from DHCP) the main table's.
 fn gateway(
     found: &Observed,
     uplink: &Uplink,
-    no: UplinkNo,
     own_routes: &[&Route],
     nexthop: Option<&Nexthop>,
-    intent: Intent,
 ) -> Option<Ipv4Addr> {
-    let given = match intent {
-        Intent::Restore { uplink, via } if uplink == no => via,
-        _ => None,
-    };
     let of_route = own_routes.iter().find_map(|route| match &route.way {
         Way::Device { via, .. } => *via,
         _ => None,
@@ -214,11 +241,7 @@ fn gateway(
         Some(Nexthop::Device { via, .. }) => *via,
         _ => None,
     };
-    given
-        .or(uplink.via)
-        .or(of_route)
-        .or(of_nexthop)
-        .or_else(|| found.gateways.get(&uplink.dev).copied())
+    of_route.or(of_nexthop).or_else(|| found.gateways.get(&uplink.dev).copied())
 }
 
 /// What keeps a line from being in service: up and with an address is what says it lives.

@@ -1,0 +1,404 @@
+//! The plan against a kernel made of plain data: it must lead from any state to any other, in an
+//! order that is safe at every step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::service::{Intent, State, Why};
+use super::*;
+use crate::model::{Client, DevName, UplinkNo};
+use crate::state::{Address, Link, Nexthop, Route, Set, Way};
+
+fn config(uplinks: &[(u8, u8)], more: &str) -> Config {
+    let uplinks = uplinks
+        .iter()
+        .map(|(no, weight)| format!("[uplink.{no}]\ndev = \"ppp{no}\"\nweight = {weight}\n"));
+    let text = format!("lan = [\"br0\"]\n{}{more}", uplinks.collect::<String>());
+    Config::parse(&text, Path::new("test.toml")).unwrap()
+}
+
+fn no(number: u8) -> UplinkNo {
+    UplinkNo::new(number).unwrap()
+}
+
+/// A kernel in which these uplinks live, each on a point-to-point device with an address.
+fn alive(uplinks: &[u8]) -> Observed {
+    let name = |no: &u8| DevName::from_kernel(&format!("ppp{no}"));
+    let link = |no: &u8| Link {
+        index: u32::from(*no),
+        name: name(no),
+        up: true,
+        carrier: true,
+        point_to_point: true,
+    };
+    let address = |no: &u8| Address {
+        dev: name(no),
+        local: [10, 64, *no, 2].into(),
+        peer: None,
+        broadcast: None,
+    };
+    Observed {
+        links: uplinks.iter().map(link).collect(),
+        addresses: uplinks.iter().map(address).collect(),
+        ..Observed::default()
+    }
+}
+
+/// What the kernel does with a step, its own part included: a nexthop takes its routes along, a
+/// group its last member.
+fn apply(slice: &mut Slice, step: &Step) {
+    match step {
+        Step::Sysctl { .. } | Step::LoadModule(_) | Step::FlowsEnd { .. } => {}
+        Step::NexthopSet { id, nexthop, .. } => set_nexthop(slice, *id, nexthop),
+        Step::NexthopDelete { id } => {
+            assert!(slice.nexthops.contains_key(id), "{step}: it is not there");
+            delete_nexthop(slice, *id);
+        }
+        Step::RouteSet { route, .. } => set_route(slice, route),
+        Step::RouteDelete { route, .. } => take(&mut slice.routes, route, step),
+        Step::RuleAdd { rule, .. } => {
+            assert!(!slice.rules.contains(rule), "{step}: it is there");
+            slice.rules.push(rule.clone());
+        }
+        Step::RuleDelete { rule, .. } => take(&mut slice.rules, rule, step),
+        Step::SetCreate { max } => {
+            assert!(slice.set.is_none(), "{step}: it is there");
+            slice.set = Some(Set { max: *max, entries: vec![] });
+        }
+        Step::SetDestroy => {
+            let used = slice.chains.values().flatten().any(|rule| rule.contains("--map-set"));
+            assert!(!used, "{step}: a rule uses it");
+            slice.set = None;
+        }
+        Step::EntriesSet(entries) => change_set(slice, |all| all.extend(entries.iter().copied())),
+        Step::EntriesDelete(clients) => {
+            change_set(slice, |all| all.retain(|client, _| !clients.contains(client)));
+        }
+        Step::ChainsSet(chains) => {
+            assert!(slice.set.is_some(), "{step}: the set is not there");
+            slice.chains.extend(chains.iter().cloned());
+        }
+        Step::ChainDelete(chain) => {
+            let used = slice.jumps.iter().any(|jump| jump.to == *chain);
+            assert!(!used && slice.chains.remove(chain).is_some(), "{step}");
+        }
+        Step::JumpAdd(jump) => {
+            assert!(slice.chains.contains_key(&jump.to), "{step}: no such chain");
+            slice.jumps.push(jump.clone());
+        }
+        Step::JumpDelete(jump) => take(&mut slice.jumps, jump, step),
+    }
+}
+
+fn take<T: PartialEq>(list: &mut Vec<T>, item: &T, step: &Step) {
+    let at = list.iter().position(|candidate| candidate == item);
+    list.remove(at.unwrap_or_else(|| panic!("{step}: it is not there")));
+}
+
+fn set_nexthop(slice: &mut Slice, id: u32, nexthop: &Nexthop) {
+    if let Nexthop::Group(members) = nexthop {
+        let there = |(id, _): &(u32, u16)| slice.nexthops.contains_key(id);
+        assert!(members.iter().all(there), "a member of {id} is not there");
+    }
+    slice.nexthops.insert(id, nexthop.clone());
+}
+
+fn delete_nexthop(slice: &mut Slice, id: u32) {
+    slice.nexthops.remove(&id);
+    slice.routes.retain(|route| route.way != Way::Nexthop(id));
+    let mut empty = Vec::new();
+    for (&group, nexthop) in &mut slice.nexthops {
+        if let Nexthop::Group(members) = nexthop {
+            members.retain(|(member, _)| *member != id);
+            empty.extend(members.is_empty().then_some(group));
+        }
+    }
+    for group in empty {
+        delete_nexthop(slice, group);
+    }
+}
+
+fn set_route(slice: &mut Slice, route: &Route) {
+    if let Way::Nexthop(id) = route.way {
+        assert!(slice.nexthops.contains_key(&id), "nexthop {id} is not there");
+    }
+    let key = |route: &Route| (route.table, route.dst, route.metric);
+    match slice.routes.iter_mut().find(|candidate| key(candidate) == key(route)) {
+        Some(there) => *there = route.clone(),
+        None => slice.routes.push(route.clone()),
+    }
+}
+
+fn change_set(
+    slice: &mut Slice,
+    change: impl FnOnce(&mut BTreeMap<std::net::Ipv4Addr, crate::model::Mark>),
+) {
+    let set = slice.set.as_mut().expect("the set is there");
+    let mut all = set.entries.iter().copied().collect();
+    change(&mut all);
+    set.entries = all.into_iter().collect();
+}
+
+fn sorted(mut slice: Slice) -> Slice {
+    slice.routes.sort();
+    slice.rules.sort();
+    slice.jumps.sort_by_key(|jump| jump.to);
+    slice
+}
+
+/// Does the plan on `found`, watching each step; returns the steps.
+fn reach(config: &Config, found: &Observed, wanted: &Slice) -> Vec<Step> {
+    let steps = steps(config, found, wanted);
+    let mut slice = found.slice.clone();
+    for step in &steps {
+        apply(&mut slice, step);
+    }
+    assert_eq!(sorted(slice.clone()), sorted(wanted.clone()));
+    let after = Observed { slice, sysctls: BTreeMap::new(), ..found.clone() };
+    let again = super::steps(config, &after, wanted);
+    assert!(again.iter().all(|step| matches!(step, Step::Sysctl { .. })), "{again:?}");
+    steps
+}
+
+/// A slice as a run with this intent would leave it.
+fn built(config: &Config, found: &Observed, clients: &[(u8, &str)], intent: Intent) -> Slice {
+    let mut pools = Pools::default();
+    for (pool, client) in clients {
+        pools.insert(client.parse::<Client>().unwrap(), no(*pool)).unwrap();
+    }
+    let services = service::decide(config, found, intent).unwrap();
+    wanted(config, &pools, &services, Family::Inet)
+}
+
+/// A machine on which everything has been built.
+fn running(config: &Config, uplinks: &[u8]) -> Observed {
+    let mut found = alive(uplinks);
+    found.slice = built(config, &found, &[], Intent::RestoreAll);
+    found
+}
+
+fn some_uplinks() -> impl Strategy<Value = Vec<(u8, u8)>> {
+    proptest::collection::btree_map(1..=6u8, 1..=4u8, 1..5)
+        .prop_map(|uplinks| uplinks.into_iter().collect())
+}
+
+fn some_alive() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::btree_set(1..=6u8, 0..7).prop_map(|set| set.into_iter().collect())
+}
+
+proptest! {
+    /// Whatever uplinks, weights, lives and clients there were before, the steps lead to what is
+    /// wanted now, and each finds what it needs when its turn comes.
+    #[test]
+    fn any_slice_leads_to_any_other(
+        before in some_uplinks(), after in some_uplinks(),
+        lived in some_alive(), live in some_alive(),
+        multipath in any::<bool>(), gone in any::<bool>(),
+    ) {
+        let old = config(&before, "");
+        let new = config(&after, if multipath { "[multipath]\nenable = true\n" } else { "" });
+        let clients = [(before[0].0, "10.0.0.1"), (after[0].0, "10.0.0.2")];
+        let then = alive(&lived);
+        let mut found = alive(&live);
+        if !gone {
+            found.slice = built(&old, &then, &clients[..1], Intent::RestoreAll);
+            // What stood on a device that has gone went with it.
+            for no in lived.iter().filter(|no| !live.contains(no)) {
+                delete_nexthop(&mut found.slice, old.numbers.nexthop_base + u32::from(*no));
+                let dev = DevName::from_kernel(&format!("ppp{no}"));
+                found.slice.routes.retain(|route| !matches!(&route.way, Way::Device { dev: on, .. } if *on == dev));
+            }
+        }
+        let wanted = built(&new, &found, &clients[1..], Intent::RestoreAll);
+        reach(&new, &found, &wanted);
+    }
+
+    /// Flushing takes everything, in an order the kernel accepts.
+    #[test]
+    fn removal_leaves_nothing(uplinks in some_uplinks(), live in some_alive()) {
+        let config = config(&uplinks, "");
+        let found = running(&config, &live);
+        let mut slice = found.slice.clone();
+        for step in removal(&found.slice, config.numbers.protocol) {
+            apply(&mut slice, &step);
+        }
+        prop_assert_eq!(slice, Slice::default());
+    }
+
+    /// The script's EvaLoad, with as many lines as you like: the first pool with the fewest.
+    #[test]
+    fn with_equal_weights_placement_is_evaload(lines in 1..8u8, clients in 0..60u32) {
+        let uplinks: Vec<_> = (1..=lines).map(|no| (no, 1)).collect();
+        let config = config(&uplinks, "");
+        let mut pools = Pools::default();
+        let mut script = vec![0usize; usize::from(lines)];
+        for n in 0..clients {
+            let client = Client::new((0x0a00_0001 + n).into()).unwrap();
+            let changes = placement::place(&config, &mut pools, &[client]);
+            let (mut mark, mut line) = (0, script[0]);
+            for (at, &load) in script.iter().enumerate().skip(1) {
+                if line > load {
+                    (mark, line) = (at, load);
+                }
+            }
+            script[mark] += 1;
+            let to = no(mark as u8 + 1);
+            prop_assert_eq!(changes, vec![placement::Change::Assigned { client, to }]);
+        }
+    }
+
+    /// With weights, no pool is more than one client away from its share.
+    #[test]
+    fn loads_follow_the_weights(uplinks in some_uplinks(), clients in 0..200u32) {
+        let config = config(&uplinks, "");
+        let mut pools = Pools::default();
+        let new: Vec<_> = (0..clients).map(|n| Client::new((0x0a00_0001 + n).into()).unwrap()).collect();
+        placement::place(&config, &mut pools, &new);
+        let sum: f64 = uplinks.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        for (pool, weight) in uplinks {
+            let share = f64::from(clients) * f64::from(weight) / sum;
+            let load = pools.members(no(pool)).len() as f64;
+            prop_assert!((load - share).abs() <= f64::from(weight) + 1.0, "{pool}: {load}, {share}");
+        }
+    }
+}
+
+#[test]
+fn fewest_for_its_weight_the_lowest_number_among_equals() {
+    let config = config(&[(1, 2), (2, 1), (3, 1)], "");
+    let mut pools = Pools::default();
+    let new: Vec<_> = (0..30).map(|n| Client::new((0x0a00_0001 + n).into()).unwrap()).collect();
+    placement::place(&config, &mut pools, &new);
+    let loads: Vec<_> = [1, 2, 3].map(|pool| pools.members(no(pool)).len()).to_vec();
+    assert_eq!(loads, [15, 8, 7]);
+}
+
+#[test]
+fn clients_of_an_uplink_that_is_configured_no_more_move_to_the_others() {
+    let config = config(&[(1, 1), (2, 1)], "[pin]\n\"10.0.0.9\" = 2\n");
+    let mut pools = Pools::default();
+    for client in ["10.0.0.1", "10.0.0.9", "10.0.0.2"] {
+        pools.insert(client.parse().unwrap(), no(7)).unwrap();
+    }
+    let changes = placement::adopt_orphans(&config, &mut pools);
+    let places: Vec<_> = changes
+        .iter()
+        .map(|change| match change {
+            placement::Change::Moved { client, from, to } => {
+                (client.to_string(), from.get(), to.get())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [("10.0.0.1".into(), 7, 1), ("10.0.0.9".into(), 7, 2), ("10.0.0.2".into(), 7, 1)]
+    );
+    placement::tidy(&config, &mut pools);
+    assert!(pools.iter().all(|(pool, _)| pool != no(7)));
+}
+
+#[test]
+fn a_failover_is_one_nexthop_less_and_the_memory_of_it() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let found = running(&config, &[1, 2]);
+    let intent = Intent::FailOver { uplink: no(1), to: None };
+    let steps = reach(&config, &found, &built(&config, &found, &[], intent));
+    let commands: Vec<_> =
+        steps.iter().map(Step::to_string).filter(|step| !step.starts_with("sysctl")).collect();
+    assert_eq!(
+        commands,
+        [
+            "ip route replace default dev ppp1 table 301 metric 1 protocol 87",
+            "ip nexthop del id 8701"
+        ]
+    );
+}
+
+#[test]
+fn assign_leaves_a_failed_over_uplink_out_and_takes_one_that_lost_its_nexthop_in() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&config, &[1, 2]);
+    let state = |found: &Observed, intent| {
+        service::decide(&config, found, intent).unwrap().uplinks[&no(1)].state
+    };
+
+    delete_nexthop(&mut found.slice, 8701);
+    assert_eq!(state(&found, Intent::Keep), State::Up, "the carrier was lost for a moment");
+
+    found = running(&config, &[1, 2]);
+    found.slice = built(&config, &found, &[], Intent::FailOver { uplink: no(1), to: None });
+    assert_eq!(state(&found, Intent::Keep), State::FailedOver);
+    assert_eq!(state(&found, Intent::RestoreAll), State::Up);
+    let other = Intent::Restore { uplink: no(2), via: None };
+    assert_eq!(state(&found, other), State::FailedOver);
+}
+
+#[test]
+fn a_line_lives_when_it_is_up_and_has_an_address_and_a_way() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let state = |found: &Observed| {
+        service::decide(&config, found, Intent::Keep).unwrap().uplinks[&no(1)].state
+    };
+    let mut found = alive(&[1, 2]);
+    assert_eq!(state(&found), State::Up);
+    found.links[0].point_to_point = false;
+    assert_eq!(state(&found), State::Down(Why::NoGateway));
+    found.gateways.insert(DevName::from_kernel("ppp1"), [10, 64, 1, 1].into());
+    assert_eq!(state(&found), State::Up);
+    found.addresses.remove(0);
+    assert_eq!(state(&found), State::Down(Why::NoAddress));
+    found.links[0].carrier = false;
+    assert_eq!(state(&found), State::Down(Why::NoCarrier));
+    found.links[0].up = false;
+    assert_eq!(state(&found), State::Down(Why::NotUp));
+    found.links.remove(0);
+    assert_eq!(state(&found), State::Down(Why::NoDevice));
+}
+
+#[test]
+fn the_last_uplink_cannot_be_failed_over() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let found = running(&config, &[1]);
+    let fail = |uplink, to| service::decide(&config, &found, Intent::FailOver { uplink, to });
+    assert!(fail(no(1), None).unwrap_err().contains("no other uplink is in service"));
+    assert!(fail(no(1), Some(no(2))).unwrap_err().contains("uplink 2 (ppp2) is not in service"));
+    assert!(fail(no(1), Some(no(1))).unwrap_err().contains("cannot stand in for itself"));
+    assert!(fail(no(2), None).is_ok(), "it is out already");
+}
+
+#[test]
+fn a_hook_that_was_overtaken_does_nothing() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&config, &[1, 2]);
+    found.flows = 5;
+    let lost = Intent::Lost { uplink: no(1) };
+    let services = service::decide(&config, &found, lost).unwrap();
+    assert_eq!(services.uplinks[&no(1)].state, State::Up);
+    assert_eq!(end_flows(&config, &found, &services, lost), None);
+
+    found.addresses.remove(0);
+    let services = service::decide(&config, &found, lost).unwrap();
+    assert!(end_flows(&config, &found, &services, lost).is_some());
+}
+
+#[test]
+fn rules_keep_apart_what_must_be() {
+    let config = config(&[(1, 1)], "");
+    let rules = routing::rules(&config, false);
+    let decide = |mark, iif: &str| {
+        let iif = DevName::from_kernel(iif);
+        routing::first_rule(&rules, &routing::Packet { mark, iif: Some(&iif) })
+            .map(|rule| rule.pref)
+    };
+    assert_eq!(decide(0x01, "br0"), Some(1201), "a client of pool 1");
+    assert_eq!(decide(0x81, "br0"), Some(1101), "a flow of uplink 1");
+    assert_eq!(decide(0x82, "br0"), Some(1190), "a flow of an uplink that is no more");
+    assert_eq!(decide(0x00, "br0"), Some(1301), "a client in no pool");
+    assert_eq!(decide(0x00, "ppp1"), Some(1020), "a stranger");
+    assert_eq!(decide(0x81, "ppp1"), Some(1020), "a stranger, marked");
+    assert_eq!(decide(0x00, "lo"), None, "the router itself");
+    assert_eq!(decide(0xff00, "tun0"), None, "somebody else's mark");
+}
