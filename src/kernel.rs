@@ -100,7 +100,9 @@ impl Kernel {
         self.observe_nexthops(&numbers, &devices, &mut found).await?;
         found.slice.routes = route::list(&self.route, family, numbers.protocol, &devices).await?;
         found.slice.rules = rule::list(&self.route, family, numbers.protocol).await?;
-        for link in links.iter().filter(|link| query.gateways_of.contains(&link.name)) {
+        let needs_gateway =
+            |link: &&Link| !link.point_to_point && query.gateways_of.contains(&link.name);
+        for link in links.iter().filter(needs_gateway) {
             if let Some(via) = route::gateway(&self.route, family, link, numbers.protocol).await? {
                 found.gateways.insert(link.name.clone(), via);
             }
@@ -116,8 +118,7 @@ impl Kernel {
         Ok(found)
     }
 
-    /// Ours are those with our protocol and a number of ours; a number of ours with another
-    /// protocol is somebody else's.
+    /// Ours are those with our protocol; one of our numbers with another protocol is in our way.
     async fn observe_nexthops(
         &self,
         numbers: &Numbers,
@@ -125,12 +126,9 @@ impl Kernel {
         found: &mut Observed,
     ) -> Result<()> {
         for nexthop in nexthop::list(&self.route, devices).await? {
-            if !numbers.is_nexthop(nexthop.id) {
-                continue;
-            }
             if nexthop.protocol == numbers.protocol {
                 found.slice.nexthops.insert(nexthop.id, nexthop.nexthop);
-            } else {
+            } else if numbers.is_nexthop(nexthop.id) {
                 found.taken.push(format!(
                     "nexthop {} belongs to protocol {}; set nexthop-base to a free range",
                     nexthop.id, nexthop.protocol

@@ -52,12 +52,25 @@ impl Output {
         self.text(&align(columns, rows))
     }
 
-    /// Lines of text, or nothing at all with `--quiet`.
+    /// Lines that were asked for.
     pub fn lines(self, lines: &[String]) -> Result<()> {
-        if self.quiet || lines.is_empty() {
-            return Ok(());
+        match lines.is_empty() {
+            true => Ok(()),
+            false => self.text(&(lines.join("\n") + "\n")),
         }
-        self.text(&(lines.join("\n") + "\n"))
+    }
+
+    /// Lines that tell what was done; none with `--quiet`.
+    pub fn news(self, lines: &[String]) -> Result<()> {
+        if self.quiet { Ok(()) } else { self.lines(lines) }
+    }
+
+    /// What is no error, but should be known; on stderr.
+    pub fn note(self, text: &str) {
+        if !self.quiet {
+            // Nobody listening is no reason to panic.
+            let _ = writeln!(io::stderr().lock(), "wanpool: {text}");
+        }
     }
 
     pub fn object(self, object: Map<String, Value>) -> Result<()> {

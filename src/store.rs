@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use crate::pools::Pools;
 mod format;
 
 const LOCK: &str = ".lock";
+/// Nobody else may hold the lock: whoever can open the file could keep us waiting for ever.
+const LOCK_MODE: u32 = 0o600;
 const NEXT: &str = ".next";
 const COMMIT: &str = ".commit";
 
@@ -78,6 +80,7 @@ impl Store {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(LOCK_MODE)
             .open(&path)
             .with_context(tried)?;
         let start = Instant::now();

@@ -81,7 +81,20 @@ impl<'a> Run<'a> {
         }
         self.commit(&pools, &report.commands)?;
         self.reconcile(&pools, &query, intent, steps, &mut report)?;
+        if intent == Intent::RestoreAll && !report.commands.is_empty() {
+            self.note_those_out(&services);
+        }
         self.print(report)
+    }
+
+    /// A device that is not there may come later, or be misspelt.
+    fn note_those_out(&self, services: &Services) {
+        for (no, service) in &services.uplinks {
+            if let State::Down(why) = service.state {
+                let dev = &self.context.config.uplinks[no].dev;
+                self.context.output.note(&format!("uplink {no} ({dev}) is out: {}", why.text()));
+            }
+        }
     }
 
     /// Takes the whole slice away.
@@ -200,7 +213,7 @@ impl<'a> Run<'a> {
         if lines.is_empty() && !report.commands.is_empty() {
             lines.push(format!("slice {}: {} steps", report.verb, report.commands.len()));
         }
-        output.lines(&lines)
+        output.news(&lines)
     }
 
     fn change_line(&self, change: &Change) -> String {
