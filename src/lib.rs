@@ -37,7 +37,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match cmd::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&without_numbers(&format!("{error:#}")));
             ExitCode::from(status_of(&error))
         }
     }
@@ -62,11 +62,18 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let said = said.join(" ");
+    let ends = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let lines = text.lines().map(str::trim).take_while(ends).filter(|line| !line.is_empty());
+    let said = lines.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
     complain(&format!("{}; see wanpool help", said.strip_prefix("error: ").unwrap_or(&said)));
     ExitCode::from(USAGE)
+}
+
+/// Takes out the ` (os error 2)` that Rust puts behind the words of the system.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 fn complain(text: &str) {

@@ -45,6 +45,12 @@ struct Report {
 
 impl<'a> Run<'a> {
     pub fn begin(context: &'a Context, what: &str) -> Result<Self> {
+        let run = Self::begin_without_pools(context, what)?;
+        Ok(Self { pools: context.store.read()?, ..run })
+    }
+
+    /// For what has nothing to do with clients, and must work even when a pool file is broken.
+    pub fn begin_without_pools(context: &'a Context, what: &str) -> Result<Self> {
         require_net_admin(what)?;
         let lock = match context.options.dry_run {
             true => None,
@@ -54,8 +60,7 @@ impl<'a> Run<'a> {
                 Some(lock)
             }
         };
-        let pools = context.store.read()?;
-        Ok(Self { context, lock, kernel: Kernel::open()?, pools })
+        Ok(Self { context, lock, kernel: Kernel::open()?, pools: Pools::default() })
     }
 
     /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the

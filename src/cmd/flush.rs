@@ -6,5 +6,5 @@ use super::Context;
 use super::change::Run;
 
 pub fn run(context: &Context) -> Result<()> {
-    Run::begin(context, "flush")?.remove()
+    Run::begin_without_pools(context, "flush")?.remove()
 }
