@@ -195,9 +195,12 @@ impl Source<'_> {
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        let shown = self.text[start..].lines().next().unwrap_or_default().trim();
+        let shown: String = shown.chars().take(80).collect();
+        let reason = reason.to_string().replace('\n', ", ");
         Fault {
             place: format!("{}:{line}:{column}", self.path.display()),
-            reason: reason.to_string().replace('\n', ", "),
+            reason: if shown.is_empty() { reason } else { format!("{reason}: {shown}") },
         }
     }
 }

@@ -65,14 +65,6 @@ impl Output {
         if self.quiet { Ok(()) } else { self.lines(lines) }
     }
 
-    /// What is no error, but should be known; on stderr.
-    pub fn note(self, text: &str) {
-        if !self.quiet {
-            // Nobody listening is no reason to panic.
-            let _ = writeln!(io::stderr().lock(), "wanpool: {text}");
-        }
-    }
-
     pub fn object(self, object: Map<String, Value>) -> Result<()> {
         self.value(&Value::Object(object))
     }

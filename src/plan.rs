@@ -70,8 +70,14 @@ pub fn end_flows(
 /// The steps that take the whole slice away. Sysctls stay: whoever else forwards relies on them.
 pub fn removal(found: &Slice, protocol: u8) -> Vec<Step> {
     let nothing = Slice { family: found.family, ..Slice::default() };
-    let mut steps = marking::diff(found, &nothing).tear_down;
-    steps.extend(routing::diff(found, &nothing, protocol).tear_down);
+    let routing = routing::diff(found, &nothing, protocol).tear_down;
+    // Before the marks go, the rules that would then catch the packets of open flows and send
+    // them out by another uplink.
+    let (mut steps, routing): (Vec<_>, Vec<_>) = routing.into_iter().partition(
+        |step| matches!(step, Step::RuleDelete { rule, .. } if routing::catches_unmarked(rule)),
+    );
+    steps.extend(marking::diff(found, &nothing).tear_down);
+    steps.extend(routing);
     steps
 }
 

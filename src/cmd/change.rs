@@ -71,35 +71,26 @@ impl<'a> Run<'a> {
         query.flows = intent.ends_flows_of().map(|no| config.numbers.carrier_mark(no));
         let found = self.look(&query)?;
         let services = decide(self.context, &found, intent)?;
+        let steps = self.plan(&pools, &found, &services, intent);
+        let files = self.context.store.commands(&self.pools, &pools);
+        let tell_those_out =
+            intent == Intent::RestoreAll && !(steps.is_empty() && files.is_empty());
+        let before = service::as_found(config, &found);
         let mut report = Report {
-            uplinks: uplink_lines(self.context, &service::as_found(config, &found), &services),
+            uplinks: uplink_lines(self.context, &before, &services, tell_those_out),
             flows_ended: plan::end_flows(config, &found, &services, intent)
                 .map_or(0, |_| found.flows),
-            commands: self.context.store.commands(&self.pools, &pools),
+            commands: files,
             changes,
             verb: "mended",
         };
-        let steps = self.plan(&pools, &found, &services, intent);
         if self.lock.is_none() {
             report.commands.extend(steps.iter().flat_map(Step::commands));
             return self.print_plan(report);
         }
         self.commit(&pools, &report.commands)?;
         self.reconcile(&pools, &query, intent, steps, &mut report)?;
-        if intent == Intent::RestoreAll && !report.commands.is_empty() {
-            self.note_those_out(&services);
-        }
         self.print(report)
-    }
-
-    /// A device that is not there may come later, or be misspelt.
-    fn note_those_out(&self, services: &Services) {
-        for (no, service) in &services.uplinks {
-            if let State::Down(why) = service.state {
-                let dev = &self.context.config.uplinks[no].dev;
-                self.context.output.note(&format!("uplink {no} ({dev}) is out: {}", why.text()));
-            }
-        }
     }
 
     /// Takes the whole slice away.
@@ -265,17 +256,26 @@ fn decide(context: &Context, found: &Observed, intent: Intent) -> Result<Service
     service::decide(&context.config, found, intent).map_err(|why| anyhow!(why))
 }
 
-/// A line for each uplink that is served otherwise than before.
-fn uplink_lines(context: &Context, before: &Services, after: &Services) -> Vec<String> {
+/// A line for each uplink that is served otherwise than before. A device that is not there may come
+/// later, or be misspelt: with `tell_those_out` each that cannot be in service has its line too.
+fn uplink_lines(
+    context: &Context,
+    before: &Services,
+    after: &Services,
+    tell_those_out: bool,
+) -> Vec<String> {
     let line = |(no, service): (&UplinkNo, &Service)| {
         let was = &before.uplinks[no];
         let same = was.state.word() == service.state.word() && was.to == service.to;
-        let to = match (service.state, service.to) {
+        let more = match (service.state, service.to) {
+            (State::Down(_), _) if same && !tell_those_out => return None,
+            (State::Down(why), _) => format!(": {}", why.text()),
+            _ if same => return None,
             (State::FailedOver, Some(to)) => format!(" to {}", context.config.uplinks[&to].dev),
             _ => String::new(),
         };
         let dev = &context.config.uplinks[no].dev;
-        (!same).then(|| format!("uplink {no} {dev} {}{to}", service.state.word()))
+        Some(format!("uplink {no} {dev} {}{more}", service.state.word()))
     };
     let mut lines: Vec<String> = after.uplinks.iter().filter_map(line).collect();
     if before.multipath != after.multipath {

@@ -17,6 +17,7 @@ const CMD_DESTROY: u16 = 3;
 const CMD_LIST: u16 = 7;
 const CMD_ADD: u16 = 9;
 const CMD_DEL: u16 = 10;
+const CMD_TYPE: u16 = 13;
 
 const ATTR_PROTOCOL: u16 = 1;
 const ATTR_SETNAME: u16 = 2;
@@ -31,6 +32,7 @@ const ATTR_LINENO: u16 = 9;
 const ATTR_IP: u16 = 1;
 const ATTR_CADT_FLAGS: u16 = 8;
 const ATTR_MAXELEM: u16 = 19;
+const ATTR_BUCKETSIZE: u16 = 21;
 const ATTR_SKBMARK: u16 = 27;
 const ATTR_IPADDR_IPV4: u16 = 1;
 
@@ -40,8 +42,12 @@ const FLAG_WITH_SKBINFO: u32 = 1 << 6;
 /// The protocol that ipset 7 speaks; kernels since 4.19 know it.
 const PROTOCOL: u8 = 7;
 const TYPE: &str = "hash:ip";
-/// The first revision of `hash:ip` with skbinfo (kernel 3.19).
-const REVISION: u8 = 4;
+/// The newest revision of `hash:ip` that we know, and the first with skbinfo (kernel 3.19).
+const NEWEST_REVISION: u8 = 6;
+const OLDEST_REVISION: u8 = 4;
+/// From revision 5 on the size of a bucket is said; ipset(8) says 12.
+const BUCKETSIZE_REVISION: u8 = 5;
+const BUCKETSIZE: u8 = 12;
 
 /// Entries a message: 28 bytes each, in an attribute whose length has 16 bits.
 const BATCH: usize = 2000;
@@ -149,19 +155,39 @@ fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
     Ok(client.map(|client| (client, mark)))
 }
 
+/// Makes the set as `ipset create` would: of the newest revision that the kernel has.
 pub async fn create(netfilter: &Channel, family: Family, max: u32) -> Result<()> {
+    let revision = newest_revision(netfilter, family).await?;
     let flags = FLAG_WITH_COUNTERS | FLAG_WITH_SKBINFO;
     let data = Writer::default()
         .put(ATTR_MAXELEM | NET_BYTEORDER, &max.to_be_bytes())
         .put(ATTR_CADT_FLAGS | NET_BYTEORDER, &flags.to_be_bytes());
+    let data = match revision {
+        BUCKETSIZE_REVISION.. => data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]),
+        _ => data,
+    };
     let message = begin(family)
         .put_str(ATTR_SETNAME, SET_NAME)
         .put_str(ATTR_TYPENAME, TYPE)
-        .put(ATTR_REVISION, &[REVISION])
+        .put(ATTR_REVISION, &[revision])
         .put(ATTR_FAMILY, &[family.number()])
         .nest(ATTR_DATA, data);
     netfilter.request(message.into_message(SUBSYSTEM | CMD_CREATE), 0).await?;
     Ok(())
+}
+
+async fn newest_revision(netfilter: &Channel, family: Family) -> Result<u8> {
+    let message = begin(family).put_str(ATTR_TYPENAME, TYPE).put(ATTR_FAMILY, &[family.number()]);
+    let answers = netfilter.request(message.into_message(SUBSYSTEM | CMD_TYPE), 0).await?;
+    let mut revision = OLDEST_REVISION;
+    for answer in &answers {
+        for (kind, value) in answer.attributes(NFGENMSG)? {
+            if let (ATTR_REVISION, [newest]) = (kind, value) {
+                revision = *newest;
+            }
+        }
+    }
+    Ok(revision.clamp(OLDEST_REVISION, NEWEST_REVISION))
 }
 
 pub async fn destroy(netfilter: &Channel) -> Result<()> {

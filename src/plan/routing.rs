@@ -205,6 +205,11 @@ pub fn first_route<'a>(routes: &'a [Route], rule: &Rule) -> Option<&'a Route> {
     here.min_by_key(|route| route.metric)
 }
 
+/// Whether a rule decides on packets that bear no mark of ours and did not come in by an uplink.
+pub fn catches_unmarked(rule: &Rule) -> bool {
+    rule.fwmark.is_none() && !rule.but_defaults && rule.action != Action::Blackhole
+}
+
 pub fn diff(found: &Slice, wanted: &Slice, protocol: u8) -> Diff {
     let mut diff = Diff::default();
     let kept = diff_nexthops(found, wanted, protocol, &mut diff);

@@ -1,0 +1,76 @@
+//! Doing it twice, taking it out, bringing it back.
+
+use crate::lab::{Lab, Shape, four};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_second_run_of_anything_changes_nothing_and_prints_nothing,
+    after_flush_no_object_is_left_and_restore_brings_all_back_from_the_files,
+}
+
+fn a_second_run_of_anything_changes_nothing_and_prints_nothing(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&four(""));
+    let before = lab.state();
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["restore"]).silent();
+    lab.wanpool(["assign", "192.168.7.10", "192.168.7.22"]).silent();
+    lab.wanpool(["assign", "192.168.7.10", "--pool", "1"]).silent();
+    lab.wanpool(["assign", "192.168.9.9", "--release"]).silent();
+    let said = lab.wanpool(["-j", "restore"]).json();
+    assert_eq!(said["steps"], serde_json::json!([]));
+    lab.state().assert_is(&before, "after doing it all again");
+}
+
+fn after_flush_no_object_is_left_and_restore_brings_all_back_from_the_files(shape: Shape) {
+    let lab = shape.raise();
+    let virgin = lab.kernel_state();
+    lab.serve(&four(""));
+    let (served, files) = (lab.state(), lab.files());
+
+    lab.wanpool(["flush"]).ok();
+    lab.kernel_state().assert_is(&virgin, "after flush");
+    assert_eq!(lab.files(), files);
+    lab.wanpool(["flush"]).silent();
+    let brief = std::time::Duration::from_millis(500);
+    assert!(lab.client(lab.everyone()[0]).patience(brief).tcp().is_err(), "service after flush");
+
+    lab.wanpool(["restore"]).ok();
+    lab.state().assert_is(&served, "after restore");
+    lab.wanpool(["assign"]).silent();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+}
+
+#[test]
+fn assign_builds_what_of_the_slice_is_missing() {
+    let lab = Lab::new();
+    lab.serve(&four(""));
+    let served = lab.state();
+    lab.gateway.sh("ip rule del pref 1000
+         ip route del default table 201 metric 10
+         ip rule del pref 1202
+         iptables -t nat -F WANPOOL
+         iptables -t mangle -F WANPOOL
+         ipset del wanpool 192.168.7.10");
+    lab.wanpool(["assign"]).ok();
+    lab.state().assert_is(&served, "after assign");
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+}
+
+#[test]
+fn restore_takes_out_what_the_config_no_longer_names() {
+    let lab = Lab::new();
+    lab.serve(&four(""));
+    let smaller = Lab::new();
+    let config = crate::lab::three("unassigned = \"unreachable\"");
+    smaller.serve(&config);
+    lab.wanpool(["flush"]).ok();
+    for pool in 1..=4 {
+        let _ = std::fs::remove_file(lab.pool_dir().join(format!("pool{pool}")));
+    }
+    lab.wanpool(["restore"]).ok();
+    lab.config(&config);
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["assign"]).ok();
+    lab.kernel_state().assert_is(&smaller.kernel_state(), "after restore");
+}

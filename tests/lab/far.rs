@@ -1,0 +1,98 @@
+//! Somebody who answers: every message comes back with the address it was seen to come from.
+//!
+//! One thread serves TCP (a line a message) and UDP (a datagram a message) on one port. It ends,
+//! and its sockets with it, when the value is dropped.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::netns::Netns;
+
+pub struct Answerer {
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Answerer {
+    pub fn start(ns: &Netns, at: SocketAddrV4) -> Answerer {
+        let (listener, udp) = ns.enter(|| {
+            let listener = TcpListener::bind(at).unwrap_or_else(|why| panic!("tcp {at}: {why}"));
+            let udp = UdpSocket::bind(at).unwrap_or_else(|why| panic!("udp {at}: {why}"));
+            (listener, udp)
+        });
+        let (stop, stopped) = UnixStream::pair().expect("a pair of sockets");
+        let thread = thread::spawn(move || serve(&listener, &udp, &stopped));
+        Answerer { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Caller {
+    stream: TcpStream,
+    heard: Vec<u8>,
+}
+
+fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
+    let mut callers: Vec<Caller> = Vec::new();
+    loop {
+        let fixed = [stopped.as_fd(), listener.as_fd(), udp.as_fd()];
+        let mut waits: Vec<PollFd> = fixed
+            .into_iter()
+            .chain(callers.iter().map(|caller| caller.stream.as_fd()))
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        poll(&mut waits, PollTimeout::NONE).expect("poll");
+        let ready: Vec<bool> = waits.iter().map(|wait| wait.any() == Some(true)).collect();
+        if ready[0] {
+            return;
+        }
+        let mut of_caller = ready[fixed.len()..].iter();
+        callers.retain_mut(|caller| of_caller.next() != Some(&true) || answer_line(caller));
+        if ready[1]
+            && let Ok((stream, _)) = listener.accept()
+        {
+            callers.push(Caller { stream, heard: Vec::new() });
+        }
+        if ready[2] {
+            answer_datagram(udp);
+        }
+    }
+}
+
+/// False when the caller is gone.
+fn answer_line(caller: &mut Caller) -> bool {
+    let mut bytes = [0; 2048];
+    let (Ok(count), Ok(peer)) = (caller.stream.read(&mut bytes), caller.stream.peer_addr()) else {
+        return false;
+    };
+    caller.heard.extend(&bytes[..count]);
+    while let Some(end) = caller.heard.iter().position(|&byte| byte == b'\n') {
+        let line: Vec<u8> = caller.heard.drain(..=end).collect();
+        let answer = [peer.ip().to_string().as_bytes(), b" ", &line].concat();
+        if caller.stream.write_all(&answer).is_err() {
+            return false;
+        }
+    }
+    count > 0
+}
+
+fn answer_datagram(udp: &UdpSocket) {
+    let mut bytes = [0; 2048];
+    if let Ok((count, peer)) = udp.recv_from(&mut bytes) {
+        let answer = [peer.ip().to_string().as_bytes(), b" ", &bytes[..count]].concat();
+        let _ = udp.send_to(&answer, peer);
+    }
+}

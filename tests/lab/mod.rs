@@ -1,0 +1,169 @@
+//! A whole world in network namespaces, raised in a line: `let lab = Lab::new();`.
+//!
+//! ```text
+//! clients ──eth0 lan0── gateway ──ppp0 isp1── provider ──far0 eth0── far server
+//! 192.168.7.10 …        br0 .7.1  ppp1 isp2   (routes only)          100.66.0.1
+//!                                 ppp2 isp3
+//!                                 eth1 isp4
+//! ```
+//!
+//! The gateway starts with no default route, no rule, no packet filter: all that is `wanpool`'s
+//! work, or a test's. Uplink N's own address is 10.64.N.2 (10.65.4.2 on the ethernet uplink), the
+//! provider drops whatever else comes by that line, and the far server tells who it saw. The root
+//! namespace is never touched.
+
+mod far;
+mod ftp;
+mod inside;
+mod netns;
+mod program;
+mod serve;
+mod shape;
+mod snapshot;
+mod traffic;
+mod uplink;
+mod wiring;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub use far::Answerer;
+pub use ftp::Ftp;
+pub use inside::{DMZ, Inside, OFFICE, PORT, PRINTER};
+pub use netns::{Env, Netns};
+pub use program::{Run, binary};
+pub use serve::{four, three, uplinks};
+pub use shape::{Iptables, Shape};
+pub use traffic::Speaker;
+
+/// Where the far server answers, over TCP and UDP.
+pub const FAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 66, 0, 1), 7000);
+/// The gateway's address on the LAN.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 1);
+
+pub struct Lab {
+    pub gateway: Netns,
+    pub clients: Netns,
+    pub provider: Netns,
+    pub far: Netns,
+    shape: Shape,
+    addresses: Vec<Ipv4Addr>,
+    env: Env,
+    _far_server: Answerer,
+    dir: TempDir,
+}
+
+impl Lab {
+    /// Three point-to-point uplinks, one ethernet uplink, 30 clients, iptables-nft.
+    pub fn new() -> Lab {
+        Shape::default().raise()
+    }
+
+    /// The same, to be varied before `.raise()`.
+    pub fn with() -> Shape {
+        Shape::default()
+    }
+
+    /// Writes this lab's wanpool.toml.
+    pub fn config(&self, text: &str) {
+        fs::write(self.config_file(), text).expect("to write wanpool.toml");
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.path().join("wanpool.toml")
+    }
+
+    /// The directory of the pool files.
+    pub fn pool_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A directory for whatever a test wants to write.
+    pub fn scratch(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Pool N's lines; no file is no line.
+    pub fn pool(&self, number: u8) -> Vec<String> {
+        let text = fs::read_to_string(self.pool_dir().join(format!("pool{number}")));
+        text.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The clients that pool N's file names.
+    pub fn members(&self, number: u8) -> Vec<Ipv4Addr> {
+        let parse = |line: &String| line.parse().unwrap_or_else(|why| panic!("{line:?}: {why}"));
+        self.pool(number).iter().map(parse).collect()
+    }
+
+    /// The pool whose file names this client; in two of them the test fails.
+    pub fn pool_of(&self, client: Ipv4Addr) -> Option<u8> {
+        let holds = |number: &u8| self.members(*number).contains(&client);
+        let pools: Vec<u8> = (1..=50).filter(holds).collect();
+        assert!(pools.len() <= 1, "{client} is in the pools {pools:?}");
+        pools.first().copied()
+    }
+
+    /// Every file of the pool directory by name, with its bytes; the lock file aside.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let Ok(entries) = fs::read_dir(self.pool_dir()) else {
+            return Vec::new();
+        };
+        let mut files: Vec<(String, Vec<u8>)> = entries
+            .map(|entry| entry.expect("an entry of the pool directory"))
+            .map(|entry| (entry.file_name().into_string().expect("UTF-8"), entry.path()))
+            .filter(|(name, _)| name != ".lock")
+            .map(|(name, path)| (name, fs::read(path).unwrap_or_default()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// One more namespace, connected to nothing yet.
+    pub fn new_netns(&self) -> Netns {
+        Netns::new(&self.env)
+    }
+
+    /// All addresses the clients' namespace has.
+    pub fn everyone(&self) -> Vec<Ipv4Addr> {
+        self.shape.clients()
+    }
+
+    /// One client, to speak from to the far server.
+    pub fn client(&self, address: Ipv4Addr) -> Speaker<'_> {
+        Speaker::new(&self.clients, address, FAR)
+    }
+
+    /// Makes the gateway learn these clients by ARP: each asks it something and is answered.
+    pub fn hear(&self, clients: &[Ipv4Addr]) {
+        let at = SocketAddrV4::new(GATEWAY, 5353);
+        let _server = Answerer::start(&self.gateway, at);
+        for &client in clients {
+            let asked = self.client(client).to(at).udp().and_then(|mut conn| conn.ask());
+            assert_eq!(asked, Ok(client), "what the gateway hears of {client}");
+        }
+        wait_until("the gateway knows its clients by ARP", || {
+            let neighbours = self.gateway.sh("ip -4 neigh show dev br0");
+            let known = |client: &Ipv4Addr| {
+                let start = format!("{client} ");
+                let mut lines = neighbours.lines().filter(|line| line.starts_with(&start));
+                lines.any(|line| line.contains("lladdr"))
+            };
+            clients.iter().all(known)
+        });
+    }
+}
+
+/// Waits for a condition; the test fails when ten seconds have not brought it about.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,116 @@
+//! The program under test, run in the gateway's namespace with this lab's files.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::Lab;
+
+/// One run that has ended.
+pub struct Run {
+    pub command: String,
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The program: the one just built, or the one `WANPOOL_BIN` names.
+pub fn binary() -> PathBuf {
+    env::var_os("WANPOOL_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wanpool").into(), PathBuf::from)
+}
+
+impl Lab {
+    pub fn wanpool<const N: usize>(&self, args: [&str; N]) -> Run {
+        self.wanpool_reading(args, "")
+    }
+
+    /// With `input` on stdin.
+    pub fn wanpool_reading<const N: usize>(&self, args: [&str; N], input: &str) -> Run {
+        let mut command = self.gateway.command(&binary().display().to_string());
+        command.args(args);
+        let output = self.gateway.output(command, input);
+        Run::new(format!("wanpool {}", args.join(" ")), output)
+    }
+
+    /// A script of the shell in the gateway's namespace in which `wanpool` is the program.
+    pub fn script(&self, script: &str) -> Run {
+        let mut shell = self.gateway.command("sh");
+        shell.env("WANPOOL", binary()).arg("-c").arg(script);
+        Run::new(script.to_owned(), self.gateway.output(shell, ""))
+    }
+}
+
+impl Run {
+    fn new(command: String, output: Output) -> Run {
+        Run {
+            command,
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// It succeeded, and complained of nothing.
+    #[track_caller]
+    pub fn ok(&self) -> &Run {
+        assert!(self.status == 0 && self.stderr.is_empty(), "{self}");
+        self
+    }
+
+    /// It succeeded, had nothing to do, and so said nothing at all.
+    #[track_caller]
+    pub fn silent(&self) -> &Run {
+        assert!(self.ok().stdout.is_empty(), "{self}");
+        self
+    }
+
+    /// It failed with this status and one clear line.
+    #[track_caller]
+    pub fn refused(&self, status: i32) -> &Run {
+        assert_eq!(self.status, status, "{self}");
+        assert!(self.stdout.is_empty(), "{self}");
+        assert!(self.stderr.starts_with("wanpool: "), "{self}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self}");
+        self
+    }
+
+    /// It failed, with 1 or 2, for a reason that its first line tells.
+    #[track_caller]
+    pub fn failed(&self) -> &Run {
+        assert!(matches!(self.status, 1 | 2) && self.stdout.is_empty(), "{self}");
+        assert!(self.stderr.starts_with("wanpool: "), "{self}");
+        self
+    }
+
+    /// What it complained of has these words in it.
+    #[track_caller]
+    pub fn naming(&self, words: &[&str]) -> &Run {
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in what it complained of: {self}");
+        }
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.ok().stdout).unwrap_or_else(|why| panic!("{why}: {self}"))
+    }
+
+    pub fn lines(&self) -> Vec<&str> {
+        self.stdout.lines().collect()
+    }
+
+    /// The text's rows as words, without the line of column names.
+    pub fn rows(&self) -> Vec<Vec<&str>> {
+        self.lines().iter().skip(1).map(|line| line.split_whitespace().collect()).collect()
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Run { command, status, stdout, stderr } = self;
+        write!(out, "{command}\nexit {status}\n--- stdout\n{stdout}--- stderr\n{stderr}---")
+    }
+}

@@ -1,0 +1,150 @@
+//! What the gateway's kernel holds, as text to compare and as values to judge by.
+//!
+//! Nothing here asks the program under test.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::Lab;
+
+/// A picture of the gateway, to compare with another one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct State(pub String);
+
+impl State {
+    /// Fails with the lines that differ, and only those.
+    #[track_caller]
+    pub fn assert_is(&self, expected: &State, what: impl fmt::Display) {
+        let lost = lines_not_in(&expected.0, &self.0, "-");
+        let gained = lines_not_in(&self.0, &expected.0, "+");
+        assert!(self == expected, "{what}: not the state expected (-) but (+)\n{lost}{gained}");
+    }
+}
+
+fn lines_not_in(text: &str, other: &str, sign: &str) -> String {
+    let lines = text.lines().filter(|line| !other.lines().any(|known| known == *line));
+    lines.map(|line| format!("{sign} {line}\n")).collect()
+}
+
+impl Lab {
+    /// The gateway's kernel and the pool files.
+    pub fn state(&self) -> State {
+        let files = self.files();
+        let text = |(name, bytes): &(String, Vec<u8>)| {
+            let lines = String::from_utf8_lossy(bytes);
+            lines
+                .split_inclusive('\n')
+                .map(|line| format!("{name}: {line:?}\n"))
+                .collect::<String>()
+        };
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        let kernel = self.kernel_state().0;
+        State(format!("{kernel}== files {names:?}\n{}", files.iter().map(text).collect::<String>()))
+    }
+
+    /// Every rule, route, nexthop, packet filter rule and set of the gateway.
+    ///
+    /// A table of the packet filter that exists but says nothing counts as absent, and so do
+    /// counters and a set's random seed.
+    pub fn kernel_state(&self) -> State {
+        let ask = |script: &str| self.gateway.sh(script);
+        let mut sets: Vec<String> = ask("ipset save").lines().map(settled).collect();
+        sets.sort();
+        let parts = [
+            ("rules", ask("ip -4 rule show")),
+            ("routes", ask("ip -4 route show table all")),
+            ("nexthops", ask("ip nexthop show")),
+            ("nft", saying_tables(&ask("iptables-nft-save"))),
+            ("legacy", saying_tables(&ask("iptables-legacy-save"))),
+            ("sets", sets.join("\n")),
+        ]
+        .map(|(name, text)| format!("== {name}\n{text}\n"));
+        State(parts.concat())
+    }
+
+    /// The rules that somebody added, as `(preference, rest of the line)`.
+    pub fn rules(&self) -> Vec<(u32, String)> {
+        let rules = self.gateway.sh("ip -4 rule show");
+        let parts = |line: &str| {
+            let (pref, rest) = line.split_once(':').expect("a preference");
+            (pref.parse().expect("a number"), rest.trim().to_owned())
+        };
+        let kernels_own = [0, 32766, 32767];
+        rules.lines().map(parts).filter(|(pref, _)| !kernels_own.contains(pref)).collect()
+    }
+
+    /// The routes of a table, a line each; a table that is not there has none.
+    pub fn table(&self, number: u32) -> Vec<String> {
+        let routes =
+            self.gateway.sh(&format!("ip -4 route show table {number} 2>/dev/null || true"));
+        routes.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// What the set says of each client: the mark with its mask.
+    pub fn marks(&self) -> BTreeMap<Ipv4Addr, String> {
+        let set = self.gateway.sh("ipset save wanpool");
+        let entry = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let at = words.iter().position(|&word| word == "skbmark").expect("a mark");
+            (words[2].parse().expect("an address"), words[at + 1].to_owned())
+        };
+        set.lines().filter(|line| line.starts_with("add ")).map(entry).collect()
+    }
+
+    /// The packet filter as `iptables-save` tells it, without comments and counters.
+    pub fn filter(&self) -> String {
+        saying_tables(&self.gateway.sh("iptables-save"))
+    }
+
+    /// The connections the gateway tracks, a line each.
+    pub fn flows(&self) -> Vec<String> {
+        let flows = self.gateway.sh("conntrack -L 2>/dev/null");
+        flows.lines().map(str::to_owned).collect()
+    }
+
+    /// The connmarks of the flows that one client has to the far server.
+    pub fn connmarks(&self, client: Ipv4Addr) -> Vec<u32> {
+        let from = format!("src={client} dst={} ", super::FAR.ip());
+        let mark = |line: &String| {
+            let (_, rest) = line.split_once(" mark=").expect("a mark");
+            rest.split(' ').next().and_then(|mark| mark.parse().ok()).expect("a number")
+        };
+        self.flows().iter().filter(|line| line.contains(&from)).map(mark).collect()
+    }
+}
+
+/// A line of `ipset save` without the set's seed and an entry's counters.
+fn settled(line: &str) -> String {
+    let mut words = line.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if ["initval", "packets", "bytes"].contains(&word) {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
+}
+
+/// The tables that have a rule, a chain of somebody's, or a policy that is not ACCEPT.
+fn saying_tables(saved: &str) -> String {
+    let mut tables: Vec<Vec<String>> = Vec::new();
+    for line in saved.lines().filter(|line| !line.starts_with('#')) {
+        if line.starts_with('*') {
+            tables.push(Vec::new());
+        }
+        let line = line.split(" [").next().unwrap_or(line);
+        tables.last_mut().expect("a table's name first").push(line.to_owned());
+    }
+    let says = |line: &String| {
+        let quiet = line.starts_with('*')
+            || line == "COMMIT"
+            || line.starts_with(':') && line.ends_with(" ACCEPT");
+        !quiet
+    };
+    tables.retain(|table| table.iter().any(says));
+    tables.sort();
+    tables.concat().join("\n")
+}

@@ -1,0 +1,121 @@
+//! The lines to the provider: dialled, hung up, dialled again, swallowing everything.
+//!
+//! A point-to-point line is a veth pair with one and the same link-layer address at both ends and
+//! ARP off, so that, as on ppp, a route needs no more than `dev ppp0`.
+
+use std::net::Ipv4Addr;
+
+use super::{Lab, Shape};
+
+/// The provider's gateway on the ethernet uplink.
+pub const ETHERNET_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 1);
+const ETHERNET_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 2);
+/// The gateway of all lines at once, where the shape asks for that.
+const SHARED_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
+
+/// Packets that went over one line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Carried {
+    pub from_gateway: u64,
+    pub to_gateway: u64,
+}
+
+impl Shape {
+    pub(super) fn uplinks(&self) -> u8 {
+        self.point_to_point + u8::from(self.ethernet)
+    }
+}
+
+/// The gateway's address on uplink N when it is first dialled.
+pub(super) fn address(shape: &Shape, number: u8) -> Ipv4Addr {
+    if number <= shape.point_to_point { Ipv4Addr::new(10, 64, number, 2) } else { ETHERNET_ADDRESS }
+}
+
+impl Lab {
+    /// The gateway's address on uplink N: what the far server must see.
+    pub fn uplink_address(&self, number: u8) -> Ipv4Addr {
+        self.addresses[usize::from(number) - 1]
+    }
+
+    /// The provider's address on uplink N.
+    pub fn uplink_gateway(&self, number: u8) -> Ipv4Addr {
+        match (self.shape.one_gateway, number <= self.shape.point_to_point) {
+            (true, _) => SHARED_GATEWAY,
+            (false, true) => Ipv4Addr::new(10, 64, number, 1),
+            (false, false) => ETHERNET_GATEWAY,
+        }
+    }
+
+    /// Uplink N's device on the gateway.
+    pub fn uplink_dev(&self, number: u8) -> String {
+        if number <= self.shape.point_to_point {
+            format!("ppp{}", number - 1)
+        } else {
+            "eth1".to_owned()
+        }
+    }
+
+    /// The line breaks: its device is gone.
+    pub fn hang_up(&self, number: u8) {
+        self.gateway.sh(&format!("ip link del {}", self.uplink_dev(number)));
+    }
+
+    /// The line is dialled (again, if it is there): a new device, with a new index.
+    pub fn redial(&self, number: u8) {
+        let (dev, isp) = (self.uplink_dev(number), format!("isp{number}"));
+        let (address, gateway) = (self.uplink_address(number), self.uplink_gateway(number));
+        let provider = self.provider.path();
+        let provider = provider.display();
+        let mac = format!("02:00:00:00:64:{number:02x}");
+        self.gateway
+            .sh(&format!("ip -br link show {dev} 2>/dev/null && ip link del {dev} || true"));
+        if number <= self.shape.point_to_point {
+            self.gateway.sh(&format!(
+                "ip link add {dev} address {mac} type veth peer name {isp} address {mac} netns {provider}
+                 ip link set {dev} arp off
+                 ip addr add {address} peer {gateway} dev {dev}
+                 ip link set {dev} up"
+            ));
+            self.provider.sh(&format!(
+                "ip link set {isp} arp off
+                 ip addr add {gateway} peer {address} dev {isp}
+                 ip link set {isp} up"
+            ));
+        } else {
+            self.gateway.sh(&format!(
+                "ip link add {dev} type veth peer name {isp} netns {provider}
+                 ip addr add {address}/24 dev {dev}
+                 ip link set {dev} up"
+            ));
+            self.provider.sh(&format!(
+                "ip addr add {gateway}/32 dev {isp}
+                 ip link set {isp} up
+                 ip route add {address} dev {isp}"
+            ));
+        }
+        // Nobody's line carries another line's addresses.
+        self.provider.sysctl(&format!("net/ipv4/conf/{isp}/rp_filter"), "1");
+    }
+
+    /// Dialled again, and the provider gives another address.
+    pub fn redial_as(&mut self, number: u8, address: Ipv4Addr) {
+        self.addresses[usize::from(number) - 1] = address;
+        self.redial(number);
+    }
+
+    /// Whether the provider's end of the line drops everything while the device stays up.
+    pub fn swallow(&self, number: u8, on: bool) {
+        let act = if on { "-I" } else { "-D" };
+        self.provider.sh(&format!(
+            "iptables -t mangle {act} PREROUTING -i isp{number} -j DROP
+             iptables -t mangle {act} POSTROUTING -o isp{number} -j DROP"
+        ));
+    }
+
+    /// What the provider has counted on uplink N since it was dialled.
+    pub fn carried(&self, number: u8) -> Carried {
+        let link = self.provider.json(&format!("ip -s -j link show dev isp{number}"));
+        let packets = |way: &str| link[0]["stats64"][way]["packets"].as_u64().expect("a counter");
+        Carried { from_gateway: packets("rx"), to_gateway: packets("tx") }
+    }
+}

@@ -1,0 +1,90 @@
+//! Raises the namespaces and lays the cables between them.
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use super::{Answerer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
+
+/// Where the lab's own commands are looked for, after its choice of iptables.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Lab {
+    pub(super) fn raise(shape: Shape) -> Lab {
+        let dir = tempfile::Builder::new().prefix("wanpool-lab-").tempdir().expect("a directory");
+        // Tests that are not root read here too.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        choose_iptables(dir.path(), &shape);
+        let env = environment(dir.path());
+        let (gateway, clients) = (Netns::new(&env), Netns::new(&env));
+        let (provider, far) = (Netns::new(&env), Netns::new(&env));
+        lay_lan(&shape, &gateway, &clients);
+        lay_far(&provider, &far);
+        for scope in ["all", "default"] {
+            let name = format!("net/ipv4/conf/{scope}/rp_filter");
+            gateway.sysctl(&name, &shape.rp_filter.to_string());
+        }
+        let addresses =
+            (1..=shape.uplinks()).map(|number| uplink::address(&shape, number)).collect();
+        let _far_server = Answerer::start(&far, FAR);
+        let lab = Lab { gateway, clients, provider, far, shape, addresses, env, _far_server, dir };
+        (1..=lab.shape.uplinks()).for_each(|number| lab.redial(number));
+        lab
+    }
+}
+
+/// A directory with one kind of iptables under the common names, to stand first in PATH.
+fn choose_iptables(dir: &Path, shape: &Shape) {
+    let bin = dir.join("bin");
+    fs::create_dir(&bin).expect("the directory for iptables");
+    for name in ["iptables", "iptables-save", "iptables-restore"] {
+        symlink(shape.iptables.program(name), bin.join(name)).expect("a link to iptables");
+    }
+}
+
+fn environment(dir: &Path) -> Env {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let vars = [
+        ("PATH", format!("{}:{SYSTEM_PATH}", path("bin"))),
+        ("LC_ALL", "C".to_owned()),
+        ("XTABLES_LOCKFILE", path("xtables.lock")),
+        ("WANPOOL_CONFIG", path("wanpool.toml")),
+        ("WANPOOL_STATE_DIR", path("state")),
+    ];
+    Env(vars.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+fn lay_lan(shape: &Shape, gateway: &Netns, clients: &Netns) {
+    let prefix = shape.prefix();
+    gateway.sh(&format!(
+        "ip link add br0 address 02:00:00:00:07:01 type bridge
+         ip addr add {GATEWAY}/{prefix} dev br0
+         ip link add lan0 type veth peer name eth0 netns {}
+         ip link set lan0 master br0 up
+         ip link set br0 up",
+        clients.path().display()
+    ));
+    let mut batch = String::from("ip link set eth0 up\nip -batch - <<END\n");
+    for client in shape.clients() {
+        writeln!(batch, "addr add {client}/{prefix} dev eth0").expect("memory");
+    }
+    writeln!(batch, "route add default via {GATEWAY}\nEND").expect("memory");
+    clients.sh(&batch);
+}
+
+fn lay_far(provider: &Netns, far: &Netns) {
+    provider.sh(&format!(
+        "ip link add far0 type veth peer name eth0 netns {}
+         ip addr add 100.66.0.254/24 dev far0
+         ip link set far0 up",
+        far.path().display()
+    ));
+    provider.sysctl("net/ipv4/ip_forward", "1");
+    far.sh(&format!(
+        "ip addr add {}/24 dev eth0
+         ip link set eth0 up
+         ip route add default via 100.66.0.254",
+        FAR.ip()
+    ));
+}

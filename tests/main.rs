@@ -1,0 +1,39 @@
+//! The gateway end to end: the real program, real packets, namespaces of its own for each test.
+//!
+//! A test is judged by what the kernel's own tools say and by who the far server saw.
+
+mod again;
+mod by_hand;
+mod dry_run;
+mod edited;
+mod flows;
+mod foreign;
+mod house;
+mod lab;
+mod lan;
+mod placing;
+mod reading;
+mod refusals;
+mod seed;
+mod slice;
+mod unassigned;
+
+/// Makes each of these functions, which take a `Shape`, a test with either kind of iptables.
+macro_rules! with_both_iptables {
+    ($($name:ident,)*) => {$(
+        mod $name {
+            use crate::lab::{Iptables, Lab};
+
+            #[test]
+            fn with_nft() {
+                super::$name(Lab::with().iptables(Iptables::Nft));
+            }
+
+            #[test]
+            fn with_legacy() {
+                super::$name(Lab::with().iptables(Iptables::Legacy));
+            }
+        }
+    )*};
+}
+pub(crate) use with_both_iptables;

@@ -1,0 +1,158 @@
+//! Who goes to which pool, and that the packets go the same way.
+
+use std::net::Ipv4Addr;
+
+use crate::lab::{Lab, Shape, four, three};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    thirty_clients_are_spread_ten_each_over_three_equal_uplinks,
+    weights_two_one_one_place_thirty_clients_fifteen_eight_seven,
+    an_ethernet_uplink_with_a_gateway_serves_its_pool,
+    a_client_is_moved_and_released_by_name,
+}
+
+fn sizes<const N: usize>(lab: &Lab) -> [usize; N] {
+    std::array::from_fn(|at| lab.pool(at as u8 + 1).len())
+}
+
+fn thirty_clients_are_spread_ten_each_over_three_equal_uplinks(shape: Shape) {
+    let lab = shape.raise();
+    lab.config(&three(""));
+    lab.hear(&lab.everyone());
+    lab.wanpool(["restore"]).ok();
+    let placed = lab.wanpool(["assign"]);
+    let lines: Vec<String> = (lab.everyone().iter().zip((1..=3).cycle()))
+        .map(|(client, pool)| format!("{client} pool {pool} {}", lab.uplink_dev(pool)))
+        .collect();
+    assert_eq!(placed.ok().lines(), lines);
+    assert_eq!(sizes(&lab), [10, 10, 10]);
+    let distinct =
+        format!("cd {} && cat pool1 pool2 pool3 | sort -u | wc -l", lab.pool_dir().display());
+    assert_eq!(lab.gateway.sh(&distinct).trim(), "30");
+    let mark = |client: Ipv4Addr| format!("{:#x}/0xff", lab.pool_of(client).expect("a pool"));
+    let marks = lab.everyone().into_iter().map(|client| (client, mark(client))).collect();
+    assert_eq!(lab.marks(), marks);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+fn weights_two_one_one_place_thirty_clients_fifteen_eight_seven(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    assert_eq!(sizes(&lab), [15, 8, 7]);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+fn an_ethernet_uplink_with_a_gateway_serves_its_pool(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&four(""));
+    assert_eq!(sizes(&lab), [8, 8, 7, 7]);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+}
+
+fn a_client_is_moved_and_released_by_name(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let client = lab.member(1, 4);
+    let name = client.to_string();
+    let mut open = lab.client(client).tcp().unwrap();
+    assert_eq!(open.ask(), Ok(lab.uplink_address(1)));
+
+    let moved = lab.wanpool(["-j", "assign", &name, "--pool", "ppp2"]).json();
+    let expected = serde_json::json!([{"client": name, "pool": 3, "uplink": "ppp2", "from": 1}]);
+    assert_eq!(moved["moved"], expected);
+    assert_eq!(lab.pool(3).last(), Some(&name));
+    assert_eq!(lab.marks()[&client], "0x3/0xff");
+    assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(3)));
+    assert_eq!(open.ask(), Ok(lab.uplink_address(1)), "the connection it had");
+    lab.wanpool(["assign", &name, "--pool", "3"]).silent();
+
+    let released = lab.wanpool(["-j", "assign", &name, "--release"]).json();
+    let expected = serde_json::json!([{"client": name, "pool": 3, "uplink": "ppp2"}]);
+    assert_eq!(released["released"], expected);
+    assert_eq!(lab.pool_of(client), None);
+    assert!(!lab.marks().contains_key(&client), "a released client is still marked");
+    assert_eq!(open.ask(), Ok(lab.uplink_address(1)), "the connection it had");
+    lab.wanpool(["assign", &name, "--release"]).silent();
+}
+
+#[test]
+fn pins_are_kept_and_excluded_addresses_are_never_pooled() {
+    let lab = Lab::new();
+    let exclude = "exclude = [\"192.168.7.12\", \"192.168.7.16/30\"]";
+    let pins = "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n";
+    lab.serve(&(three(exclude) + pins));
+    for client in lab.everyone() {
+        let pool = lab.pool_of(client);
+        match client.octets()[3] {
+            12 | 16..=19 => assert_eq!(pool, None, "{client} is excluded"),
+            20 => assert_eq!(pool, Some(3), "{client} is pinned"),
+            32..=39 => assert_eq!(pool, Some(2), "{client} is pinned"),
+            _ => assert!(pool.is_some(), "{client} is in no pool"),
+        }
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[2, 3]);
+}
+
+#[test]
+fn the_smallest_config_serves_every_client() {
+    let lab = Lab::with().point_to_point(1).without_ethernet().raise();
+    lab.serve("[uplink.1]\ndev = \"ppp0\"\n");
+    let names: Vec<String> = lab.everyone().iter().map(Ipv4Addr::to_string).collect();
+    assert_eq!(lab.pool(1), names);
+    lab.assert_each_leaves_by_its_own_uplink(&[1]);
+}
+
+#[test]
+fn named_clients_are_placed_though_nobody_has_heard_them() {
+    let lab = Lab::new();
+    lab.config(&three(""));
+    let placed = lab.wanpool(["assign", "192.168.7.20", "192.168.7.15"]);
+    let lines = "192.168.7.20 pool 1 ppp0\n192.168.7.15 pool 2 ppp1\n";
+    assert!(placed.ok().stdout.ends_with(lines), "{placed}");
+    assert_eq!(
+        (lab.pool(1), lab.pool(2)),
+        (vec!["192.168.7.20".to_owned()], vec!["192.168.7.15".to_owned()])
+    );
+    // `assign` has built what of the slice was missing.
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2]);
+}
+
+#[test]
+fn clients_are_taken_from_a_file_in_either_form_in_its_order() {
+    let lab = Lab::new();
+    lab.config(&three(""));
+    let list = lab.scratch().join("list");
+    std::fs::write(&list, "192.168.7.30\n192.168.7.11\n192.168.7.29\n").unwrap();
+    lab.wanpool(["assign", "--from", list.to_str().unwrap()]).ok();
+    assert_eq!(sizes(&lab), [1, 1, 1]);
+    assert_eq!(lab.pool(1), ["192.168.7.30"]);
+    let arp = "\
+IP address       HW type     Flags       HW address            Mask     Device
+192.168.7.28     0x1         0x2         02:00:00:00:00:28     *        br0
+192.168.7.31     0x1         0x0         00:00:00:00:00:00     *        br0
+192.168.7.12     0x1         0x2         02:00:00:00:00:12     *        br0
+";
+    let placed = lab.wanpool_reading(["assign", "--from", "-"], arp);
+    assert_eq!(placed.ok().stdout, "192.168.7.28 pool 1 ppp0\n192.168.7.12 pool 2 ppp1\n");
+    assert_eq!(
+        lab.pool_of(Ipv4Addr::new(192, 168, 7, 31)),
+        None,
+        "an incomplete entry is no client"
+    );
+}
+
+#[test]
+fn json_of_an_assignment_is_one_object() {
+    let lab = Lab::new();
+    lab.config(&three(""));
+    let said = lab.wanpool(["-j", "assign", "192.168.7.20"]).json();
+    let expected = serde_json::json!([{"client": "192.168.7.20", "pool": 1, "uplink": "ppp0"}]);
+    assert_eq!(said["assigned"], expected);
+    for none in ["released", "moved"] {
+        assert_eq!(said[none], serde_json::json!([]), "{none}");
+    }
+    assert_eq!(said["flows_ended"], 0);
+    let steps = said["steps"].as_array().expect("steps");
+    assert!(steps.iter().all(serde_json::Value::is_string), "{steps:?}");
+}
