@@ -14,6 +14,7 @@ use crate::state::{Link, Neighbour, Observed, Slice};
 use crate::step::Step;
 
 mod conntrack;
+mod error;
 mod ipset;
 mod iptables;
 mod link;
@@ -24,8 +25,7 @@ mod route;
 mod rule;
 mod sysctl;
 
-pub use netlink::KernelError;
-
+use error::KernelError;
 use iptables::Iptables;
 use netlink::Channel;
 

@@ -12,6 +12,7 @@ use crate::pools::Pools;
 use crate::state::{Observed, Slice};
 use crate::step::Step;
 
+mod layout;
 pub mod marking;
 pub mod placement;
 pub mod routing;

@@ -4,9 +4,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use super::netlink::{
-    Channel, KernelError, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32,
-};
+use super::error::KernelError;
+use super::netlink::{Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32};
 use crate::model::{Family, Mark};
 use crate::state::{SET_NAME, Set};
 
@@ -53,19 +52,6 @@ const BUCKETSIZE: u8 = 12;
 const BATCH: usize = 2000;
 
 const ENOENT: i32 = 2;
-
-/// ipset's own error numbers, from `IPSET_ERR_PRIVATE` on, in the words of ipset(8).
-pub fn error_text(errno: i32) -> Option<&'static str> {
-    match errno {
-        4097 => Some("Kernel error received: ipset protocol error"),
-        4098 => Some("Kernel and userspace incompatible: settype hash:ip is not known"),
-        4099 => Some("The maximal number of sets is reached, cannot create more"),
-        4100 => Some("Set cannot be destroyed: it is in use by a kernel component"),
-        4103 => Some("Element cannot be added to or deleted from the set"),
-        4352 => Some("Hash is full, cannot add more elements"),
-        _ => None,
-    }
-}
 
 /// What was found under our name.
 pub enum Found {

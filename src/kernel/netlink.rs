@@ -5,8 +5,6 @@
 //! end did not arrive, or that the kernel reports as interrupted by a change, is never taken for
 //! whole. Errors are the kernel's, in its own words where it gave any.
 
-use std::fmt;
-
 use anyhow::{Result, anyhow};
 use futures_util::StreamExt;
 use rtnetlink::packet_core::{
@@ -17,6 +15,8 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::proto::ConnectionHandle;
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 
+use super::error::KernelError;
+
 /// `NETLINK_ROUTE` and `NETLINK_NETFILTER` of `linux/netlink.h`.
 pub const ROUTE: isize = 0;
 pub const NETFILTER: isize = 12;
@@ -24,8 +24,7 @@ pub const NETFILTER: isize = 12;
 /// How often an interrupted dump is begun anew.
 const DUMP_ATTEMPTS: usize = 20;
 
-/// `NLMSGERR_ATTR_MSG`: the kernel's own words, behind the header of the message they are about.
-const ERROR_TEXT: u16 = 1;
+/// The header of the message that an error is about; the kernel's own words stand behind it.
 const MESSAGE_HEADER: usize = 16;
 
 /// A netlink message of whatever protocol: its type and the bytes behind its header.
@@ -101,6 +100,11 @@ pub fn attributes(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
         .collect()
 }
 
+/// The attributes of an error, which may have none.
+fn attributes_or_none(bytes: &[u8]) -> Vec<(u16, &[u8])> {
+    attributes(bytes).unwrap_or_default()
+}
+
 /// A number as the kernel writes it into an attribute; `None` if the attribute has another size.
 pub fn native_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
@@ -144,49 +148,6 @@ impl Writer {
     pub fn into_message(self, kind: u16) -> Raw {
         Raw { kind, payload: self.0 }
     }
-}
-
-/// What the kernel answered instead of "done".
-#[derive(Debug)]
-pub struct KernelError {
-    /// A positive errno; ipset has numbers of its own from 4096.
-    pub errno: i32,
-    words: Option<String>,
-}
-
-impl KernelError {
-    /// `errno` as the kernel sends it, negative; `text` the attributes that may hold its words.
-    fn new(errno: i32, text: &[u8]) -> Self {
-        let words = attributes(text)
-            .unwrap_or_default()
-            .into_iter()
-            .find(|(kind, _)| *kind == ERROR_TEXT)
-            .map(|(_, value)| {
-                String::from_utf8_lossy(value).trim_end_matches(['\0', '.']).to_owned()
-            });
-        Self { errno: errno.saturating_neg(), words }
-    }
-}
-
-impl fmt::Display for KernelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match super::ipset::error_text(self.errno) {
-            Some(text) => text.to_owned(),
-            None => errno_text(self.errno),
-        };
-        match &self.words {
-            Some(words) => write!(f, "{text} ({words})"),
-            None => f.write_str(&text),
-        }
-    }
-}
-
-impl std::error::Error for KernelError {}
-
-/// `strerror(3)`, without the number that Rust adds.
-fn errno_text(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// A socket of one netlink protocol.
@@ -242,14 +203,18 @@ impl Channel {
             match payload {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(KernelError::new(done.code, &done.extended_ack).into());
+                    return Err(KernelError::new(
+                        done.code,
+                        &attributes_or_none(&done.extended_ack),
+                    )
+                    .into());
                 }
                 NetlinkPayload::Done(_) => return Ok((answers, interrupted)),
                 NetlinkPayload::Error(error) => match error.code {
                     None => return Ok((answers, interrupted)),
                     Some(code) => {
                         let text = error.header.get(MESSAGE_HEADER..).unwrap_or_default();
-                        return Err(KernelError::new(code.get(), text).into());
+                        return Err(KernelError::new(code.get(), &attributes_or_none(text)).into());
                     }
                 },
                 NetlinkPayload::Overrun(_) => {
@@ -285,14 +250,5 @@ mod tests {
             assert!(cut.attributes(0).is_err() || length == 8, "{length}");
         }
         assert!(whole.attributes(100).is_err());
-    }
-
-    #[test]
-    fn errors_carry_the_words_of_the_kernel() {
-        let words =
-            Writer::default().put_str(ERROR_TEXT, "Nexthop id does not exist.").into_message(0);
-        let error = KernelError::new(-2, &words.payload);
-        assert_eq!(error.to_string(), "No such file or directory (Nexthop id does not exist)");
-        assert_eq!(KernelError::new(-17, &[]).to_string(), "File exists");
     }
 }

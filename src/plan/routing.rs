@@ -5,32 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::Diff;
+use super::layout::*;
 use super::service::{Service, Services, State};
 use crate::config::{Config, Lan, Unassigned};
 use crate::model::{DevName, Mark, Numbers, UplinkNo};
 use crate::state::{Action, MAIN_TABLE, Nexthop, Route, Rule, Slice, Way};
 use crate::step::Step;
-
-/// In an uplink's own table: the second default that says it was failed over on purpose.
-pub const FAILED_OVER_METRIC: u32 = 1;
-/// In a pool's table: by its own uplink, by the one it was sent to, by the group of all.
-const OWN_METRIC: u32 = 10;
-pub const DETOUR_METRIC: u32 = 15;
-const STANDBY_METRIC: u32 = 20;
-/// The backstop, behind whatever else there may be.
-const BACKSTOP_METRIC: u32 = u32::MAX;
-
-/// Preferences relative to `rule-pref`, but for multipath's, which stand right before main's 32766.
-const LOCAL_FIRST: u32 = 0;
-const UPLINK_LOCAL: u32 = 10;
-const UPLINK_NO_TRANSIT: u32 = 20;
-const CARRIER: u32 = 100;
-const CARRIER_GONE: u32 = 190;
-const POOL: u32 = 200;
-const LAN_LOCAL: u32 = 300;
-const LAN_REST: u32 = 301;
-const MULTIPATH_LOCAL: u32 = 32000;
-const MULTIPATH_REST: u32 = 32001;
 
 /// A nexthop for each uplink in service, and the group of them.
 pub fn nexthops(config: &Config, services: &Services) -> BTreeMap<u32, Nexthop> {
@@ -173,11 +153,6 @@ fn main_but_defaults(pref: u32) -> Rule {
 
 fn marked(pref: u32, mark: Mark, action: Action) -> Rule {
     Rule { fwmark: Some(mark), ..rule(pref, action) }
-}
-
-/// Whether the rules found include multipath's.
-pub fn is_multipath_on(rules: &[Rule]) -> bool {
-    rules.iter().any(|rule| [MULTIPATH_LOCAL, MULTIPATH_REST].contains(&rule.pref))
 }
 
 /// What of a packet the rules look at.

@@ -10,9 +10,9 @@ use std::net::Ipv4Addr;
 
 use crate::config::{Config, Uplink};
 use crate::model::UplinkNo;
-use crate::state::{Nexthop, Observed, Route, Way};
+use crate::state::{Nexthop, Observed, Route, Rule, Way};
 
-use super::routing::{DETOUR_METRIC, FAILED_OVER_METRIC};
+use super::layout::{DETOUR_METRIC, FAILED_OVER_METRIC, MULTIPATH_LOCAL, MULTIPATH_REST};
 
 /// What a command has to say about who is in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ pub fn decide(config: &Config, found: &Observed, intent: Intent) -> Result<Servi
         Intent::Multipath(on) => on,
         Intent::RestoreAll => config.multipath.enable,
         _ if found.slice.rules.is_empty() => config.multipath.enable,
-        _ => super::routing::is_multipath_on(&found.slice.rules),
+        _ => is_multipath_on(&found.slice.rules),
     };
     let mut services = Services { uplinks, multipath };
     forget_lost_detours(&mut services);
@@ -180,7 +180,7 @@ pub fn as_found(config: &Config, found: &Observed) -> Services {
             .iter()
             .map(|(&no, uplink)| (no, judge(config, found, no, uplink, Intent::Keep)))
             .collect(),
-        multipath: super::routing::is_multipath_on(&found.slice.rules),
+        multipath: is_multipath_on(&found.slice.rules),
     };
     for (&no, service) in &mut services.uplinks {
         let is_there = found.slice.nexthops.contains_key(&config.numbers.nexthop(no));
@@ -318,4 +318,9 @@ fn forget_lost_detours(services: &mut Services) {
     for service in services.uplinks.values_mut() {
         service.to = service.to.filter(|to| up.contains(to));
     }
+}
+
+/// Whether the rules found include multipath's.
+fn is_multipath_on(rules: &[Rule]) -> bool {
+    rules.iter().any(|rule| [MULTIPATH_LOCAL, MULTIPATH_REST].contains(&rule.pref))
 }
