@@ -119,7 +119,7 @@ _wanpool() {
             return 0
             ;;
         wanpool__subcmd__assign)
-            opts="-j -p -n -q -v -w -h --from --pool --release --json --pretty --dry-run --quiet --verbose --wait --hook --config --state-dir --help"
+            opts="-j -p -n -q -v -w -h --from --pool --release --prune --rebalance --json --pretty --dry-run --quiet --verbose --wait --hook --config --state-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -444,7 +444,7 @@ _wanpool() {
             return 0
             ;;
         wanpool__subcmd__pools)
-            opts="-j -p -n -q -v -w -h --json --pretty --dry-run --quiet --verbose --wait --hook --config --state-dir --help"
+            opts="-j -p -n -q -v -w -h --check --metrics --json --pretty --dry-run --quiet --verbose --wait --hook --config --state-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

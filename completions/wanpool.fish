@@ -66,6 +66,8 @@ complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -s w -l wait -d 
 complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -l config -d 'The configuration' -r -F
 complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -l state-dir -d 'The folder of the pool files' -r -f -a "(__fish_complete_directories)"
 complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -l release -d 'Take them out of every pool'
+complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -l prune -d 'Release those that scan no longer sees: none that is pinned, or has a live flow'
+complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -l rebalance -d 'Level the pools to their weights with the fewest moves, those without a live flow first'
 complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -s j -l json -d 'Print JSON on stdout, nothing else on it'
 complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -s p -l pretty -d 'Indent the JSON'
 complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -s n -l dry-run -d 'Change nothing; print each step as the command that would do it'
@@ -76,6 +78,8 @@ complete -c wanpool -n "__fish_wanpool_using_subcommand assign" -s h -l help -d 
 complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -s w -l wait -d 'Wait this long for another run to end; 0: fail at once' -r
 complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -l config -d 'The configuration' -r -F
 complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -l state-dir -d 'The folder of the pool files' -r -f -a "(__fish_complete_directories)"
+complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -l check -d 'Compare kernel and files; print the steps that would mend what differs, and what else would keep clients from being served'
+complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -l metrics -d 'Print metrics for the textfile collector of node_exporter'
 complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -s j -l json -d 'Print JSON on stdout, nothing else on it'
 complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -s p -l pretty -d 'Indent the JSON'
 complete -c wanpool -n "__fish_wanpool_using_subcommand pools" -s n -l dry-run -d 'Change nothing; print each step as the command that would do it'

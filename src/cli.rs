@@ -164,13 +164,30 @@ pub struct Assign {
     /// Take them out of every pool
     #[arg(long)]
     pub release: bool,
+
+    /// Release those that scan no longer sees: none that is pinned, or has a live flow
+    #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
+    pub prune: bool,
+
+    /// Level the pools to their weights with the fewest moves, those without a live flow first
+    #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
+    pub rebalance: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub struct Pools {
     /// An uplink's number or device, or a client's address
     #[arg(value_name = "UPLINK|CLIENT")]
     pub of: Option<String>,
+
+    /// Compare kernel and files; print the steps that would mend what differs, and what else would
+    /// keep clients from being served
+    #[arg(long, conflicts_with_all = ["of", "metrics"])]
+    pub check: bool,
+
+    /// Print metrics for the textfile collector of node_exporter
+    #[arg(long, conflicts_with = "of")]
+    pub metrics: bool,
 }
 
 #[derive(Args, Debug)]

@@ -33,12 +33,20 @@ struct Context {
     family: Family,
 }
 
-pub fn run(cli: Cli) -> Result<()> {
+/// How a run ended that did not fail.
+pub enum Outcome {
+    Done,
+    /// `pools --check` found the kernel otherwise than it should be.
+    Drift,
+}
+
+pub fn run(cli: Cli) -> Result<Outcome> {
     if let Some(kind) = cli.generate {
-        return generate::run(kind);
+        generate::run(kind)?;
+        return Ok(Outcome::Done);
     }
     if cli.options.hook && !cli.options.config.exists() {
-        return Ok(());
+        return Ok(Outcome::Done);
     }
     let context = Context {
         config: Config::load(&cli.options.config)?,
@@ -47,15 +55,17 @@ pub fn run(cli: Cli) -> Result<()> {
         family: Family::Inet,
         options: cli.options,
     };
-    match cli.command.unwrap_or(Command::Pools(Pools { of: None })) {
+    let command = cli.command.unwrap_or(Command::Pools(Pools::default()));
+    match command {
+        Command::Pools(args) => return pools::run(&context, &args),
         Command::Scan(args) => scan::run(&context, &args),
         Command::Assign(args) => assign::run(&context, &args),
-        Command::Pools(args) => pools::run(&context, &args),
         Command::Failover(args) => failover::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Multipath(args) => multipath::run(&context, &args),
         Command::Flush => flush::run(&context),
-    }
+    }?;
+    Ok(Outcome::Done)
 }
 
 impl Context {

@@ -3,18 +3,19 @@
 //! The only place with netlink, child processes and async. It knows what things are, never what
 //! they ought to be: it reaches neither `plan` nor `store`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
-use crate::model::{DevName, Family, Mark, Numbers};
-use crate::state::{Link, Neighbour, Observed, Slice};
+use crate::model::{Client, DevName, Family, Mark, Numbers};
+use crate::state::{Health, Link, Neighbour, Observed, Slice};
 use crate::step::Step;
 
 mod conntrack;
 mod error;
+mod health;
 mod ipset;
 mod iptables;
 mod link;
@@ -158,6 +159,36 @@ impl Kernel {
             }
             Ok(neighbours)
         })
+    }
+
+    /// The clients that have live flows over an uplink: flows whose connmark matches.
+    pub fn busy_clients(&self, family: Family, mark: Mark) -> Result<HashSet<Client>> {
+        Ok(self.flows_by_client(family, mark)?.into_keys().collect())
+    }
+
+    /// How many live flows with this connmark each client has.
+    pub fn flows_by_client(&self, family: Family, mark: Mark) -> Result<HashMap<Client, u64>> {
+        self.runtime.block_on(conntrack::by_client(&self.netfilter, family, mark))
+    }
+
+    /// How many connections each client has begun, by the counters of the set.
+    pub fn connections_begun(&self) -> Result<HashMap<Client, u64>> {
+        self.runtime.block_on(ipset::counters(&self.netfilter))
+    }
+
+    /// Bytes received and sent by each device.
+    pub fn traffic(&self) -> Result<HashMap<DevName, (u64, u64)>> {
+        self.runtime.block_on(link::traffic(&self.route))
+    }
+
+    /// How many flows have this connmark.
+    pub fn flows(&self, family: Family, mark: Mark) -> Result<usize> {
+        self.runtime.block_on(conntrack::count(&self.netfilter, family, mark))
+    }
+
+    /// What could keep a slice from working that is itself as it should be.
+    pub fn health(&self, family: Family, numbers: &Numbers) -> Result<Health> {
+        self.runtime.block_on(health::look(&self.route, &self.netfilter, family, numbers))
     }
 
     /// The devices and the gateway's own addresses, nothing else.

@@ -26,6 +26,7 @@ mod store;
 /// Exit statuses, of `EXIT STATUS` in the man page.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+const DRIFT: u8 = 3;
 const LOCKED: u8 = 4;
 
 /// Parses the command line, does it, prints `wanpool: what: why` if that fails.
@@ -35,7 +36,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match cmd::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(cmd::Outcome::Done) => ExitCode::SUCCESS,
+        Ok(cmd::Outcome::Drift) => ExitCode::from(DRIFT),
         Err(error) => {
             complain(&without_numbers(&format!("{error:#}")));
             ExitCode::from(status_of(&error))

@@ -52,6 +52,17 @@ impl Output {
         self.text(&align(columns, rows))
     }
 
+    /// One thing's fields: a line each in text, an array of one flat object in JSON.
+    pub fn record(self, fields: &[(&str, Value)]) -> Result<()> {
+        if self.json {
+            let (columns, row): (Vec<&str>, Row) = fields.iter().cloned().unzip();
+            return self.table(&columns, vec![row]);
+        }
+        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let line = |(name, value): &(&str, Value)| format!("{name:width$}  {}", cell(value));
+        self.lines(&fields.iter().map(line).collect::<Vec<_>>())
+    }
+
     /// Lines that were asked for.
     pub fn lines(self, lines: &[String]) -> Result<()> {
         match lines.is_empty() {

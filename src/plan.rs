@@ -12,6 +12,8 @@ use crate::pools::Pools;
 use crate::state::{Observed, Slice};
 use crate::step::Step;
 
+pub mod balance;
+pub mod findings;
 mod layout;
 pub mod marking;
 pub mod placement;
@@ -89,5 +91,7 @@ pub struct Diff {
     pub tear_down: Vec<Step>,
 }
 
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod tests;

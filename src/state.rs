@@ -40,6 +40,25 @@ impl Observed {
     }
 }
 
+/// What surrounds the slice and can keep it from working.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// The rules of others.
+    pub foreign_rules: Vec<Rule>,
+    /// Rules of others in front of a jump of ours that accept packets: table, chain and rule.
+    pub accepted_before: Vec<String>,
+    /// The other kind of iptables, if both hold rules.
+    pub other_iptables: Option<&'static str>,
+    /// Names of nftables flowtables, whose flows meet no mark.
+    pub flowtables: Vec<String>,
+    /// `nf_conntrack_count` and `nf_conntrack_max`.
+    pub conntrack: Option<(u64, u64)>,
+    /// `gc_thresh3`: the most neighbours there can be.
+    pub neighbour_limit: Option<u32>,
+    /// systemd-networkd runs, and deletes rules or routes that it does not know.
+    pub networkd_deletes: bool,
+}
+
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -155,10 +174,10 @@ pub struct Set {
 }
 
 impl Set {
-    /// The mark that a client's packets get; 0 for one that is not in the set.
-    pub fn mark(&self, client: Ipv4Addr) -> u32 {
+    /// The mark that a client's packets get, if it is in the set.
+    pub fn entry(&self, client: Ipv4Addr) -> Option<Mark> {
         let at = self.entries.binary_search_by_key(&client, |&(entry, _)| entry);
-        at.map_or(0, |at| self.entries[at].1.value)
+        at.ok().map(|at| self.entries[at].1)
     }
 }
 

@@ -154,7 +154,8 @@ pub fn restore_text(chains: &[(Chain, Vec<String>)]) -> String {
     text
 }
 
-struct NexthopText<'a>(&'a Nexthop);
+/// A nexthop as `ip nexthop` takes it, without its id and protocol.
+pub struct NexthopText<'a>(pub &'a Nexthop);
 
 impl fmt::Display for NexthopText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,14 @@
 //! `assign`: clients into pools, and the kernel after them. This is what cron runs.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::change::Run;
 use super::{Context, clients};
 use crate::cli::Assign;
 use crate::model::{Client, UplinkNo};
+use crate::plan::balance;
 use crate::plan::placement::{self, Change};
 use crate::plan::service::Intent;
 use crate::pools::Pools;
@@ -26,20 +29,50 @@ pub fn run(context: &Context, args: &Assign) -> Result<()> {
     }
 
     let run = Run::begin(context, "assign")?;
-    let clients = match everyone {
-        true => heard(context, &run)?,
-        false => named_or_listed(context, &run, args, named)?,
-    };
     let mut pools = run.pools.clone();
-    let mut changes = placement::adopt_orphans(&context.config, &mut pools);
-    changes.extend(edit(context, args, pool, &mut pools, &clients)?);
+    let mut changes = placement::settle(&context.config, &mut pools);
+    changes.extend(match everyone {
+        true => all_heard(context, &run, args, &mut pools)?,
+        false => {
+            let clients = named_or_listed(context, &run, args, named)?;
+            edit(context, args, pool, &mut pools, &clients)?
+        }
+    });
     placement::tidy(&context.config, &mut pools);
     run.finish(pools, changes, Intent::Keep)
 }
 
-fn heard(context: &Context, run: &Run) -> Result<Vec<Client>> {
-    let neighbours = clients::heard(context, &run.kernel, &[]).context("assign")?;
-    Ok(client_list(neighbours))
+/// Places all that are heard; before that releases those that have left, and after it levels the
+/// pools, if that was asked for.
+fn all_heard(
+    context: &Context,
+    run: &Run,
+    args: &Assign,
+    pools: &mut Pools,
+) -> Result<Vec<Change>> {
+    let heard = client_list(clients::heard(context, &run.kernel, &[]).context("assign")?);
+    let busy = match args.prune || args.rebalance {
+        true => run.kernel.busy_clients(context.family, context.config.numbers.any_carrier())?,
+        false => HashSet::new(),
+    };
+    let mut changes = Vec::new();
+    if args.prune {
+        clients::require_live_lan(context, &run.kernel).context("assign --prune")?;
+        let heard: HashSet<Client> = heard.iter().copied().collect();
+        let gone = |client: &Client| {
+            !heard.contains(client)
+                && !busy.contains(client)
+                && context.config.pin(*client).is_none()
+        };
+        let gone: Vec<Client> =
+            pools.iter().flat_map(|(_, members)| members).copied().filter(gone).collect();
+        changes.extend(placement::release(pools, &gone));
+    }
+    changes.extend(placement::place(&context.config, pools, &heard));
+    if args.rebalance {
+        changes.extend(balance::level(&context.config, pools, &busy));
+    }
+    Ok(changes)
 }
 
 fn client_list(neighbours: Vec<Neighbour>) -> Vec<Client> {
@@ -62,9 +95,8 @@ fn named_or_listed(
         }
     }
     if let Some(file) = &args.from {
-        named.extend(client_list(
-            clients::listed(context, &run.kernel, file, &[]).context("assign")?,
-        ));
+        let listed = clients::listed(context, &run.kernel, file, &[]).context("assign")?;
+        named.extend(client_list(listed));
     }
     Ok(named)
 }

@@ -285,7 +285,7 @@ fn uplink_lines(
 }
 
 /// Fails early, with one line, where the kernel would refuse everything.
-fn require_net_admin(what: &str) -> Result<()> {
+pub fn require_net_admin(what: &str) -> Result<()> {
     if has_net_admin() {
         return Ok(());
     }

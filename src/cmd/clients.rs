@@ -90,6 +90,18 @@ fn lan_links<'a>(
     Ok(links)
 }
 
+/// An error where a LAN device is down: its clients cannot be told from those that have left.
+pub fn require_live_lan(context: &Context, kernel: &Kernel) -> Result<()> {
+    let observed = kernel.devices(context.family)?;
+    for link in lan_links(&context.config, &observed, &[])? {
+        let configured = matches!(context.config.lan, Lan::Devices(_));
+        if configured && !(link.up && link.carrier) {
+            bail!("{} is down: who left cannot be told from who is cut off", link.name);
+        }
+    }
+    Ok(())
+}
+
 /// Leaves out the gateway's own addresses, broadcast addresses and what is excluded.
 fn retain_clients(config: &Config, observed: &Observed, neighbours: &mut Vec<Neighbour>) {
     let own: HashSet<Ipv4Addr> = observed

@@ -1,35 +1,43 @@
 //! `pools`: all pools, one pool's clients, or the way of one client's packets. Reads only; without
-//! root, the set is not seen.
+//! root, the set and the flows are not seen.
+
+use std::collections::HashMap;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::change::has_net_admin;
-use super::{Context, clients};
+use super::{Context, Outcome, clients};
 use crate::cli;
 use crate::kernel::Kernel;
 use crate::model::{Client, UplinkNo};
 use crate::output::Row;
-use crate::plan::routing::{self, Packet};
 use crate::plan::service::{self, Services};
 use crate::pools::Pools;
-use crate::state::{Neighbour, Observed, Way};
-use crate::step::RouteText;
+use crate::state::Neighbour;
+
+mod check;
+mod metrics;
+mod way;
 
 const COLUMNS: [&str; 9] =
     ["pool", "uplink", "state", "carried_by", "fwmark", "table", "weight", "clients", "share"];
-const MEMBER_COLUMNS: [&str; 4] = ["address", "lladdr", "dev", "state"];
-const WAY_COLUMNS: [&str; 7] = ["client", "pool", "mark", "rule", "table", "route", "device"];
+const MEMBER_COLUMNS: [&str; 6] = ["address", "lladdr", "dev", "state", "connections", "flows"];
 
-pub fn run(context: &Context, args: &cli::Pools) -> Result<()> {
+pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
+    if args.check {
+        return check::run(context);
+    }
     let pools = context.store.read()?;
     match args.of.as_deref() {
-        None => all(context, &pools),
+        None if args.metrics => metrics::print(context, &pools)?,
+        None => all(context, &pools)?,
         Some(text) => match text.parse::<Client>() {
-            Ok(client) => way(context, &pools, client),
-            Err(_) => one(context, &pools, context.config.uplink(text)?),
+            Ok(client) => way::show(context, &pools, client)?,
+            Err(_) => one(context, &pools, context.config.uplink(text)?)?,
         },
     }
+    Ok(Outcome::Done)
 }
 
 fn all(context: &Context, pools: &Pools) -> Result<()> {
@@ -42,10 +50,12 @@ fn all(context: &Context, pools: &Pools) -> Result<()> {
 fn row(context: &Context, pools: &Pools, services: &Services, no: UplinkNo) -> Row {
     let uplink = &context.config.uplinks[&no];
     let numbers = &context.config.numbers;
-    let clients = pools.members(no).len();
-    let all: usize = context.config.uplinks.keys().map(|&no| pools.members(no).len()).sum();
-    // In percent, to one place.
-    let share = if all == 0 { 0.0 } else { (clients * 1000) as f64 / all as f64 };
+    let share = share(context, pools, no);
+    // Beside the share of clients, for people, the share that the weight asks for.
+    let share = match context.output.is_json() {
+        true => json!(share),
+        false => format!("{share:.1}/{:.1}", due(context, no)).into(),
+    };
     vec![
         no.get().into(),
         uplink.dev.as_str().into(),
@@ -54,9 +64,25 @@ fn row(context: &Context, pools: &Pools, services: &Services, no: UplinkNo) -> R
         format!("{:#x}", numbers.pool_mark(no).value).into(),
         numbers.pool_table(no).into(),
         uplink.weight.into(),
-        clients.into(),
-        (share.round() / 10.0).into(),
+        pools.members(no).len().into(),
+        share,
     ]
+}
+
+/// The part of all clients that a pool has: percent, to one place.
+fn share(context: &Context, pools: &Pools, no: UplinkNo) -> f64 {
+    let all = context.config.uplinks.keys().map(|&no| pools.members(no).len()).sum();
+    percent(pools.members(no).len(), all)
+}
+
+/// The part that its weight asks for.
+fn due(context: &Context, no: UplinkNo) -> f64 {
+    let weight = |no: &UplinkNo| usize::from(context.config.uplinks[no].weight);
+    percent(weight(&no), context.config.uplinks.keys().map(weight).sum())
+}
+
+fn percent(part: usize, all: usize) -> f64 {
+    if all == 0 { 0.0 } else { ((part * 1000) as f64 / all as f64).round() / 10.0 }
 }
 
 /// The devices that carry a pool now; null where nobody does.
@@ -82,65 +108,43 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
         row.push(members.collect::<Vec<_>>().into());
         return context.output.table(&columns, vec![row]);
     }
-    let heard = clients::heard(context, &kernel, &[]).unwrap_or_default();
-    let rows = pools.members(no).iter().map(|&client| member_row(client, &heard));
+    let members = Members {
+        heard: clients::heard(context, &kernel, &[]).unwrap_or_default(),
+        counted: match has_net_admin() {
+            true => Some((
+                kernel.connections_begun()?,
+                kernel.flows_by_client(context.family, context.config.numbers.any_carrier())?,
+            )),
+            false => None,
+        },
+    };
+    let rows = pools.members(no).iter().map(|&client| members.row(client));
     context.output.table(&MEMBER_COLUMNS, rows.collect())
 }
 
-/// `heard` is in order of address.
-fn member_row(client: Client, heard: &[Neighbour]) -> Row {
-    let at = heard.binary_search_by_key(&client, |neighbour| neighbour.client);
-    let address: Value = client.to_string().into();
-    match at {
-        Ok(at) => {
-            let Neighbour { lladdr, dev, state, .. } = &heard[at];
-            vec![address, lladdr.as_str().into(), dev.as_str().into(), (*state).into()]
-        }
-        Err(_) => vec![address, Value::Null, Value::Null, Value::Null],
+/// What is known of clients beside their pool.
+struct Members {
+    /// In order of address.
+    heard: Vec<Neighbour>,
+    /// Connections begun, and live flows; only root sees them.
+    counted: Option<(HashMap<Client, u64>, HashMap<Client, u64>)>,
+}
+
+impl Members {
+    fn row(&self, client: Client) -> Row {
+        let at = self.heard.binary_search_by_key(&client, |neighbour| neighbour.client);
+        let [lladdr, dev, state]: [Value; 3] = match at.map(|at| &self.heard[at]) {
+            Ok(known) => {
+                [known.lladdr.as_str().into(), known.dev.as_str().into(), known.state.into()]
+            }
+            Err(_) => [Value::Null, Value::Null, Value::Null],
+        };
+        let [connections, flows] = match &self.counted {
+            Some((begun, live)) => {
+                [begun, live].map(|count| count.get(&client).copied().unwrap_or_default().into())
+            }
+            None => [Value::Null, Value::Null],
+        };
+        vec![client.to_string().into(), lladdr, dev, state, connections, flows]
     }
-}
-
-/// The way of a client's new flow to the wider Internet, as the kernel has it now.
-fn way(context: &Context, pools: &Pools, client: Client) -> Result<()> {
-    let kernel = Kernel::open()?;
-    let privileged = has_net_admin();
-    let found = kernel.observe(&context.query(privileged))?;
-    let mark = match &found.slice.set {
-        Some(set) => set.mark(client.address()),
-        None if privileged => 0,
-        None => pools.place(client).map_or(0, |no| context.config.numbers.pool_mark(no).value),
-    };
-    let heard = clients::heard(context, &kernel, &[]).unwrap_or_default();
-    let dev = heard.iter().find(|neighbour| neighbour.client == client).map(|found| &found.dev);
-    let dev = dev.or_else(|| lan_device(context, &found));
-    let packet = Packet { mark, iif: dev };
-    let rule = routing::first_rule(&found.slice.rules, &packet);
-    let route = rule.and_then(|rule| routing::first_route(&found.slice.routes, rule));
-    let from = dev.and_then(|dev| found.link(dev));
-    let device = kernel.lookup(client.address(), mark, from, &found.links);
-    let route_text = match (route, &device) {
-        (Some(route), _) => json!(RouteText(route).to_string()),
-        (None, Err(error)) => json!(format!("{error:#}")),
-        (None, Ok(_)) => Value::Null,
-    };
-    let device = match route {
-        Some(route) if route.way == Way::Unreachable => Value::Null,
-        _ => device.ok().flatten().map_or(Value::Null, |dev| dev.as_str().into()),
-    };
-    let row = vec![
-        client.to_string().into(),
-        pools.place(client).map_or(Value::Null, |no| no.get().into()),
-        format!("{mark:#x}").into(),
-        rule.map_or(Value::Null, |rule| rule.pref.into()),
-        route.map_or(Value::Null, |route| route.table.into()),
-        route_text,
-        device,
-    ];
-    context.output.table(&WAY_COLUMNS, vec![row])
-}
-
-/// The LAN device of a client that is not heard now: the first there is.
-fn lan_device<'a>(context: &Context, found: &'a Observed) -> Option<&'a crate::model::DevName> {
-    let lan = |link: &&crate::state::Link| context.config.is_lan(link.name.as_str());
-    found.links.iter().find(lan).map(|link| &link.name)
 }

@@ -1,12 +1,13 @@
 //! The set `wanpool`, over nfnetlink: `linux/netfilter/ipset/ip_set.h`.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
 use super::error::KernelError;
-use super::netlink::{Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32};
-use crate::model::{Family, Mark};
+use super::netlink::{Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32, find};
+use crate::model::{Client, Family, Mark};
 use crate::state::{SET_NAME, Set};
 
 /// `NFNL_SUBSYS_IPSET`, the upper byte of the message type.
@@ -32,6 +33,7 @@ const ATTR_IP: u16 = 1;
 const ATTR_CADT_FLAGS: u16 = 8;
 const ATTR_MAXELEM: u16 = 19;
 const ATTR_BUCKETSIZE: u16 = 21;
+const ATTR_PACKETS: u16 = 25;
 const ATTR_SKBMARK: u16 = 27;
 const ATTR_IPADDR_IPV4: u16 = 1;
 
@@ -95,10 +97,7 @@ fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
             }
             ATTR_DATA => {
                 let header = attributes(value)?;
-                let number = |wanted| {
-                    let (_, value) = header.iter().find(|(kind, _)| *kind == wanted)?;
-                    big_endian_u32(value)
-                };
+                let number = |wanted| find(&header, wanted).and_then(big_endian_u32);
                 let flags = number(ATTR_CADT_FLAGS).unwrap_or_default();
                 if flags & FLAG_WITH_SKBINFO == 0 || flags & FLAG_WITH_COUNTERS == 0 {
                     return Ok(Some("without skbinfo and counters".into()));
@@ -114,6 +113,23 @@ fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// How many packets of each client met the set: the first of each flow, so its connections.
+pub async fn counters(netfilter: &Channel) -> Result<HashMap<Client, u64>> {
+    let request =
+        begin(Family::Inet).put_str(ATTR_SETNAME, SET_NAME).into_message(SUBSYSTEM | CMD_LIST);
+    let mut counters = HashMap::new();
+    for answer in netfilter.dump(request).await.context("listing the set wanpool")? {
+        let members = find(&answer.attributes(NFGENMSG)?, ATTR_ADT).unwrap_or_default();
+        for (_, member) in attributes(members)? {
+            let packets = find(&attributes(member)?, ATTR_PACKETS);
+            let packets = packets.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes);
+            let client = parse_member(member)?.and_then(|(client, _)| Client::new(client).ok());
+            counters.extend(client.zip(packets));
+        }
+    }
+    Ok(counters)
 }
 
 fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {

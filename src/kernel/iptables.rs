@@ -15,6 +15,8 @@ use iptables::IPTables;
 use crate::state::{Chain, Jump, Slice, Table};
 use crate::step;
 
+mod foreign;
+
 /// Where the programs are looked for behind PATH, which a ppp hook does not have.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -26,11 +28,7 @@ pub struct Iptables {
 
 impl Iptables {
     pub fn find() -> Result<Self> {
-        let path = std::env::var("PATH").unwrap_or_default();
-        let folders = path.split(':').chain(USUAL_PLACES.split(':')).filter(|dir| !dir.is_empty());
-        let program = folders
-            .map(|dir| Path::new(dir).join("iptables"))
-            .find(|program| is_executable(program))
+        let program = find_program("iptables")
             .context("looking for iptables: neither in PATH nor in /usr/sbin; install iptables")?;
         // Its companions stand beside it: they must be of the same back end.
         let companion = |name: &str| {
@@ -61,6 +59,22 @@ impl Iptables {
         Ok(())
     }
 
+    /// Rules in front of a jump of ours that accept packets, so that ours never sees them.
+    pub fn accepted_before(&self) -> Result<Vec<String>> {
+        let output = run(&self.save, &[], "")?;
+        Ok(foreign::accepted_before(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// The other kind of iptables, if it holds rules too.
+    pub fn other_with_rules(&self) -> Option<&'static str> {
+        let name = self.save.canonicalize().ok()?.file_name()?.to_str()?.to_owned();
+        let other = if name.contains("legacy") { "iptables-nft" } else { "iptables-legacy" };
+        let save = find_program(&format!("{other}-save"))?;
+        let output = run(&save, &[], "").ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().any(|line| line.starts_with("-A ")).then_some(other)
+    }
+
     pub fn set_chains(&self, chains: &[(Chain, Vec<String>)]) -> Result<()> {
         run(&self.restore, &["-w", "--noflush"], &step::restore_text(chains))?;
         Ok(())
@@ -87,6 +101,12 @@ fn plain(error: Box<dyn std::error::Error>) -> anyhow::Error {
         Ok(error) => anyhow!("{}", one_line(&error.msg)),
         Err(error) => anyhow!("{error}"),
     }
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(USUAL_PLACES.split(':')).filter(|dir| !dir.is_empty());
+    folders.map(|dir| Path::new(dir).join(name)).find(|program| is_executable(program))
 }
 
 fn is_executable(program: &Path) -> bool {

@@ -3,11 +3,12 @@
 //! Decoded by hand, as far as we need it: an exotic device with attributes that a library cannot
 //! make sense of must not keep us from seeing the others.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use super::netlink::{Channel, Raw, Writer};
+use super::netlink::{Channel, Raw, Writer, find};
 use crate::model::{DevName, Family};
 use crate::state::{Address, Link};
 
@@ -17,6 +18,7 @@ const RTM_GETADDR: u16 = 22;
 const IFINFOMSG: usize = 16;
 const IFADDRMSG: usize = 8;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_STATS64: u16 = 23;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFA_ADDRESS: u16 = 1;
@@ -39,8 +41,7 @@ fn parse_link(message: &Raw) -> Result<Link> {
     let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = message.fixed::<IFINFOMSG>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
     let attributes = message.attributes(IFINFOMSG)?;
-    let name =
-        attributes.iter().find(|(kind, _)| *kind == IFLA_IFNAME).map_or(&[][..], |found| found.1);
+    let name = find(&attributes, IFLA_IFNAME).unwrap_or_default();
     let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
     Ok(Link {
         index: u32::from_ne_bytes([i0, i1, i2, i3]),
@@ -49,6 +50,23 @@ fn parse_link(message: &Raw) -> Result<Link> {
         carrier: flags & IFF_LOWER_UP != 0,
         point_to_point: flags & (IFF_POINTOPOINT | IFF_NOARP) != 0,
     })
+}
+
+/// Bytes received and sent by each device: `rx_bytes`, `tx_bytes` of `struct rtnl_link_stats64`,
+/// behind `rx_packets` and `tx_packets`.
+pub async fn traffic(route: &Channel) -> Result<HashMap<DevName, (u64, u64)>> {
+    let request = Writer::new(&[0; IFINFOMSG]).into_message(RTM_GETLINK);
+    let mut traffic = HashMap::new();
+    for answer in route.dump(request).await.context("listing the devices")? {
+        let link = parse_link(&answer)?;
+        let counters = find(&answer.attributes(IFINFOMSG)?, IFLA_STATS64).unwrap_or_default();
+        let counters: Vec<u64> =
+            counters.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+        if let [_, _, received, sent, ..] = counters[..] {
+            traffic.insert(link.name, (received, sent));
+        }
+    }
+    Ok(traffic)
 }
 
 pub async fn addresses(route: &Channel, family: Family, links: &[Link]) -> Result<Vec<Address>> {
@@ -65,8 +83,8 @@ fn parse_address(message: &Raw, links: &[Link]) -> Result<Option<Address>> {
     let Some(link) = links.iter().find(|link| link.index == index) else { return Ok(None) };
     let attributes = message.attributes(IFADDRMSG)?;
     let address = |wanted| {
-        let (_, value) = attributes.iter().find(|(kind, _)| *kind == wanted)?;
-        <[u8; 4]>::try_from(*value).ok().map(Ipv4Addr::from)
+        let octets = <[u8; 4]>::try_from(find(&attributes, wanted)?).ok()?;
+        Some(Ipv4Addr::from(octets))
     };
     let Some(local) = address(IFA_LOCAL).or_else(|| address(IFA_ADDRESS)) else { return Ok(None) };
     Ok(Some(Address {

@@ -100,6 +100,11 @@ pub fn attributes(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
         .collect()
 }
 
+/// The value of the first attribute of a type.
+pub fn find<'a>(attributes: &[(u16, &'a [u8])], wanted: u16) -> Option<&'a [u8]> {
+    attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value)
+}
+
 /// The attributes of an error, which may have none.
 fn attributes_or_none(bytes: &[u8]) -> Vec<(u16, &[u8])> {
     attributes(bytes).unwrap_or_default()

@@ -14,23 +14,35 @@ use crate::state::{Action, Rule};
 const NO_SUPPRESSION: u32 = u32::MAX;
 
 pub async fn list(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
-    Ok(dump(route, family, protocol).await?.iter().map(parse).collect())
+    Ok(ours(route, family, protocol).await?.iter().map(parse).collect())
+}
+
+/// The rules of everybody else.
+pub async fn list_foreign(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
+    let all = dump(route, family).await?;
+    Ok(all.iter().filter(|message| !is_ours(message, protocol)).map(parse).collect())
 }
 
 /// The rules of our protocol, as dumped. The kernel cannot filter them for us.
-async fn dump(route: &Channel, family: Family, protocol: u8) -> Result<Vec<RuleMessage>> {
+async fn ours(route: &Channel, family: Family, protocol: u8) -> Result<Vec<RuleMessage>> {
+    let mut rules = dump(route, family).await?;
+    rules.retain(|message| is_ours(message, protocol));
+    Ok(rules)
+}
+
+fn is_ours(message: &RuleMessage, protocol: u8) -> bool {
+    message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(protocol)))
+}
+
+async fn dump(route: &Channel, family: Family) -> Result<Vec<RuleMessage>> {
     let mut request = RuleMessage::default();
     request.header.family = AddressFamily::from(family.number());
     let answers = route.dump(RouteNetlinkMessage::GetRule(request).into()).await?;
-    let ours = RuleAttribute::Protocol(RouteProtocol::from(protocol));
     let mut rules = Vec::new();
     for answer in answers {
         // A rule with attributes newer than we know is somebody else's.
-        match answer.decode() {
-            Ok(RouteNetlinkMessage::NewRule(message)) if message.attributes.contains(&ours) => {
-                rules.push(message);
-            }
-            _ => {}
+        if let Ok(RouteNetlinkMessage::NewRule(message)) = answer.decode() {
+            rules.push(message);
         }
     }
     Ok(rules)
@@ -109,7 +121,7 @@ fn build(family: Family, rule: &Rule, protocol: u8) -> RuleMessage {
 
 /// Deletes by the message as dumped, which no other rule matches.
 pub async fn delete(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
-    let found = dump(route, family, protocol).await?;
+    let found = ours(route, family, protocol).await?;
     let message =
         found.into_iter().find(|message| parse(message) == *rule).context("it is gone")?;
     route.request(RouteNetlinkMessage::DelRule(message).into(), 0).await?;

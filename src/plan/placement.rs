@@ -61,24 +61,30 @@ pub fn release(pools: &mut Pools, clients: &[Client]) -> Vec<Change> {
     changes
 }
 
-/// Gives the clients of pools whose uplinks are not configured any more new places. Their files
-/// stay, empty, until [`tidy`].
-pub fn adopt_orphans(config: &Config, pools: &mut Pools) -> Vec<Change> {
-    let orphans: Vec<(Client, UplinkNo)> = pools
-        .iter()
-        .filter(|(pool, _)| !config.uplinks.contains_key(pool))
-        .flat_map(|(pool, members)| members.iter().map(move |&client| (client, pool)))
-        .collect();
-    pools.remove(&orphans.iter().map(|&(client, _)| client).collect());
-    let clients: Vec<Client> = orphans.iter().map(|&(client, _)| client).collect();
-    place(config, pools, &clients)
-        .into_iter()
-        .zip(orphans)
-        .map(|(change, (_, from))| match change {
-            Change::Assigned { client, to } => Change::Moved { client, from, to },
-            other => other,
-        })
-        .collect()
+/// Brings the pools in line with a configuration that has changed: who is excluded now leaves, who
+/// is pinned now goes to its place, and the clients of uplinks that are no more get new ones. The
+/// files of such pools stay, empty, until [`tidy`].
+pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
+    let everyone = |pools: &Pools| -> Vec<(Client, UplinkNo)> {
+        pools.iter().flat_map(|(no, all)| all.iter().map(move |&client| (client, no))).collect()
+    };
+    let excluded = everyone(pools).into_iter().map(|(client, _)| client);
+    let excluded: Vec<Client> = excluded.filter(|&client| config.is_excluded(client)).collect();
+    let mut changes = release(pools, &excluded);
+
+    let homeless = |&(client, from): &(Client, UplinkNo)| match config.pin(client) {
+        Some(pin) => pin != from,
+        None => !config.uplinks.contains_key(&from),
+    };
+    let homeless: Vec<(Client, UplinkNo)> = everyone(pools).into_iter().filter(homeless).collect();
+    pools.remove(&homeless.iter().map(|&(client, _)| client).collect());
+    let clients: Vec<Client> = homeless.iter().map(|&(client, _)| client).collect();
+    let placed = place(config, pools, &clients);
+    changes.extend(placed.into_iter().zip(homeless).map(|(change, (_, from))| match change {
+        Change::Assigned { client, to } => Change::Moved { client, from, to },
+        other => other,
+    }));
+    changes
 }
 
 /// Every uplink has a pool file, and no other pool has an empty one.

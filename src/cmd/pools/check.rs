@@ -1,0 +1,46 @@
+//! `pools --check`: drift, as the steps that would mend it, and what would make a correct slice
+//! fail, each with its remedy.
+
+use anyhow::{Result, anyhow};
+use serde_json::{Map, json};
+
+use crate::cmd::change::require_net_admin;
+use crate::cmd::{Context, Outcome};
+use crate::kernel::Kernel;
+use crate::plan;
+use crate::plan::findings::{self, Finding};
+use crate::plan::service::{self, Intent};
+use crate::step::Step;
+
+pub fn run(context: &Context) -> Result<Outcome> {
+    require_net_admin("pools --check")?;
+    let pools = context.store.read()?;
+    let kernel = Kernel::open()?;
+    let found = kernel.observe(&context.query(true))?;
+    let services = service::decide(&context.config, &found, Intent::Keep)
+        .map_err(|why| anyhow!("pools --check: {why}"))?;
+    let wanted = plan::wanted(&context.config, &pools, &services, context.family);
+    let steps = plan::steps(&context.config, &found, &wanted);
+    let health = kernel.health(context.family, &context.config.numbers)?;
+    let mut findings = findings::find(&context.config, &pools, &health, &found.sysctls);
+    findings.extend(found.taken.iter().map(|taken| Finding::taken(taken)));
+
+    let commands: Vec<String> = steps.iter().flat_map(Step::commands).collect();
+    print(context, &commands, &findings)?;
+    Ok(if commands.is_empty() { Outcome::Done } else { Outcome::Drift })
+}
+
+/// Findings are comments to a shell, so that the output can be pasted like that of `--dry-run`.
+fn print(context: &Context, commands: &[String], findings: &[Finding]) -> Result<()> {
+    if context.output.is_json() {
+        let rows = findings
+            .iter()
+            .map(|finding| json!({"finding": finding.what, "remedy": finding.remedy}));
+        let mut object = Map::new();
+        object.insert("steps".into(), commands.into());
+        object.insert("findings".into(), rows.collect());
+        return context.output.object(object);
+    }
+    let lines = findings.iter().map(|finding| format!("# {}: {}", finding.what, finding.remedy));
+    context.output.lines(&lines.chain(commands.iter().cloned()).collect::<Vec<_>>())
+}

@@ -1,0 +1,80 @@
+//! What others' rules do to packets before they reach ours, read from `iptables-save` text.
+
+use super::ours;
+use crate::state::Table;
+
+/// The rules, as `table CHAIN rule`, that stand in front of a jump of ours and accept packets,
+/// themselves or in a chain that they lead to.
+pub fn accepted_before(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (table, rules) in tables(text) {
+        let leads_to_ours = |rule: &str| target(rule).is_some_and(|to| ours(table, to).is_some());
+        for (at, (chain, _)) in
+            rules.iter().enumerate().filter(|(_, (_, rule))| leads_to_ours(rule))
+        {
+            let before = rules[..at].iter().filter(|(other, _)| other == chain);
+            let accepting = before.filter(|(_, rule)| accepts(&rules, rule, 0));
+            found.extend(accepting.map(|(chain, rule)| format!("{table} {chain} {rule}")));
+        }
+    }
+    found
+}
+
+type Rules<'a> = Vec<(&'a str, &'a str)>;
+
+/// The rules of the tables that we have chains in, each with its chain, in order.
+fn tables(text: &str) -> Vec<(Table, Rules<'_>)> {
+    let mut tables: Vec<(Table, Rules)> = Vec::new();
+    let mut wanted = false;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            let table = Table::ALL.into_iter().find(|table| table.name() == name);
+            wanted = table.is_some();
+            tables.extend(table.map(|table| (table, Vec::new())));
+        } else if let (true, Some(rule), Some((_, rules))) =
+            (wanted, line.strip_prefix("-A "), tables.last_mut())
+        {
+            rules.extend(rule.split_once(' '));
+        }
+    }
+    tables
+}
+
+/// What a rule leads to: the word behind `-j` or `-g`.
+fn target(rule: &str) -> Option<&str> {
+    let mut words = rule.split(' ');
+    words.find(|word| *word == "-j" || *word == "-g")?;
+    words.next()
+}
+
+/// iptables allows no loops, but a file may say anything.
+const DEEPEST: usize = 32;
+
+fn accepts(rules: &Rules, rule: &str, depth: usize) -> bool {
+    match target(rule) {
+        Some("ACCEPT") => true,
+        Some(chain) if depth < DEEPEST => {
+            let inside = rules.iter().filter(|(name, _)| *name == chain);
+            inside.into_iter().any(|(_, rule)| accepts(rules, rule, depth + 1))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_in_front_and_accepts_is_found() {
+        let text = "*mangle\n-A PREROUTING -i eth9 -j MARK --set-xmark 0x1/0x1\n\
+                    -A PREROUTING -i eth8 -j vpn\n-A PREROUTING -j WANPOOL\n\
+                    -A PREROUTING -i eth7 -j ACCEPT\n-A vpn -p esp -j ACCEPT\nCOMMIT\n\
+                    *filter\n-A FORWARD -j ACCEPT\n-A FORWARD -j WANPOOL\nCOMMIT\n\
+                    *nat\n-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT\n-A POSTROUTING -j WANPOOL\n";
+        assert_eq!(
+            accepted_before(text),
+            ["mangle PREROUTING -i eth8 -j vpn", "nat POSTROUTING -d 10.9.0.0/16 -j ACCEPT"]
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! What would make a correct slice fail, and the remedy for each. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, Lan};
+use crate::model::Mark;
+use crate::pools::Pools;
+use crate::state::{Action, Health, Rule};
+use crate::step::RuleText;
+
+/// One thing that is wrong, and what mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Finding {
+    /// Something that bears a name or number of ours and is not ours.
+    pub fn taken(taken: &str) -> Self {
+        let (what, remedy) = taken.split_once("; ").unwrap_or((taken, "take it away"));
+        Self::new(what, remedy)
+    }
+
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// `conntrack` is nearly full from this part of its limit on, in percent.
+const NEARLY_FULL: u64 = 90;
+
+pub fn find(
+    config: &Config,
+    pools: &Pools,
+    health: &Health,
+    sysctls: &BTreeMap<String, String>,
+) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = forwarding(sysctls).into_iter().collect();
+    findings.extend(rp_filter(sysctls));
+    findings.extend(health.foreign_rules.iter().filter_map(|rule| thief(config, rule)));
+    findings.extend(health.accepted_before.iter().map(|rule| {
+        Finding::new(
+            format!("a rule accepts packets before ours sees them: {rule}"),
+            "move it behind the jump to WANPOOL, or let it RETURN",
+        )
+    }));
+    if let Some(other) = health.other_iptables {
+        findings.push(Finding::new(
+            format!("{other} holds rules too: packets pass both"),
+            format!("move them to one kind and empty the other: {other}-save shows them"),
+        ));
+    }
+    findings.extend(health.flowtables.iter().map(|name| {
+        Finding::new(
+            format!("flowtable {name} forwards flows past marks and rules"),
+            "take it out of the nftables rule set, or keep the uplinks out of it",
+        )
+    }));
+    findings.extend(limits(pools, health));
+    if health.networkd_deletes {
+        findings.push(Finding::new(
+            "systemd-networkd deletes rules and routes that it does not know",
+            "set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in networkd.conf",
+        ));
+    }
+    findings
+}
+
+fn forwarding(sysctls: &BTreeMap<String, String>) -> Option<Finding> {
+    let off = sysctls.get("net/ipv4/ip_forward").is_some_and(|value| value == "0");
+    off.then(|| Finding::new("forwarding is off", "sysctl -w net.ipv4.ip_forward=1"))
+}
+
+/// rp_filter is harmless with `src_valid_mark`: the reverse check then knows the flow's uplink.
+fn rp_filter(sysctls: &BTreeMap<String, String>) -> Vec<Finding> {
+    let with_mark =
+        sysctls.get("net/ipv4/conf/all/src_valid_mark").is_some_and(|value| value != "0");
+    let on = sysctls.iter().filter(|(key, value)| key.ends_with("/rp_filter") && *value != "0");
+    on.filter(|_| !with_mark)
+        .map(|(key, value)| {
+            Finding::new(
+                format!("{}={value} drops answers", key.replace('/', ".")),
+                "sysctl -w net.ipv4.conf.all.src_valid_mark=1",
+            )
+        })
+        .collect()
+}
+
+/// A rule of somebody else's, in front of our last one, that decides on a client's packets.
+fn thief(config: &Config, rule: &Rule) -> Option<Finding> {
+    let numbers = &config.numbers;
+    let in_front = (1..=numbers.rule_pref + super::layout::LAN_REST).contains(&rule.pref);
+    let decides = !matches!(rule.action, Action::Other) && !rule.but_defaults;
+    let from_lan = match (&rule.iif, &config.lan) {
+        (None, _) => true,
+        (Some(iif), Lan::AllButUplinks) => config.is_lan(iif.as_str()),
+        (Some(iif), Lan::Devices(devices)) => devices.contains(iif),
+    };
+    let ours = config
+        .uplinks
+        .keys()
+        .flat_map(|&no| [numbers.pool_mark(no).value, numbers.carrier_mark(no).value]);
+    let matches = |mark: u32| match rule.fwmark {
+        Some(Mark { value, mask }) => mark & mask == value,
+        None => true,
+    };
+    let takes = ours.into_iter().any(|mark| (matches(mark) && from_lan) != rule.not);
+    (in_front && decides && takes).then(|| {
+        Finding::new(
+            format!("a rule takes our packets first: {}", RuleText(rule)),
+            format!("give it a preference above {}", numbers.rule_pref + super::layout::LAN_REST),
+        )
+    })
+}
+
+fn limits(pools: &Pools, health: &Health) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some((count, max)) = health.conntrack
+        && count * 100 >= max * NEARLY_FULL
+    {
+        findings.push(Finding::new(
+            format!("the conntrack table is nearly full: {count} of {max}"),
+            format!("sysctl -w net.netfilter.nf_conntrack_max={}", max * 2),
+        ));
+    }
+    let clients = pools.len();
+    if let Some(limit) = health.neighbour_limit
+        && (limit as usize) < clients
+    {
+        let next = clients.next_power_of_two() * 2;
+        findings.push(Finding::new(
+            format!("{clients} clients, but room for {limit} neighbours"),
+            format!(
+                "sysctl -w net.ipv4.neigh.default.gc_thresh3={next} \
+                 net.ipv4.neigh.default.gc_thresh2={}",
+                next / 2
+            ),
+        ));
+    }
+    findings
+}
