@@ -21,7 +21,7 @@ pub struct Cli {
     pub options: Options,
 
     /// Print the man page or a shell's completions, for packagers
-    #[arg(long, value_name = "KIND", hide = true, exclusive = true)]
+    #[arg(long, value_name = "KIND", hide = true)]
     pub generate: Option<Generate>,
 
     #[command(subcommand)]

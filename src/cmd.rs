@@ -82,15 +82,19 @@ impl Context {
     /// need privileges.
     fn query(&self, netfilter: bool) -> Query {
         let config = &self.config;
-        let without_gateway = config.uplinks.values().filter(|uplink| uplink.via.is_none());
+        let numbers = config.numbers;
+        let uplinks = || config.uplinks.keys().copied();
+        let tables = uplinks().flat_map(|no| [numbers.pool_table(no), numbers.uplink_table(no)]);
         Query {
             family: self.family,
-            numbers: config.numbers,
+            numbers,
             sysctls: sysctl::keys(config),
-            gateways_of: without_gateway.map(|uplink| uplink.dev.clone()).collect(),
+            gateways_of: config.uplinks.values().map(|uplink| uplink.dev.clone()).collect(),
             modules: config.helpers.iter().map(|helper| helper.nat_module()).collect(),
-            netfilter,
-            flows: None,
+            nexthops: uplinks().map(|no| numbers.nexthop(no)).chain([numbers.group()]).collect(),
+            tables: tables.chain([numbers.shared_table()]).collect(),
+            set: netfilter,
+            chains: netfilter,
         }
     }
 }

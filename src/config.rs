@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -103,11 +104,14 @@ pub enum Hash {
 }
 
 impl Config {
-    /// Reads and checks the file. The error is a [`Fault`] wherever the file could be read.
+    /// Reads and checks the file.
     pub fn load(path: &Path) -> Result<Self, Fault> {
         let text = std::fs::read_to_string(path).map_err(|error| Fault {
             place: path.display().to_string(),
-            reason: format!("{error}; write it (see wanpool(8)) or name another with --config"),
+            reason: match error.kind() {
+                ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                _ => format!("{error}; write it (see wanpool(8)) or name another with --config"),
+            },
         })?;
         Self::parse(&text, path)
     }

@@ -3,6 +3,7 @@
 //! The only place with netlink, child processes and async. It knows what things are, never what
 //! they ought to be: it reaches neither `plan` nor `store`.
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
@@ -22,6 +23,7 @@ mod link;
 mod neighbour;
 mod netlink;
 mod nexthop;
+pub mod privileges;
 mod route;
 mod rule;
 mod sysctl;
@@ -40,19 +42,27 @@ pub struct Query {
     /// Devices whose gateway the main table may know.
     pub gateways_of: Vec<DevName>,
     pub modules: Vec<&'static str>,
-    /// The set and the chains too, for which CAP_NET_ADMIN is needed.
-    pub netfilter: bool,
-    /// Count the flows with this connmark.
-    pub flows: Option<Mark>,
+    /// Nexthop ids and tables that we want for ourselves.
+    pub nexthops: Vec<u32>,
+    pub tables: Vec<u32>,
+    /// The set too, for which CAP_NET_ADMIN is needed.
+    pub set: bool,
+    /// The chains too, for which iptables needs CAP_NET_RAW besides.
+    pub chains: bool,
 }
 
 pub struct Kernel {
     runtime: Runtime,
     route: Channel,
     netfilter: Channel,
+    /// As of the last look. A step for a device that has another index by now fails, and is
+    /// planned anew.
+    devices: RefCell<Devices>,
+    iptables: OnceCell<Iptables>,
 }
 
 /// Device names and indexes, as of one moment.
+#[derive(Clone, Default)]
 pub struct Devices(BTreeMap<u32, DevName>);
 
 impl Devices {
@@ -66,7 +76,8 @@ impl Devices {
 
     pub fn index(&self, name: &DevName) -> Result<u32> {
         let found = self.0.iter().find(|(_, known)| *known == name);
-        found.map(|(&index, _)| index).with_context(|| format!("{name}: no such device"))
+        let index = found.map(|(&index, _)| index);
+        index.ok_or_else(|| KernelError::of_errno(ENODEV)).with_context(|| name.to_string())
     }
 }
 
@@ -79,7 +90,13 @@ impl Kernel {
         let (route, netfilter) = runtime.block_on(async {
             anyhow::Ok((Channel::open(netlink::ROUTE)?, Channel::open(netlink::NETFILTER)?))
         })?;
-        Ok(Self { runtime, route, netfilter })
+        Ok(Self {
+            runtime,
+            route,
+            netfilter,
+            devices: RefCell::default(),
+            iptables: OnceCell::new(),
+        })
     }
 
     pub fn observe(&self, query: &Query) -> Result<Observed> {
@@ -98,8 +115,9 @@ impl Kernel {
             slice: Slice { family, ..Slice::default() },
             ..Observed::default()
         };
-        self.observe_nexthops(&numbers, &devices, &mut found).await?;
+        self.observe_nexthops(query, &devices, &mut found).await?;
         found.slice.routes = route::list(&self.route, family, numbers.protocol, &devices).await?;
+        self.observe_tables(query, &mut found).await?;
         found.slice.rules = rule::list(&self.route, family, numbers.protocol).await?;
         let needs_gateway =
             |link: &&Link| !link.point_to_point && query.gateways_of.contains(&link.name);
@@ -109,12 +127,12 @@ impl Kernel {
             }
         }
         found.links = links;
-        if let Some(mark) = query.flows {
-            found.flows = conntrack::count(&self.netfilter, family, mark).await?;
-        }
-        if query.netfilter {
+        self.devices.replace(devices);
+        if query.set {
             self.observe_set(&mut found).await?;
-            Iptables::find()?.read(&mut found.slice)?;
+        }
+        if query.chains {
+            self.iptables()?.read(&mut found.slice)?;
         }
         Ok(found)
     }
@@ -122,14 +140,14 @@ impl Kernel {
     /// Ours are those with our protocol; one of our numbers with another protocol is in our way.
     async fn observe_nexthops(
         &self,
-        numbers: &Numbers,
+        query: &Query,
         devices: &Devices,
         found: &mut Observed,
     ) -> Result<()> {
         for nexthop in nexthop::list(&self.route, devices).await? {
-            if nexthop.protocol == numbers.protocol {
+            if nexthop.protocol == query.numbers.protocol {
                 found.slice.nexthops.insert(nexthop.id, nexthop.nexthop);
-            } else if numbers.is_nexthop(nexthop.id) {
+            } else if query.nexthops.contains(&nexthop.id) {
                 found.taken.push(format!(
                     "nexthop {} belongs to protocol {}; set nexthop-base to a free range",
                     nexthop.id, nexthop.protocol
@@ -137,6 +155,28 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// A table of ours that holds nothing of ours yet should hold nothing at all.
+    async fn observe_tables(&self, query: &Query, found: &mut Observed) -> Result<()> {
+        for &table in &query.tables {
+            let settled = found.slice.routes.iter().any(|route| route.table == table);
+            if !settled && route::is_used(&self.route, query.family, table).await? {
+                found.taken.push(format!(
+                    "table {table} holds routes that are not ours; \
+                     set table-base or uplink-table-base to a free range"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn iptables(&self) -> Result<&Iptables> {
+        if let Some(found) = self.iptables.get() {
+            return Ok(found);
+        }
+        let found = Iptables::find()?;
+        Ok(self.iptables.get_or_init(|| found))
     }
 
     async fn observe_set(&self, found: &mut Observed) -> Result<()> {
@@ -188,7 +228,8 @@ impl Kernel {
 
     /// What could keep a slice from working that is itself as it should be.
     pub fn health(&self, family: Family, numbers: &Numbers) -> Result<Health> {
-        self.runtime.block_on(health::look(&self.route, &self.netfilter, family, numbers))
+        let iptables = self.iptables()?;
+        self.runtime.block_on(health::look(&self.route, &self.netfilter, iptables, family, numbers))
     }
 
     /// The devices and the gateway's own addresses, nothing else.
@@ -218,24 +259,28 @@ impl Kernel {
         let done = self.runtime.block_on(self.apply_async(family, step));
         match done {
             Err(error) if is_done_already(step, &error) => Ok(()),
-            done => done.with_context(|| step.commands().into_iter().next().unwrap_or_default()),
+            done => done.with_context(|| step.to_string()),
         }
     }
 
     async fn apply_async(&self, family: Family, step: &Step) -> Result<()> {
         let route = &self.route;
+        let devices = self.devices.borrow().clone();
         match step {
             Step::LoadModule(module) => sysctl::load_module(module),
             Step::Sysctl { key, value } => sysctl::write(key, value),
             Step::NexthopSet { id, nexthop, protocol } => {
-                nexthop::set(route, family, *id, nexthop, *protocol, &self.current().await?).await
+                nexthop::set(route, family, *id, nexthop, *protocol, &devices).await
             }
             Step::NexthopDelete { id } => nexthop::delete(route, *id).await,
-            Step::RouteSet { route: wanted, protocol } => {
-                route::set(route, wanted, *protocol, &self.current().await?).await
+            Step::RouteAdd { route: wanted, protocol } => {
+                route::add(route, wanted, *protocol, &devices).await
+            }
+            Step::RouteReplace { route: wanted, protocol } => {
+                route::replace(route, wanted, *protocol, &devices).await
             }
             Step::RouteDelete { route: found, protocol } => {
-                route::delete(route, found, *protocol, &self.current().await?).await
+                route::delete(route, found, *protocol, &devices).await
             }
             Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol).await,
             Step::RuleDelete { rule, protocol } => {
@@ -245,17 +290,12 @@ impl Kernel {
             Step::SetDestroy => ipset::destroy(&self.netfilter).await,
             Step::EntriesSet(entries) => ipset::add(&self.netfilter, family, entries).await,
             Step::EntriesDelete(clients) => ipset::delete(&self.netfilter, family, clients).await,
-            Step::ChainsSet(chains) => Iptables::find()?.set_chains(chains),
-            Step::ChainDelete(chain) => Iptables::find()?.delete_chain(*chain),
-            Step::JumpAdd(jump) => Iptables::find()?.add_jump(jump),
-            Step::JumpDelete(jump) => Iptables::find()?.delete_jump(jump),
+            Step::ChainsSet(chains) => self.iptables()?.set_chains(chains),
+            Step::ChainDelete(chain) => self.iptables()?.delete_chain(*chain),
+            Step::JumpAdd(jump) => self.iptables()?.add_jump(jump),
+            Step::JumpDelete(jump) => self.iptables()?.delete_jump(jump),
             Step::FlowsEnd { mark } => conntrack::end(&self.netfilter, *mark).await,
         }
-    }
-
-    /// The devices of this moment: an index may be another than when we observed.
-    async fn current(&self) -> Result<Devices> {
-        Ok(Devices::new(&link::links(&self.route).await?))
     }
 }
 
@@ -266,15 +306,17 @@ fn unloaded(modules: &[&'static str]) -> BTreeSet<&'static str> {
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
 const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
 
 fn is_done_already(step: &Step, error: &anyhow::Error) -> bool {
     let Some(KernelError { errno, .. }) = error.downcast_ref() else { return false };
     match step {
         Step::RuleAdd { .. } => *errno == EEXIST,
+        // What stood on a device goes with it.
         Step::NexthopDelete { .. }
         | Step::RouteDelete { .. }
         | Step::RuleDelete { .. }
-        | Step::SetDestroy => [ENOENT, ESRCH].contains(errno),
+        | Step::SetDestroy => [ENOENT, ESRCH, ENODEV].contains(errno),
         _ => false,
     }
 }

@@ -227,11 +227,6 @@ impl Numbers {
     pub fn nexthop(&self, uplink: UplinkNo) -> u32 {
         self.nexthop_base + u32::from(uplink.get())
     }
-
-    /// Whether a nexthop id lies in the range that is ours by number.
-    pub fn is_nexthop(&self, id: u32) -> bool {
-        (self.group()..=self.group() + u32::from(UplinkNo::MAX)).contains(&id)
-    }
 }
 
 #[cfg(test)]

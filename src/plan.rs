@@ -7,7 +7,7 @@
 //! then marks, forwarding last; taking away runs the other way round.
 
 use crate::config::Config;
-use crate::model::Family;
+use crate::model::{Family, UplinkNo};
 use crate::pools::Pools;
 use crate::state::{Observed, Slice};
 use crate::step::Step;
@@ -55,19 +55,22 @@ pub fn steps(config: &Config, found: &Observed, wanted: &Slice) -> Vec<Step> {
     steps
 }
 
-/// Ends the flows of an uplink that was failed over, once their way has moved, and only if there
-/// is another.
-pub fn end_flows(
-    config: &Config,
-    found: &Observed,
-    services: &Services,
-    intent: Intent,
-) -> Option<Step> {
+/// Whose flows are to end now that their way has moved: those of an uplink that is out, and only if
+/// there is another to go by.
+pub fn flows_to_end(services: &Services, intent: Intent) -> Option<UplinkNo> {
     let uplink = intent.ends_flows_of()?;
     let carries_none = services.uplinks[&uplink].state != State::Up;
-    let somewhere_to_go = services.up().next().is_some();
-    (found.flows > 0 && carries_none && somewhere_to_go)
-        .then(|| Step::FlowsEnd { mark: config.numbers.carrier_mark(uplink) })
+    (carries_none && services.up().next().is_some()).then_some(uplink)
+}
+
+/// What stands in our way: an object that bears a name or number of ours and is not ours, or is
+/// not as it must be.
+pub fn in_our_way(found: &Observed) -> Option<String> {
+    let too_small = |set: &crate::state::Set| set.max < marking::SET_ROOM;
+    let set = found.slice.set.as_ref().filter(|set| too_small(set)).map(|set| {
+        format!("the set wanpool has room for {} only; wanpool flush makes way", set.max)
+    });
+    found.taken.first().cloned().or(set)
 }
 
 /// The steps that take the whole slice away. Sysctls stay: whoever else forwards relies on them.

@@ -25,8 +25,6 @@ pub struct Observed {
     pub unloaded: BTreeSet<&'static str>,
     /// Objects that bear our names or numbers and are not ours: each a sentence.
     pub taken: Vec<String>,
-    /// How many flows have the connmark that was asked for.
-    pub flows: usize,
     pub slice: Slice,
 }
 
@@ -149,8 +147,8 @@ pub struct Rule {
     pub action: Action,
     /// `suppress_prefixlength 0`: the table's default routes do not count.
     pub but_defaults: bool,
-    /// Something that our rules never have, as a source prefix.
-    pub odd: bool,
+    /// What our rules never have, as a source prefix, in the words of `ip rule`.
+    pub odd: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

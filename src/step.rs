@@ -26,8 +26,12 @@ pub enum Step {
     NexthopDelete {
         id: u32,
     },
-    /// Makes the route or changes what is at its table, destination and metric in place.
-    RouteSet {
+    RouteAdd {
+        route: Route,
+        protocol: u8,
+    },
+    /// Changes what is at the route's table, destination and metric in place.
+    RouteReplace {
         route: Route,
         protocol: u8,
     },
@@ -93,7 +97,10 @@ impl Step {
                 format!("ip nexthop replace id {id} {} protocol {protocol}", NexthopText(nexthop))
             }
             Step::NexthopDelete { id } => format!("ip nexthop del id {id}"),
-            Step::RouteSet { route, protocol } => {
+            Step::RouteAdd { route, protocol } => {
+                format!("ip route add {} protocol {protocol}", RouteText(route))
+            }
+            Step::RouteReplace { route, protocol } => {
                 format!("ip route replace {} protocol {protocol}", RouteText(route))
             }
             Step::RouteDelete { route, protocol } => {
@@ -129,9 +136,19 @@ impl Step {
     }
 }
 
+/// What is tried, in one line, for errors.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.commands().join("\n"))
+        if let Step::ChainsSet(chains) = self {
+            let names = chains.iter().map(|(chain, _)| format!("{}/{}", chain.table, chain.name));
+            return write!(f, "replacing the chains {}", names.collect::<Vec<_>>().join(", "));
+        }
+        let commands = self.commands();
+        f.write_str(commands.first().map_or("", String::as_str))?;
+        match commands.len() {
+            0 | 1 => Ok(()),
+            many => write!(f, " (and {} more)", many - 1),
+        }
     }
 }
 
@@ -205,6 +222,9 @@ impl fmt::Display for RuleText<'_> {
         write!(f, "pref {}", rule.pref)?;
         if rule.not {
             f.write_str(" not")?;
+        }
+        if let Some(odd) = &rule.odd {
+            write!(f, " {odd}")?;
         }
         if let Some(mark) = rule.fwmark {
             write!(f, " fwmark {mark}")?;

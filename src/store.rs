@@ -76,13 +76,7 @@ impl Store {
         let path = self.dir.join(LOCK);
         refuse_odd(&path)?;
         let tried = || format!("locking {}", path.display());
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(LOCK_MODE)
-            .open(&path)
-            .with_context(tried)?;
+        let file = open_lock(&path).with_context(tried)?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
@@ -160,6 +154,10 @@ impl Store {
                 commands.push(format!("sed -i '/^{}$/d' {file}", pattern(client)));
             }
             let came = |client: &&Client| before.place(**client) != Some(pool);
+            let adds = after.members(pool).iter().any(|client| came(&client));
+            if adds && lacks_newline(&self.pool_path(pool)) {
+                commands.push(format!("echo >>{file}"));
+            }
             for client in after.members(pool).iter().filter(came) {
                 commands.push(format!("echo {client} >>{file}"));
             }
@@ -259,8 +257,23 @@ struct Version {
     change: Option<(u64, u64, i64, i64)>,
 }
 
+/// On a disk that has become read-only the lock must still be had: a dead line wants taking out.
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    let opened =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(LOCK_MODE).open(path);
+    match opened {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
+    }
+}
+
 fn has(pools: &Pools, wanted: UplinkNo) -> bool {
     pools.iter().any(|(pool, _)| pool == wanted)
+}
+
+/// Whether an editor left the last line without its end.
+fn lacks_newline(file: &Path) -> bool {
+    fs::read(file).is_ok_and(|bytes| bytes.last().is_some_and(|&last| last != b'\n'))
 }
 
 /// A path as a shell takes it for one word.
@@ -312,7 +325,7 @@ fn refuse_odd(path: &Path) -> Result<()> {
 /// Makes a folder that all may read, whatever the umask; one that is there is left as it is.
 fn make_dir(dir: &Path) -> Result<()> {
     let tried = || format!("making {}", dir.display());
-    if fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir()) {
+    if dir.is_dir() {
         return Ok(());
     }
     fs::create_dir_all(dir).with_context(tried)?;

@@ -28,13 +28,15 @@ pub fn run(context: &Context, args: &Assign) -> Result<()> {
         return Err(context.config.fault("assign", why).into());
     }
 
+    let list = args.from.as_deref().map(clients::read_list).transpose().context("assign")?;
+
     let run = Run::begin(context, "assign")?;
     let mut pools = run.pools.clone();
     let mut changes = placement::settle(&context.config, &mut pools);
     changes.extend(match everyone {
         true => all_heard(context, &run, args, &mut pools)?,
         false => {
-            let clients = named_or_listed(context, &run, args, named)?;
+            let clients = named_or_listed(context, &run, args, named, list)?;
             edit(context, args, pool, &mut pools, &clients)?
         }
     });
@@ -86,6 +88,7 @@ fn named_or_listed(
     run: &Run,
     args: &Assign,
     mut named: Vec<Client>,
+    list: Option<Vec<Neighbour>>,
 ) -> Result<Vec<Client>> {
     if !args.release {
         let observed = run.kernel.devices(context.family)?;
@@ -94,8 +97,8 @@ fn named_or_listed(
             bail!("assign: {why}");
         }
     }
-    if let Some(file) = &args.from {
-        let listed = clients::listed(context, &run.kernel, file, &[]).context("assign")?;
+    if let Some(list) = list {
+        let listed = clients::listed(context, &run.kernel, list, &[]).context("assign")?;
         named.extend(client_list(listed));
     }
     Ok(named)

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use crate::kernel::{Kernel, Query};
+use crate::kernel::{Kernel, Query, privileges};
 use crate::model::{Client, UplinkNo};
 use crate::plan;
 use crate::plan::placement::Change;
@@ -19,9 +19,6 @@ use crate::store::Lock;
 
 /// How often a run plans anew when the kernel moves under its hands (a device comes or goes).
 const ROUNDS: usize = 4;
-
-/// `CAP_NET_ADMIN` in the capability sets of `/proc/self/status`.
-const CAP_NET_ADMIN: u32 = 12;
 
 /// A change in the making: what is, read once, under the lock.
 pub struct Run<'a> {
@@ -66,40 +63,83 @@ impl<'a> Run<'a> {
     /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
     /// pools, for the report.
     pub fn finish(self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
-        let config = &self.context.config;
-        let mut query = self.context.query(true);
-        query.flows = intent.ends_flows_of().map(|no| config.numbers.carrier_mark(no));
-        let found = self.look(&query)?;
+        let query = self.context.query(true);
+        let found = self.look(&query).context("nothing was changed")?;
+        let before = service::as_found(&self.context.config, &found);
         let services = decide(self.context, &found, intent)?;
-        let steps = self.plan(&pools, &found, &services, intent);
+        let steps = self.plan(&pools, &found, &services);
         let files = self.context.store.commands(&self.pools, &pools);
         let tell_those_out =
             intent == Intent::RestoreAll && !(steps.is_empty() && files.is_empty());
-        let before = service::as_found(config, &found);
         let mut report = Report {
             uplinks: uplink_lines(self.context, &before, &services, tell_those_out),
-            flows_ended: plan::end_flows(config, &found, &services, intent)
-                .map_or(0, |_| found.flows),
             commands: files,
             changes,
             verb: "mended",
+            ..Report::default()
         };
         if self.lock.is_none() {
             report.commands.extend(steps.iter().flat_map(Step::commands));
+            let flows = self.flows_to_end(&before, &services, intent)?;
+            report.commands.extend(flows.iter().flat_map(|(step, _)| step.commands()));
             return self.print_plan(report);
         }
         self.commit(&pools, &report.commands)?;
-        self.reconcile(&pools, &query, intent, steps, &mut report)?;
-        self.print(report)
+        let done = self
+            .reconcile(&pools, &query, intent, steps, services, &mut report)
+            .and_then(|services| self.end_flows(&before, &services, intent, &mut report));
+        // What was committed is told even if the kernel then did not follow.
+        self.print(report)?;
+        done
     }
 
-    /// Takes the whole slice away.
+    /// The step that ends an uplink's flows, and how many there are. An uplink that was out before
+    /// carries no new flows of clients, so such are left of a run cut short; those that strangers
+    /// began since are none of ours to end.
+    fn flows_to_end(
+        &self,
+        before: &Services,
+        after: &Services,
+        intent: Intent,
+    ) -> Result<Option<(Step, usize)>> {
+        let Some(uplink) = plan::flows_to_end(after, intent) else { return Ok(None) };
+        let mark = self.context.config.numbers.carrier_mark(uplink);
+        let was_out = before.uplinks[&uplink].state == State::FailedOver;
+        let family = self.context.family;
+        if was_out && matches!(intent, Intent::FailOver { .. }) {
+            let begun_by = self.kernel.flows_by_client(family, mark)?;
+            if !begun_by.keys().any(|&client| self.pools.place(client).is_some()) {
+                return Ok(None);
+            }
+        }
+        let flows = self.kernel.flows(family, mark)?;
+        Ok((flows > 0).then_some((Step::FlowsEnd { mark }, flows)))
+    }
+
+    /// Once the way has moved, and not before.
+    fn end_flows(
+        &self,
+        before: &Services,
+        after: &Services,
+        intent: Intent,
+        report: &mut Report,
+    ) -> Result<()> {
+        if let Some((step, flows)) = self.flows_to_end(before, after, intent)? {
+            self.apply(&[step], report).map_err(|(_, error)| error)?;
+            report.flows_ended = flows;
+        }
+        Ok(())
+    }
+
+    /// Takes the whole slice away. What bears our names and is not ours is passed over.
     pub fn remove(self) -> Result<()> {
         let protocol = self.context.config.numbers.protocol;
         let query = self.context.query(true);
         let mut report = Report { verb: "removed", ..Report::default() };
+        let mut failure = None;
         for _ in 0..ROUNDS {
-            let steps = plan::removal(&self.look(&query)?.slice, protocol);
+            let found = self.kernel.observe(&query)?;
+            let steps = plan::removal(&found.slice, protocol);
             if self.lock.is_none() {
                 report.commands = steps.iter().flat_map(Step::commands).collect();
                 return self.print_plan(report);
@@ -107,31 +147,28 @@ impl<'a> Run<'a> {
             if steps.is_empty() {
                 return self.print(report);
             }
-            self.apply(&steps, &mut report).map_err(|(_, error)| error)?;
+            failure = self.apply(&steps, &mut report).err();
         }
-        bail!("removing the slice: something puts it back as we go; is another run at work?");
+        match failure {
+            Some((_, error)) => Err(error),
+            None => {
+                bail!("removing the slice: something puts it back; is another program at work?")
+            }
+        }
     }
 
+    /// The error is what stands in our way.
     fn look(&self, query: &Query) -> Result<Observed> {
         let found = self.kernel.observe(query)?;
-        match found.taken.first() {
-            Some(taken) => bail!("nothing was changed: {taken}"),
+        match plan::in_our_way(&found) {
+            Some(taken) => bail!("{taken}"),
             None => Ok(found),
         }
     }
 
-    fn plan(
-        &self,
-        pools: &Pools,
-        found: &Observed,
-        services: &Services,
-        intent: Intent,
-    ) -> Vec<Step> {
+    fn plan(&self, pools: &Pools, found: &Observed, services: &Services) -> Vec<Step> {
         let config = &self.context.config;
-        let wanted = plan::wanted(config, pools, services, self.context.family);
-        let mut steps = plan::steps(config, found, &wanted);
-        steps.extend(plan::end_flows(config, found, services, intent));
-        steps
+        plan::steps(config, found, &plan::wanted(config, pools, services, self.context.family))
     }
 
     fn commit(&self, pools: &Pools, commands: &[String]) -> Result<()> {
@@ -142,32 +179,32 @@ impl<'a> Run<'a> {
     }
 
     /// Does the steps, and looks again until there are none. A step that fails because the ground
-    /// moved is planned anew; one that would be tried again just the same is an error.
+    /// moved is planned anew; one that would be tried again just the same is an error. Returns who
+    /// is in service in the end.
     fn reconcile(
         &self,
         pools: &Pools,
         query: &Query,
         intent: Intent,
         mut steps: Vec<Step>,
+        mut services: Services,
         report: &mut Report,
-    ) -> Result<()> {
-        // Flows that begin anew while we look are none of the plan's.
-        let query = Query { flows: None, ..query.clone() };
+    ) -> Result<Services> {
         for _ in 0..ROUNDS {
             if steps.is_empty() {
-                return Ok(());
+                return Ok(services);
             }
             let failure = self.apply(&steps, report).err();
-            let found = self.look(&query)?;
-            let services = decide(self.context, &found, intent)?;
-            let next = self.plan(pools, &found, &services, intent);
+            let found = self.look(query)?;
+            services = decide(self.context, &found, intent)?;
+            let next = self.plan(pools, &found, &services);
             match failure {
                 Some((at, error)) if next.first() == steps.get(at) => return Err(error),
                 _ => steps = next,
             }
         }
         match steps.first() {
-            None => Ok(()),
+            None => Ok(services),
             Some(step) => Err(anyhow!("the kernel did not keep what was done: {step}")),
         }
     }
@@ -286,15 +323,11 @@ fn uplink_lines(
 
 /// Fails early, with one line, where the kernel would refuse everything.
 pub fn require_net_admin(what: &str) -> Result<()> {
-    if has_net_admin() {
+    if privileges::has_net_admin() && privileges::has_net_raw() {
         return Ok(());
     }
-    bail!("{what}: Operation not permitted; run it as root (it needs CAP_NET_ADMIN)")
-}
-
-pub fn has_net_admin() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-    bits.is_some_and(|bits| bits & (1 << CAP_NET_ADMIN) != 0)
+    bail!(
+        "{what}: Operation not permitted; run it as root \
+         (it needs CAP_NET_ADMIN, and CAP_NET_RAW for iptables)"
+    )
 }

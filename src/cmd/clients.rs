@@ -12,7 +12,7 @@ use super::Context;
 use crate::config::{Config, Lan};
 use crate::kernel::Kernel;
 use crate::model::{Client, DevName};
-use crate::state::{Link, Neighbour, Observed};
+use crate::state::{Address, Link, Neighbour, Observed};
 
 /// `ATF_COM` and `ATF_PERM` of the flags column of `/proc/net/arp` (`net/if_arp.h`).
 const COMPLETE: u32 = 0x2;
@@ -30,16 +30,19 @@ pub fn heard(context: &Context, kernel: &Kernel, only: &[String]) -> Result<Vec<
     Ok(neighbours)
 }
 
-/// The clients that a file lists, in its order. `-` is stdin.
+/// What a file lists, in its order. `-` is stdin.
+pub fn read_list(file: &Path) -> Result<Vec<Neighbour>> {
+    parse(&read(file)?, &file.display().to_string())
+}
+
+/// Those of a list who are clients behind the LAN devices, or behind those of `only`.
 pub fn listed(
     context: &Context,
     kernel: &Kernel,
-    file: &Path,
+    mut neighbours: Vec<Neighbour>,
     only: &[String],
 ) -> Result<Vec<Neighbour>> {
     let observed = kernel.devices(context.family)?;
-    let text = read(file)?;
-    let mut neighbours = parse(&text, &file.display().to_string())?;
     let behind = |neighbour: &Neighbour| {
         let dev = neighbour.dev.as_str();
         // A plain list names no device.
@@ -120,8 +123,11 @@ pub fn refusal(config: &Config, observed: &Observed, client: Client) -> Option<S
     if config.is_excluded(client) {
         return Some(format!("{client}: excluded in {}", config.path.display()));
     }
-    let own = observed.addresses.iter().find(|own| own.local == client.address())?;
-    Some(format!("{client}: the gateway's own address, on {}", own.dev))
+    let address = Some(client.address());
+    let is = |own: &&Address| [Some(own.local), own.broadcast].contains(&address);
+    let own = observed.addresses.iter().find(is)?;
+    let kind = if own.broadcast == address { "broadcast" } else { "own" };
+    Some(format!("{client}: the gateway's {kind} address, on {}", own.dev))
 }
 
 /// Reads `/proc/net/arp`'s form, with or without its heading, or one address a line.

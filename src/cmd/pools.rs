@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::change::has_net_admin;
 use super::{Context, Outcome, clients};
 use crate::cli;
 use crate::kernel::Kernel;
+use crate::kernel::privileges::has_net_admin;
 use crate::model::{Client, UplinkNo};
 use crate::output::Row;
 use crate::plan::service::{self, Services};

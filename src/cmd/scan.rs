@@ -13,11 +13,12 @@ use crate::state::Neighbour;
 const COLUMNS: [&str; 5] = ["address", "lladdr", "dev", "state", "pool"];
 
 pub fn run(context: &Context, args: &Scan) -> Result<()> {
+    let list = args.from.as_deref().map(clients::read_list).transpose().context("scan")?;
     let pools = context.store.read()?;
     let kernel = Kernel::open()?;
-    let mut found = match &args.from {
+    let mut found = match list {
         None => clients::heard(context, &kernel, &args.dev),
-        Some(file) => clients::listed(context, &kernel, file, &args.dev),
+        Some(list) => clients::listed(context, &kernel, list, &args.dev),
     }
     .context("scan")?;
     if args.new {

@@ -255,7 +255,8 @@ fn check_numbers(raw: &RawKernel, source: &Source) -> Result<Numbers, Fault> {
         )?,
         // Room for the last of our rules, rule-pref + 301, before multipath's 32000.
         rule_pref: number(&raw.rule_pref, defaults.rule_pref, 1..=31698)?,
-        protocol: number(&raw.protocol, defaults.protocol.into(), 5..=255)? as u8,
+        protocol: check_protocol(number(&raw.protocol, defaults.protocol.into(), 5..=255)?)
+            .map_err(|why| source.fault(raw.protocol.as_ref().map_or(0..0, Spanned::span), why))?,
         nexthop_base: number(&raw.nexthop_base, defaults.nexthop_base, 1..=u32::MAX - most)?,
     };
     let low = numbers.mark_mask.trailing_zeros();
@@ -266,6 +267,18 @@ fn check_numbers(raw: &RawKernel, source: &Source) -> Result<Numbers, Fault> {
     Ok(numbers)
 }
 
+/// Numbers that routing daemons have for themselves: `RTPROT_*` of `linux/rtnetlink.h`. What bears
+/// our number is ours to delete.
+const OTHERS_PROTOCOLS: [u32; 17] =
+    [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 42, 99, 186, 187, 188, 189];
+
+fn check_protocol(number: u32) -> Result<u8, String> {
+    match u8::try_from(number) {
+        Ok(protocol) if !OTHERS_PROTOCOLS.contains(&number) => Ok(protocol),
+        _ => Err(format!("protocol {number} is a routing daemon's; see /etc/iproute2/rt_protos")),
+    }
+}
+
 /// The tables that this configuration will use: none reserved, none twice.
 fn check_tables(
     raw: &RawKernel,
@@ -273,7 +286,11 @@ fn check_tables(
     uplinks: &BTreeMap<UplinkNo, Uplink>,
     source: &Source,
 ) -> Result<(), Fault> {
-    let span = |given: &Option<Spanned<i64>>| given.as_ref().map_or(0..0, Spanned::span);
+    // The line to correct is that of whichever base was given.
+    let span = |given: &Option<Spanned<i64>>| {
+        let any = given.as_ref().or(raw.table_base.as_ref()).or(raw.uplink_table_base.as_ref());
+        any.map_or(0..0, Spanned::span)
+    };
     let pool_tables = std::iter::once(numbers.shared_table())
         .chain(uplinks.keys().map(|&no| numbers.pool_table(no)))
         .map(|table| (table, span(&raw.table_base)));
@@ -298,9 +315,11 @@ fn parse_dev(name: &Spanned<String>, source: &Source) -> Result<DevName, Fault> 
 }
 
 fn parse_gateway(via: &Spanned<String>, source: &Source) -> Result<Ipv4Addr, Fault> {
-    let client: Client =
-        via.get_ref().parse().map_err(|why: String| source.fault(via.span(), why))?;
-    Ok(client.address())
+    let given = via.get_ref();
+    let gateway: Option<Ipv4Addr> = given.parse().ok();
+    gateway.filter(|&gateway| Client::new(gateway).is_ok()).ok_or_else(|| {
+        source.fault(via.span(), format!("{given:?} is no IPv4 address of a gateway"))
+    })
 }
 
 /// An address or a prefix; a prefix with host bits set is refused, it is a slip more often than not.

@@ -44,7 +44,10 @@ fn every_fault_names_file_line_and_reason() {
         (format!("{one}[uplink.2]\ndev=\"ppp0\"\n"), "w.toml:4:5: ppp0 is uplink 1 already"),
         (format!("{one}weight = 0\n"), "w.toml:3:10: a weight is a number in 1..=255"),
         (format!("{one}weight = 256\n"), "w.toml:3:10: a weight is a number in 1..=255"),
-        (format!("{one}via = \"1.2.3\"\n"), "w.toml:3:7: not an IPv4 address"),
+        (
+            format!("{one}via = \"1.2.3\"\n"),
+            "w.toml:3:7: \"1.2.3\" is no IPv4 address of a gateway",
+        ),
         (format!("{one}[uplink.2]\ndev=\"a b\"\n"), "w.toml:4:5: \"a b\" is no device name"),
         (format!("lan = [\"br0\", \"ppp0\"]\n{one}"), "w.toml:1:15: ppp0 is uplink 1, not a LAN"),
         (format!("lan = []\n{one}"), "w.toml:1:7: an empty list"),

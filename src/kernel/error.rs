@@ -13,6 +13,11 @@ pub struct KernelError {
 }
 
 impl KernelError {
+    /// What the kernel would have answered, had it been asked.
+    pub fn of_errno(errno: i32) -> Self {
+        Self { errno, words: None }
+    }
+
     /// `errno` as the kernel sends it, negative; `attributes` those behind the error.
     pub fn new(errno: i32, attributes: &[(u16, &[u8])]) -> Self {
         let words = attributes.iter().find(|(kind, _)| *kind == ERROR_TEXT).map(|(_, value)| {

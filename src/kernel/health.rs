@@ -28,10 +28,10 @@ const NFTA_FLOWTABLE_NAME: u16 = 2;
 pub async fn look(
     route: &Channel,
     netfilter: &Channel,
+    iptables: &Iptables,
     family: Family,
     numbers: &Numbers,
 ) -> Result<Health> {
-    let iptables = Iptables::find()?;
     Ok(Health {
         foreign_rules: rule::list_foreign(route, family, numbers.protocol).await?,
         accepted_before: iptables.accepted_before()?,

@@ -30,8 +30,10 @@ const ATTR_LINENO: u16 = 9;
 
 /// Inside `ATTR_DATA`.
 const ATTR_IP: u16 = 1;
+const ATTR_TIMEOUT: u16 = 6;
 const ATTR_CADT_FLAGS: u16 = 8;
 const ATTR_MAXELEM: u16 = 19;
+const ATTR_NETMASK: u16 = 20;
 const ATTR_BUCKETSIZE: u16 = 21;
 const ATTR_PACKETS: u16 = 25;
 const ATTR_SKBMARK: u16 = 27;
@@ -88,6 +90,9 @@ fn is_errno(error: &anyhow::Error, errno: i32) -> bool {
 fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
     for (kind, value) in message.attributes(NFGENMSG)? {
         match kind {
+            ATTR_FAMILY if value != [Family::Inet.number()] => {
+                return Ok(Some("of another address family".into()));
+            }
             ATTR_TYPENAME => {
                 let name = String::from_utf8_lossy(value);
                 let name = name.trim_end_matches('\0');
@@ -101,6 +106,9 @@ fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
                 let flags = number(ATTR_CADT_FLAGS).unwrap_or_default();
                 if flags & FLAG_WITH_SKBINFO == 0 || flags & FLAG_WITH_COUNTERS == 0 {
                     return Ok(Some("without skbinfo and counters".into()));
+                }
+                if find(&header, ATTR_TIMEOUT).is_some() || find(&header, ATTR_NETMASK).is_some() {
+                    return Ok(Some("with a timeout or a netmask".into()));
                 }
                 set.max = number(ATTR_MAXELEM).unwrap_or_default();
             }

@@ -42,7 +42,7 @@ impl Iptables {
             save: companion("iptables-save")?,
             restore: companion("iptables-restore")?,
             // Built by hand: `iptables::new` would start a process to ask for the version. The
-            // program's name must be 'static; it is leaked once a run.
+            // program's name must be 'static, and is leaked, once a run.
             single: IPTables {
                 cmd: program.display().to_string().leak(),
                 has_check: true,

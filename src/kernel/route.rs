@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::Result;
 use ipnet::Ipv4Net;
 use rtnetlink::RouteMessageBuilder;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Devices;
+use super::error::KernelError;
 use super::netlink::Channel;
 use crate::model::Family;
 use crate::state::{Link, MAIN_TABLE, Route, Way};
@@ -55,7 +56,8 @@ async fn dump(route: &Channel, filter: RouteMessage) -> Result<Vec<RouteMessage>
     let answers = route.dump(RouteNetlinkMessage::GetRoute(filter).into()).await?;
     let mut routes = Vec::new();
     for answer in answers {
-        if let RouteNetlinkMessage::NewRoute(message) = answer.decode()? {
+        // A route with attributes newer than we know is somebody else's.
+        if let Ok(RouteNetlinkMessage::NewRoute(message)) = answer.decode() {
             routes.push(message);
         }
     }
@@ -114,10 +116,33 @@ fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
     gateway_of(&message.attributes).or_else(|| message.attributes.iter().find_map(of_hops))
 }
 
-/// Makes a route, or changes the one at the same table, destination and metric in place.
-pub async fn set(route: &Channel, wanted: &Route, protocol: u8, devices: &Devices) -> Result<()> {
-    let message = build(wanted, protocol, devices)?;
-    let message = RouteNetlinkMessage::NewRoute(message);
+/// Whether a table holds any route at all.
+pub async fn is_used(route: &Channel, family: Family, table: u32) -> Result<bool> {
+    let mut filter = RouteMessage::default();
+    filter.header.address_family = AddressFamily::from(family.number());
+    filter.attributes = vec![RouteAttribute::Table(table)];
+    match route.dump(RouteNetlinkMessage::GetRoute(filter).into()).await {
+        // Filtered by a table that does not exist.
+        Err(error) if error.is::<KernelError>() => Ok(false),
+        answers => Ok(!answers?.is_empty()),
+    }
+}
+
+/// Makes a route. One of somebody else at the same table, destination and metric is an error.
+pub async fn add(route: &Channel, wanted: &Route, protocol: u8, devices: &Devices) -> Result<()> {
+    let message = RouteNetlinkMessage::NewRoute(build(wanted, protocol, devices)?);
+    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL).await?;
+    Ok(())
+}
+
+/// Changes the route at the same table, destination and metric in place.
+pub async fn replace(
+    route: &Channel,
+    wanted: &Route,
+    protocol: u8,
+    devices: &Devices,
+) -> Result<()> {
+    let message = RouteNetlinkMessage::NewRoute(build(wanted, protocol, devices)?);
     route.request(message.into(), NLM_F_CREATE | NLM_F_REPLACE).await?;
     Ok(())
 }

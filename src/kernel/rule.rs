@@ -1,14 +1,17 @@
 //! Routing rules with our protocol number.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::error::KernelError;
 use super::netlink::Channel;
 use crate::model::{DevName, Family, Mark};
 use crate::state::{Action, Rule};
+
+const ENOENT: i32 = 2;
 
 /// `suppress_prefixlength` of a rule that has none: −1.
 const NO_SUPPRESSION: u32 = u32::MAX;
@@ -58,8 +61,12 @@ fn parse(message: &RuleMessage) -> Rule {
         iif: None,
         action: Action::Other,
         but_defaults: false,
-        odd: header.tos != 0 || header.src_len != 0 || header.dst_len != 0,
+        odd: None,
     };
+    let mut odd = Vec::new();
+    if header.tos != 0 {
+        odd.push(format!("tos {:#x}", header.tos));
+    }
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(pref) => rule.pref = *pref,
@@ -69,9 +76,13 @@ fn parse(message: &RuleMessage) -> Rule {
             RuleAttribute::Iifname(dev) => rule.iif = Some(DevName::from_kernel(dev)),
             RuleAttribute::SuppressPrefixLen(0) => rule.but_defaults = true,
             RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) | RuleAttribute::Protocol(_) => {}
-            _ => rule.odd = true,
+            RuleAttribute::Source(from) => odd.push(format!("from {from}/{}", header.src_len)),
+            RuleAttribute::Destination(to) => odd.push(format!("to {to}/{}", header.dst_len)),
+            RuleAttribute::Oifname(dev) => odd.push(format!("oif {dev}")),
+            other => odd.push(format!("{other:?}").to_lowercase()),
         }
     }
+    rule.odd = (!odd.is_empty()).then(|| odd.join(" "));
     rule.fwmark = mask.map(|mask| Mark { value: mark, mask });
     rule.action = match header.action {
         RuleAction::ToTable => Action::Lookup(table),
@@ -119,11 +130,17 @@ fn build(family: Family, rule: &Rule, protocol: u8) -> RuleMessage {
     message
 }
 
-/// Deletes by the message as dumped, which no other rule matches.
+/// Deletes a rule. One that was altered by hand is looked up again, to delete it by the message as
+/// dumped, which no other rule matches.
 pub async fn delete(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
-    let found = ours(route, family, protocol).await?;
-    let message =
-        found.into_iter().find(|message| parse(message) == *rule).context("it is gone")?;
+    let message = match rule.odd {
+        None => build(family, rule, protocol),
+        Some(_) => {
+            let found = ours(route, family, protocol).await?;
+            let same = found.into_iter().find(|message| parse(message) == *rule);
+            same.ok_or_else(|| KernelError::of_errno(ENOENT))?
+        }
+    };
     route.request(RouteNetlinkMessage::DelRule(message).into(), 0).await?;
     Ok(())
 }

@@ -206,5 +206,8 @@ fn diff_chains(found: &Slice, wanted: &Slice, diff: &mut Diff) {
             None => diff.build.push(Step::JumpAdd(jump.clone())),
         }
     }
-    diff.tear_down.extend(spare.into_iter().cloned().map(Step::JumpDelete));
+    // What is left over is ours if it doubles one of ours, or leads to a chain that goes. Others'
+    // rules that lead to ours are theirs.
+    let goes = |jump: &&Jump| wanted.jumps.contains(jump) || !wanted.chains.contains_key(&jump.to);
+    diff.tear_down.extend(spare.into_iter().filter(goes).cloned().map(Step::JumpDelete));
 }

@@ -144,7 +144,7 @@ fn lan_selectors(lan: &Lan) -> Vec<Box<dyn Fn(Rule) -> Rule + '_>> {
 }
 
 fn rule(pref: u32, action: Action) -> Rule {
-    Rule { pref, not: false, fwmark: None, iif: None, action, but_defaults: false, odd: false }
+    Rule { pref, not: false, fwmark: None, iif: None, action, but_defaults: false, odd: None }
 }
 
 fn main_but_defaults(pref: u32) -> Rule {
@@ -169,7 +169,8 @@ pub fn first_rule<'a>(rules: &'a [Rule], packet: &Packet) -> Option<&'a Rule> {
         let iif = rule.iif.as_ref().is_none_or(|iif| Some(iif) == packet.iif);
         (mark && iif) != rule.not
     };
-    let deciding = rules.iter().filter(|rule| !rule.but_defaults && !rule.odd && matches(rule));
+    let deciding =
+        rules.iter().filter(|rule| !rule.but_defaults && rule.odd.is_none() && matches(rule));
     deciding.min_by_key(|rule| rule.pref)
 }
 
@@ -257,11 +258,15 @@ fn diff_routes(found: &[Route], wanted: &[Route], protocol: u8, diff: &mut Diff)
         }
     }
     for route in missing {
-        // What stands at the same key is changed in place: no moment without a route.
-        if let Some(at) = spare.iter().position(|candidate| key(candidate) == key(route)) {
-            spare.swap_remove(at);
-        }
-        diff.build.push(Step::RouteSet { route: route.clone(), protocol });
+        let route = route.clone();
+        // What stands of ours at the same key is changed in place: no moment without a route.
+        diff.build.push(match spare.iter().position(|candidate| key(candidate) == key(&route)) {
+            Some(at) => {
+                spare.swap_remove(at);
+                Step::RouteReplace { route, protocol }
+            }
+            None => Step::RouteAdd { route, protocol },
+        });
     }
     spare.sort();
     let delete = |route: &&Route| Step::RouteDelete { route: (*route).clone(), protocol };

@@ -206,16 +206,11 @@ fn judge(
     uplink: &Uplink,
     intent: Intent,
 ) -> Service {
-    let here = |route: &&Route| route.table == config.numbers.uplink_table(no);
-    let own_routes: Vec<&Route> = found.slice.routes.iter().filter(here).collect();
-    let nexthop = found.slice.nexthops.get(&config.numbers.nexthop(no));
-    let via =
-        intent.gateway(no).or(uplink.via).or_else(|| gateway(found, uplink, &own_routes, nexthop));
-
-    let marked = own_routes.iter().any(|route| route.metric == FAILED_OVER_METRIC);
+    let memory = Memory::of(config, found, no, uplink);
+    let via = gateway(found, uplink, no, &memory, intent);
     let state = match ailment(found, uplink, via) {
         // A failover cut short before its nexthop went has not happened.
-        _ if marked && nexthop.is_none() && !intent.restores(no) => State::FailedOver,
+        _ if memory.failed_over && !intent.restores(no) => State::FailedOver,
         Some(why) => State::Down(why),
         None => State::Up,
     };
@@ -226,22 +221,56 @@ fn judge(
     Service { state, via, to }
 }
 
-/// The gateway of the route that is there already: ours, or (from DHCP) the main table's.
+/// What our own objects of the last run say of an uplink, as far as they are about its device: the
+/// number may have been another line's.
+struct Memory {
+    failed_over: bool,
+    /// The gateway that route and nexthop agree on: where they do not, somebody altered one.
+    agreed: Option<Ipv4Addr>,
+    last: Option<Ipv4Addr>,
+}
+
+impl Memory {
+    fn of(config: &Config, found: &Observed, no: UplinkNo, uplink: &Uplink) -> Self {
+        let table = config.numbers.uplink_table(no);
+        let own = |route: &&Route| {
+            let on_dev = matches!(&route.way, Way::Device { dev, .. } if *dev == uplink.dev);
+            route.table == table && on_dev
+        };
+        let routes: Vec<&Route> = found.slice.routes.iter().filter(own).collect();
+        let nexthop = found.slice.nexthops.get(&config.numbers.nexthop(no));
+        let of_route = routes.first().and_then(|route| match &route.way {
+            Way::Device { via, .. } => *via,
+            _ => None,
+        });
+        let of_nexthop = match nexthop {
+            Some(Nexthop::Device { dev, via }) if *dev == uplink.dev => *via,
+            _ => None,
+        };
+        let agrees = nexthop.is_none() || of_nexthop == of_route;
+        let marked = routes.iter().any(|route| route.metric == FAILED_OVER_METRIC);
+        Self {
+            failed_over: marked && nexthop.is_none(),
+            agreed: of_route.filter(|_| agrees),
+            last: of_nexthop.or(of_route),
+        }
+    }
+}
+
+/// The gateway of an uplink. A restore goes by what is said: the one just given, the configured
+/// one, that of a default route in main (from DHCP), in the end the last one used. Any other run
+/// keeps the last one used, if there is one.
 fn gateway(
     found: &Observed,
     uplink: &Uplink,
-    own_routes: &[&Route],
-    nexthop: Option<&Nexthop>,
+    no: UplinkNo,
+    memory: &Memory,
+    intent: Intent,
 ) -> Option<Ipv4Addr> {
-    let of_route = own_routes.iter().find_map(|route| match &route.way {
-        Way::Device { via, .. } => *via,
-        _ => None,
-    });
-    let of_nexthop = match nexthop {
-        Some(Nexthop::Device { via, .. }) => *via,
-        _ => None,
-    };
-    of_route.or(of_nexthop).or_else(|| found.gateways.get(&uplink.dev).copied())
+    let kept = memory.agreed.filter(|_| !intent.restores(no));
+    let of_main = || found.gateways.get(&uplink.dev).copied();
+    let given = intent.gateway(no).or(kept).or(uplink.via);
+    given.or_else(of_main).or(memory.last)
 }
 
 /// What keeps a line from being in service: up and with an address is what says it lives.
@@ -304,7 +333,10 @@ fn fail_over(
         return Err(format!("no other uplink is in service to take over from {}", dev(no)));
     }
     if let Some(service) = uplinks.get_mut(&no) {
-        if in_service {
+        // A line that lost its carrier or address for the moment is kept out all the same; only
+        // what has a device to remember it by can be.
+        let remembered = [State::Down(Why::NoCarrier), State::Down(Why::NoAddress)];
+        if in_service || remembered.contains(&service.state) {
             service.state = State::FailedOver;
         }
         service.to = to.or(service.to);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::{Config, Hash, Lan};
+use crate::model::DevName;
 use crate::step::Step;
 
 const FORWARD: &str = "net/ipv4/ip_forward";
@@ -15,19 +16,21 @@ const HASH_FIELDS: &str = "net/ipv4/fib_multipath_hash_fields";
 /// the source address (kernel: `FIB_MULTIPATH_HASH_FIELD_SRC_IP`).
 const HASH_SOURCE: [(&str, &str); 2] = [(HASH_FIELDS, "1"), (HASH_POLICY, "3")];
 
-/// What must be read for [`settings`]: paths below `/proc/sys`. Devices that are not there, or come
-/// later, start with the value of `default`.
+/// What must be read for [`settings`]: paths below `/proc/sys`, `*` for every device. Devices that
+/// are not there, or come later, start with the value of `default`.
 pub fn keys(config: &Config) -> Vec<String> {
-    let lan = match &config.lan {
-        Lan::Devices(devices) => devices.as_slice(),
-        Lan::AllButUplinks => &[],
+    let devices: Vec<&str> = match &config.lan {
+        Lan::AllButUplinks => vec!["*"],
+        Lan::Devices(devices) => {
+            let uplinks = config.uplinks.values().map(|uplink| &uplink.dev);
+            uplinks.chain(devices).map(DevName::as_str).collect()
+        }
     };
-    let devices = config.uplinks.values().map(|uplink| &uplink.dev).chain(lan);
     [FORWARD, DYNADDR, SRC_VALID_MARK, HASH_POLICY, HASH_FIELDS]
         .into_iter()
         .map(str::to_owned)
         .chain(["all", "default"].into_iter().map(rp_filter))
-        .chain(devices.map(|dev| rp_filter(dev.as_str())))
+        .chain(devices.into_iter().map(rp_filter))
         .collect()
 }
 

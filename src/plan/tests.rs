@@ -56,7 +56,15 @@ fn apply(slice: &mut Slice, step: &Step) {
             assert!(slice.nexthops.contains_key(id), "{step}: it is not there");
             delete_nexthop(slice, *id);
         }
-        Step::RouteSet { route, .. } => set_route(slice, route),
+        Step::RouteAdd { route, .. } => {
+            let key = |route: &Route| (route.table, route.dst, route.metric);
+            assert!(
+                slice.routes.iter().all(|other| key(other) != key(route)),
+                "{step}: it is there"
+            );
+            set_route(slice, route);
+        }
+        Step::RouteReplace { route, .. } => set_route(slice, route),
         Step::RouteDelete { route, .. } => take(&mut slice.routes, route, step),
         Step::RuleAdd { rule, .. } => {
             assert!(!slice.rules.contains(rule), "{step}: it is there");
@@ -313,7 +321,7 @@ fn a_failover_is_one_nexthop_less_and_the_memory_of_it() {
     assert_eq!(
         commands,
         [
-            "ip route replace default dev ppp1 table 301 metric 1 protocol 87",
+            "ip route add default dev ppp1 table 301 metric 1 protocol 87",
             "ip nexthop del id 8701"
         ]
     );
@@ -375,15 +383,80 @@ fn the_last_uplink_cannot_be_failed_over() {
 fn a_hook_that_was_overtaken_does_nothing() {
     let config = config(&[(1, 1), (2, 1)], "");
     let mut found = running(&config, &[1, 2]);
-    found.flows = 5;
     let lost = Intent::Lost { uplink: no(1) };
     let services = service::decide(&config, &found, lost).unwrap();
     assert_eq!(services.uplinks[&no(1)].state, State::Up);
-    assert_eq!(end_flows(&config, &found, &services, lost), None);
+    assert_eq!(flows_to_end(&services, lost), None);
 
     found.addresses.remove(0);
     let services = service::decide(&config, &found, lost).unwrap();
-    assert!(end_flows(&config, &found, &services, lost).is_some());
+    assert_eq!(flows_to_end(&services, lost), Some(no(1)));
+}
+
+#[test]
+fn what_is_remembered_of_a_line_belongs_to_its_device_not_to_its_number() {
+    let before = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&before, &[1, 2]);
+    found.slice = built(&before, &found, &[], Intent::FailOver { uplink: no(1), to: None });
+    let swapped = Config::parse(
+        "lan = [\"br0\"]\n[uplink.1]\ndev = \"ppp2\"\n[uplink.2]\ndev = \"ppp1\"\n",
+        Path::new("test.toml"),
+    );
+    let services = service::decide(&swapped.unwrap(), &found, Intent::Keep).unwrap();
+    assert_eq!(services.uplinks[&no(1)].state, State::Up, "ppp2 was never failed over");
+}
+
+#[test]
+fn a_restore_goes_by_what_is_said_and_any_other_run_by_what_is_there() {
+    let via = |last: u8| std::net::Ipv4Addr::new(10, 64, 1, last);
+    let plain = config(&[(1, 1), (2, 1)], "");
+    let mut fixed = plain.clone();
+    fixed.uplinks.get_mut(&no(1)).unwrap().via = Some(via(9));
+    let mut found = alive(&[1, 2]);
+    found.links[0].point_to_point = false;
+    found.gateways.insert(DevName::from_kernel("ppp1"), via(1));
+    let gateway = |config: &Config, found: &Observed, intent| {
+        service::decide(config, found, intent).unwrap().uplinks[&no(1)].via.unwrap()
+    };
+    let renewed = Intent::Restore { uplink: no(1), via: Some(via(7)) };
+    assert_eq!(gateway(&plain, &found, Intent::Keep), via(1), "main's");
+    assert_eq!(gateway(&fixed, &found, Intent::Keep), via(9), "the configured one");
+    assert_eq!(gateway(&fixed, &found, renewed), via(7), "the one just given");
+
+    found.slice = built(&plain, &found, &[], renewed);
+    assert_eq!(gateway(&plain, &found, Intent::Keep), via(7), "the one used last");
+    assert_eq!(gateway(&plain, &found, Intent::RestoreAll), via(1), "main's again");
+    assert_eq!(gateway(&fixed, &found, Intent::RestoreAll), via(9), "the configured one");
+    found.gateways.clear();
+    assert_eq!(gateway(&plain, &found, Intent::RestoreAll), via(7), "there is no other");
+}
+
+#[test]
+fn a_line_without_carrier_can_be_kept_out_too() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&config, &[1, 2]);
+    delete_nexthop(&mut found.slice, 8701);
+    found.links[0].carrier = false;
+    let intent = Intent::FailOver { uplink: no(1), to: None };
+    found.slice = built(&config, &found, &[], intent);
+    found.links[0].carrier = true;
+    let services = service::decide(&config, &found, Intent::Keep).unwrap();
+    assert_eq!(services.uplinks[&no(1)].state, State::FailedOver);
+}
+
+#[test]
+fn a_rule_of_others_that_leads_to_a_chain_of_ours_is_theirs() {
+    let config = config(&[(1, 1)], "");
+    let mut found = running(&config, &[1]);
+    let jump = found.slice.jumps[0].clone();
+    let theirs = crate::state::Jump { from: "MINE".into(), ..jump.clone() };
+    found.slice.jumps.extend([theirs.clone(), jump.clone()]);
+    let wanted = built(&config, &found, &[], Intent::RestoreAll);
+    let steps = steps(&config, &found, &wanted);
+    assert!(steps.contains(&Step::JumpDelete(jump)), "ours, doubled");
+    assert!(!steps.contains(&Step::JumpDelete(theirs.clone())));
+    let removal = removal(&found.slice, config.numbers.protocol);
+    assert!(removal.contains(&Step::JumpDelete(theirs)), "or the chain could not go");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{due, share};
 use crate::cmd::Context;
-use crate::cmd::change::has_net_admin;
 use crate::kernel::Kernel;
+use crate::kernel::privileges::has_net_admin;
 use crate::model::UplinkNo;
 use crate::plan::service;
 use crate::pools::Pools;

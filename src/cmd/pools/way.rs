@@ -4,9 +4,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::cmd::change::has_net_admin;
 use crate::cmd::{Context, clients};
-use crate::kernel::Kernel;
+use crate::kernel::privileges::{has_net_admin, has_net_raw};
+use crate::kernel::{Kernel, Query};
 use crate::model::{Client, DevName, Mark};
 use crate::plan::routing::{self, Packet};
 use crate::plan::service::{self, State};
@@ -17,7 +17,8 @@ use crate::step::{NexthopText, RouteText, RuleText};
 pub fn show(context: &Context, pools: &Pools, client: Client) -> Result<()> {
     let kernel = Kernel::open()?;
     let privileged = has_net_admin();
-    let found = kernel.observe(&context.query(privileged))?;
+    let query = Query { chains: privileged && has_net_raw(), ..context.query(privileged) };
+    let found = kernel.observe(&query)?;
     let entry = found.slice.set.as_ref().and_then(|set| set.entry(client.address()));
     let filed = pools.place(client).map(|no| context.config.numbers.pool_mark(no));
     // Without root the set cannot be read; the files then stand for it.
@@ -107,7 +108,7 @@ fn nat(context: &Context, found: &Observed, device: Option<&DevName>) -> Value {
     // Without root the chains cannot be read; the configuration then stands for them.
     let there = match found.slice.chains.get(&Chain::MASQUERADE) {
         Some(rules) => rules.iter().any(|rule| rule.starts_with(&format!("-o {dev} "))),
-        None => wanted && !has_net_admin(),
+        None => wanted && !(has_net_admin() && has_net_raw()),
     };
     let address = found.addresses_of(dev).next().filter(|_| there);
     address.map_or(Value::Null, |own| format!("masquerade to {}", own.local).into())

@@ -1,0 +1,23 @@
+//! What this process may do: its effective capabilities, of `linux/capability.h`.
+
+use std::fs;
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+
+/// Netlink changes, and all of nfnetlink.
+pub fn has_net_admin() -> bool {
+    has(CAP_NET_ADMIN)
+}
+
+/// The raw socket by which iptables asks for the names of sets.
+pub fn has_net_raw() -> bool {
+    has(CAP_NET_RAW)
+}
+
+fn has(capability: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & (1 << capability) != 0)
+}
