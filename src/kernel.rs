@@ -157,13 +157,13 @@ impl Kernel {
         Ok(())
     }
 
-    /// A table of ours that holds nothing of ours yet should hold nothing at all.
+    /// A table of ours that holds nothing of ours yet should hold no default route of others.
     async fn observe_tables(&self, query: &Query, found: &mut Observed) -> Result<()> {
         for &table in &query.tables {
             let settled = found.slice.routes.iter().any(|route| route.table == table);
-            if !settled && route::is_used(&self.route, query.family, table).await? {
+            if !settled && route::has_default(&self.route, query.family, table).await? {
                 found.taken.push(format!(
-                    "table {table} holds routes that are not ours; \
+                    "table {table} holds a default route that is not ours; \
                      set table-base or uplink-table-base to a free range"
                 ));
             }

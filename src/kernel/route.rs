@@ -116,15 +116,15 @@ fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
     gateway_of(&message.attributes).or_else(|| message.attributes.iter().find_map(of_hops))
 }
 
-/// Whether a table holds any route at all.
-pub async fn is_used(route: &Channel, family: Family, table: u32) -> Result<bool> {
+/// Whether a table holds a default route. Others' routes to somewhere do no harm there.
+pub async fn has_default(route: &Channel, family: Family, table: u32) -> Result<bool> {
     let mut filter = RouteMessage::default();
     filter.header.address_family = AddressFamily::from(family.number());
     filter.attributes = vec![RouteAttribute::Table(table)];
-    match route.dump(RouteNetlinkMessage::GetRoute(filter).into()).await {
+    match dump(route, filter).await {
         // Filtered by a table that does not exist.
         Err(error) if error.is::<KernelError>() => Ok(false),
-        answers => Ok(!answers?.is_empty()),
+        routes => Ok(routes?.iter().any(|found| found.header.destination_prefix_length == 0)),
     }
 }
 

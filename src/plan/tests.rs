@@ -320,10 +320,7 @@ fn a_failover_is_one_nexthop_less_and_the_memory_of_it() {
         steps.iter().map(Step::to_string).filter(|step| !step.starts_with("sysctl")).collect();
     assert_eq!(
         commands,
-        [
-            "ip route add default dev ppp1 table 301 metric 1 protocol 87",
-            "ip nexthop del id 8701"
-        ]
+        ["ip route add default dev ppp1 table 301 metric 1 protocol 87", "ip nexthop del id 8701"]
     );
 }
 
