@@ -142,6 +142,49 @@ impl FromStr for DevName {
     }
 }
 
+/// A link-layer address, at most as long as the kernel's longest (`MAX_ADDR_LEN`); none is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LinkAddress {
+    bytes: [u8; 32],
+    length: u8,
+}
+
+impl LinkAddress {
+    /// What is longer than an address can be is none.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut address = Self::default();
+        if let Some(room) = address.bytes.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            address.length = bytes.len() as u8;
+        }
+        address
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// `02:00:00:00:00:01`.
+impl fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.bytes[..self.length.into()].iter().enumerate() {
+            let colon = if index == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for LinkAddress {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+        Ok(Self::new(&bytes.collect::<Result<Vec<u8>, _>>()?))
+    }
+}
+
 /// A value under a mask, as `skb->mark` and `ct->mark` are matched and set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
@@ -276,6 +319,16 @@ mod tests {
         for bad in ["", "sixteen-letters-", "ppp+", "a b", "a\"b", "a/b", "..", "-i", "a%d", "é"] {
             assert!(bad.parse::<DevName>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn link_addresses_read_back_as_written() {
+        let address: LinkAddress = "02:00:5e:00:00:1f".parse().unwrap();
+        assert_eq!(address.to_string(), "02:00:5e:00:00:1f");
+        assert_eq!(LinkAddress::new(&[1; 33]), LinkAddress::default());
+        assert!(
+            "02:00:5e:00:00:1g".parse::<LinkAddress>().is_err() && LinkAddress::new(&[]).is_empty()
+        );
     }
 
     #[test]

@@ -3,14 +3,17 @@
 //! Pure. A client is in one pool at most; within a pool clients stand in order of arrival.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+
+use rustc_hash::FxHashMap;
 
 use crate::model::{Client, UplinkNo};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pools {
     members: BTreeMap<UplinkNo, Vec<Client>>,
-    place: HashMap<Client, UplinkNo>,
+    /// Hashed the quick way: nobody outside the LAN chooses these keys.
+    place: FxHashMap<Client, UplinkNo>,
 }
 
 impl Pools {

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Client, DevName, Family, Mark};
+use crate::model::{Client, DevName, Family, LinkAddress, Mark};
 
 /// What a run found in the kernel.
 #[derive(Clone, Debug, Default)]
@@ -84,8 +84,7 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     pub client: Client,
-    /// Empty where the entry has none.
-    pub lladdr: String,
+    pub lladdr: LinkAddress,
     pub dev: DevName,
     /// `reachable`, `stale` …: the words of `ip neigh`.
     pub state: &'static str,

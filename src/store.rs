@@ -142,11 +142,14 @@ impl Store {
     /// What [`Store::commit`] does, as the shell commands that would do it.
     pub fn commands(&self, before: &Pools, after: &Pools) -> Vec<String> {
         let mut commands = Vec::new();
-        if before != after && !self.dir.is_dir() {
+        if !self.dir.is_dir() && after.iter().any(|(pool, _)| !has(before, pool)) {
             commands.push(format!("mkdir -p {}", quoted(&self.dir)));
         }
         let gone: Vec<_> = before.iter().filter(|&(pool, _)| !has(after, pool)).collect();
-        for (pool, _) in after.iter().chain(gone.iter().copied()) {
+        let differs = |&(pool, members): &(UplinkNo, &[Client])| {
+            !has(before, pool) || before.members(pool) != members || !has(after, pool)
+        };
+        for (pool, _) in after.iter().chain(gone.iter().copied()).filter(differs) {
             let file = quoted(&self.pool_path(pool));
             let left = |client: &&Client| after.place(**client) != Some(pool);
             let pattern = |client: &Client| client.to_string().replace('.', "\\.");

@@ -164,7 +164,7 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
     };
     Ok(Client::new(address).ok().map(|client| Neighbour {
         client,
-        lladdr: lladdr.to_owned(),
+        lladdr: lladdr.parse().unwrap_or_default(),
         dev: DevName::from_kernel(dev),
         state,
     }))

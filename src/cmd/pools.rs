@@ -135,7 +135,7 @@ impl Members {
         let at = self.heard.binary_search_by_key(&client, |neighbour| neighbour.client);
         let [lladdr, dev, state]: [Value; 3] = match at.map(|at| &self.heard[at]) {
             Ok(known) => {
-                [known.lladdr.as_str().into(), known.dev.as_str().into(), known.state.into()]
+                [known.lladdr.to_string().into(), known.dev.as_str().into(), known.state.into()]
             }
             Err(_) => [Value::Null, Value::Null, Value::Null],
         };

@@ -40,7 +40,7 @@ fn row(neighbour: &Neighbour, pools: &Pools) -> Row {
     };
     vec![
         neighbour.client.to_string().into(),
-        text(&neighbour.lladdr),
+        if neighbour.lladdr.is_empty() { Value::Null } else { neighbour.lladdr.to_string().into() },
         text(neighbour.dev.as_str()),
         text(neighbour.state),
         pools.place(neighbour.client).map_or(Value::Null, |pool| pool.get().into()),

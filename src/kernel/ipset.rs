@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 
 use super::error::KernelError;
-use super::netlink::{Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32, find};
+use super::netlink::{
+    Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32, each_attribute, find,
+};
 use crate::model::{Client, Family, Mark};
 use crate::state::{SET_NAME, Set};
 
@@ -88,7 +90,8 @@ fn is_errno(error: &anyhow::Error, errno: i32) -> bool {
 
 /// Reads one message of a listing: the first has the header, all have members.
 fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
-    for (kind, value) in message.attributes(NFGENMSG)? {
+    for attribute in message.each_attribute(NFGENMSG)? {
+        let (kind, value) = attribute?;
         match kind {
             ATTR_FAMILY if value != [Family::Inet.number()] => {
                 return Ok(Some("of another address family".into()));
@@ -113,8 +116,8 @@ fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
                 set.max = number(ATTR_MAXELEM).unwrap_or_default();
             }
             ATTR_ADT => {
-                for (_, member) in attributes(value)? {
-                    set.entries.extend(parse_member(member)?);
+                for member in each_attribute(value) {
+                    set.entries.extend(parse_member(member?.1)?);
                 }
             }
             _ => {}
@@ -142,12 +145,14 @@ pub async fn counters(netfilter: &Channel) -> Result<HashMap<Client, u64>> {
 
 fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
     let (mut client, mut mark) = (None, Mark { value: 0, mask: 0 });
-    for (kind, value) in attributes(member)? {
+    for attribute in each_attribute(member) {
+        let (kind, value) = attribute?;
         match kind {
             ATTR_IP => {
-                client = attributes(value)?
-                    .first()
-                    .and_then(|(_, address)| <[u8; 4]>::try_from(*address).ok())
+                client = each_attribute(value)
+                    .next()
+                    .transpose()?
+                    .and_then(|(_, address)| <[u8; 4]>::try_from(address).ok())
                     .map(Ipv4Addr::from);
             }
             // Mark and mask in one number, the mark in its upper half.

@@ -1,12 +1,11 @@
 //! The neighbour table: who has been heard behind a device.
 
-use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
 use super::netlink::{Channel, Raw, Writer};
-use crate::model::{Client, Family};
+use crate::model::{Client, Family, LinkAddress};
 use crate::state::{Link, Neighbour};
 
 // linux/rtnetlink.h, linux/neighbour.h
@@ -40,14 +39,14 @@ fn parse(message: &Raw, link: &Link) -> Result<Option<Neighbour>> {
     if index != link.index || kind != RTN_UNICAST {
         return Ok(None);
     }
-    let (mut client, mut lladdr) = (None, String::new());
-    for (kind, value) in message.attributes(NDMSG)? {
-        match kind {
-            NDA_DST => {
+    let (mut client, mut lladdr) = (None, LinkAddress::default());
+    for attribute in message.each_attribute(NDMSG)? {
+        match attribute? {
+            (NDA_DST, value) => {
                 let address = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from);
                 client = address.and_then(|address| Client::new(address).ok());
             }
-            NDA_LLADDR => lladdr = hex(value),
+            (NDA_LLADDR, value) => lladdr = LinkAddress::new(value),
             _ => {}
         }
     }
@@ -65,14 +64,4 @@ fn state_word(state: u16) -> Option<&'static str> {
         0x80 => Some("permanent"),
         _ => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 3);
-    for (index, byte) in bytes.iter().enumerate() {
-        let colon = if index == 0 { "" } else { ":" };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{colon}{byte:02x}");
-    }
-    text
 }

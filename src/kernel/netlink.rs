@@ -80,7 +80,15 @@ impl Raw {
 
     /// The attributes behind a fixed part of `skip` bytes: type and value.
     pub fn attributes(&self, skip: usize) -> Result<Vec<(u16, &[u8])>> {
-        attributes(self.payload.get(skip..).ok_or_else(|| truncated(self.kind))?)
+        self.each_attribute(skip)?.collect()
+    }
+
+    /// The same one by one, for what comes in tens of thousands.
+    pub fn each_attribute(
+        &self,
+        skip: usize,
+    ) -> Result<impl Iterator<Item = Result<(u16, &[u8])>>> {
+        Ok(each_attribute(self.payload.get(skip..).ok_or_else(|| truncated(self.kind))?))
     }
 }
 
@@ -90,14 +98,16 @@ fn truncated(kind: u16) -> anyhow::Error {
 
 /// Splits a run of attributes: type, without its flag bits, and value.
 pub fn attributes(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
-    NlasIterator::new(bytes)
-        .map(|nla| {
-            let nla: NlaBuffer<&[u8]> =
-                nla.map_err(|error| anyhow!("the kernel's answer makes no sense: {error}"))?;
-            let (kind, length) = (nla.kind(), usize::from(nla.length()));
-            Ok((kind, &nla.into_inner()[NLA_HEADER_SIZE..length]))
-        })
-        .collect()
+    each_attribute(bytes).collect()
+}
+
+pub fn each_attribute(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8])>> {
+    NlasIterator::new(bytes).map(|nla| {
+        let nla: NlaBuffer<&[u8]> =
+            nla.map_err(|error| anyhow!("the kernel's answer makes no sense: {error}"))?;
+        let (kind, length) = (nla.kind(), usize::from(nla.length()));
+        Ok((kind, &nla.into_inner()[NLA_HEADER_SIZE..length]))
+    })
 }
 
 /// The value of the first attribute of a type.
