@@ -1,5 +1,8 @@
 //! The store on a real file system, in a folder of its own.
 
+use std::time::Duration;
+
+use super::commit::NEXT;
 use super::*;
 use crate::model::Client;
 

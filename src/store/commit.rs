@@ -1,0 +1,105 @@
+//! Several files changed as one: written to `.next/`, which is renamed to `.commit`, from which each
+//! is moved into place. Whatever a killed run leaves of it, the next one finishes or forgets.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{COMMIT, Lock, Store, format, has, make_dir, pool_files, pool_name};
+use crate::model::{Client, UplinkNo};
+use crate::pools::Pools;
+
+pub(super) const NEXT: &str = ".next";
+
+impl Store {
+    /// Finishes the commit and forgets the preparations of a run that was killed.
+    pub fn recover(&self, _lock: &Lock) -> Result<()> {
+        self.finish_commit()?;
+        self.discard_next()
+    }
+
+    /// Makes the files hold `after`. `before` is what they hold now.
+    pub fn commit(&self, _lock: &Lock, before: &Pools, after: &Pools) -> Result<()> {
+        // A pool that goes is emptied first, in the same commit: a run that is killed before its
+        // file is removed leaves nobody in two pools.
+        let gone =
+            before.iter().filter(|&(pool, members)| !has(after, pool) && !members.is_empty());
+        let changed: Vec<(UplinkNo, &[Client])> = after
+            .iter()
+            .filter(|&(pool, members)| !has(before, pool) || before.members(pool) != members)
+            .chain(gone.map(|(pool, _)| (pool, [].as_slice())))
+            .collect();
+        if !changed.is_empty() {
+            self.prepare(&changed).inspect_err(|_| {
+                // The disk is full or worse; what we leave is discarded by the next run anyway.
+                let _ = fs::remove_dir_all(self.dir.join(NEXT));
+            })?;
+            self.finish_commit()?;
+        }
+        for (pool, _) in before.iter().filter(|&(pool, _)| !has(after, pool)) {
+            let path = self.pool_path(pool);
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes `.next/` whole and turns it into `.commit/`: the commit point.
+    fn prepare(&self, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
+        let next = self.dir.join(NEXT);
+        make_dir(&next)?;
+        for &(pool, members) in changed {
+            let path = next.join(pool_name(pool));
+            write_synced(&path, format::write(members).as_bytes())
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        sync_dir(&next)?;
+        rename(&next, &self.dir.join(COMMIT))?;
+        sync_dir(&self.dir)
+    }
+
+    /// Moves the files of `.commit/`, if there is one, into place.
+    fn finish_commit(&self) -> Result<()> {
+        let commit = self.dir.join(COMMIT);
+        for (_, path) in pool_files(&commit)? {
+            let name = path.file_name().unwrap_or_default();
+            rename(&path, &self.dir.join(name))?;
+        }
+        match fs::remove_dir(&commit) {
+            Ok(()) => sync_dir(&self.dir),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).with_context(|| {
+                format!("removing {}; it holds what is not ours", commit.display())
+            }),
+        }
+    }
+
+    fn discard_next(&self) -> Result<()> {
+        let next = self.dir.join(NEXT);
+        match fs::remove_dir_all(&next) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", next.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.sync_all()
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .with_context(|| format!("syncing {}", dir.display()))
+}

@@ -1,0 +1,76 @@
+//! The lock that lets one run change things at a time.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Store, make_dir, refuse_odd};
+
+const LOCK: &str = ".lock";
+/// Nobody else may hold the lock: whoever can open the file could keep us waiting for ever.
+const LOCK_MODE: u32 = 0o600;
+
+/// Held while a run changes things; the kernel lets go of it when the process ends, however it ends.
+pub struct Lock {
+    _file: File,
+}
+
+/// Another run held the lock for all the time we had: exit status 4.
+#[derive(Debug)]
+pub struct LockTimeout {
+    path: PathBuf,
+    waited: Duration,
+}
+
+impl fmt::Display for LockTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "locking {}: another run holds it, waited {} s; try again or wait longer with --wait",
+            self.path.display(),
+            self.waited.as_secs_f32()
+        )
+    }
+}
+
+impl std::error::Error for LockTimeout {}
+
+impl Store {
+    /// Takes the lock, waiting at most `wait` for it; makes the folder if there is none.
+    pub fn lock(&self, wait: Duration) -> Result<Lock> {
+        make_dir(&self.dir)?;
+        let path = self.dir.join(LOCK);
+        refuse_odd(&path)?;
+        let tried = || format!("locking {}", path.display());
+        let file = open_lock(&path).with_context(tried)?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(TryLockError::WouldBlock) if start.elapsed() < wait => {
+                    // flock(2) has no time-out of its own.
+                    std::thread::sleep(Duration::from_millis(5).min(wait));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LockTimeout { path, waited: wait }.into());
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(tried),
+            }
+        }
+    }
+}
+
+/// On a disk that has become read-only the lock must still be had: a dead line wants taking out.
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    let opened =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(LOCK_MODE).open(path);
+    match opened {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
+    }
+}
