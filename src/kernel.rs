@@ -161,7 +161,12 @@ impl Kernel {
     async fn observe_tables(&self, query: &Query, found: &mut Observed) -> Result<()> {
         for &table in &query.tables {
             let settled = found.slice.routes.iter().any(|route| route.table == table);
-            if !settled && route::has_default(&self.route, query.family, table).await? {
+            let protocol = query.numbers.protocol;
+            if !settled
+                && !route::foreign_defaults(&self.route, query.family, table, protocol)
+                    .await?
+                    .is_empty()
+            {
                 found.taken.push(format!(
                     "table {table} holds a default route that is not ours; \
                      set table-base or uplink-table-base to a free range"
@@ -227,9 +232,16 @@ impl Kernel {
     }
 
     /// What could keep a slice from working that is itself as it should be.
-    pub fn health(&self, family: Family, numbers: &Numbers) -> Result<Health> {
-        let iptables = self.iptables()?;
-        self.runtime.block_on(health::look(&self.route, &self.netfilter, iptables, family, numbers))
+    pub fn health(&self, query: &Query) -> Result<Health> {
+        let Query { family, numbers, tables, .. } = query;
+        self.runtime.block_on(health::look(
+            &self.route,
+            &self.netfilter,
+            self.iptables()?,
+            *family,
+            numbers.protocol,
+            tables,
+        ))
     }
 
     /// The devices and the gateway's own addresses, nothing else.

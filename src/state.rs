@@ -47,6 +47,8 @@ pub struct Health {
     pub accepted_before: Vec<String>,
     /// The other kind of iptables, if both hold rules.
     pub other_iptables: Option<&'static str>,
+    /// Default routes of others in tables of ours: table and metric.
+    pub foreign_defaults: Vec<(u32, u32)>,
     /// Names of nftables flowtables, whose flows meet no mark.
     pub flowtables: Vec<String>,
     /// `nf_conntrack_count` and `nf_conntrack_max`.
@@ -146,7 +148,9 @@ pub struct Rule {
     pub action: Action,
     /// `suppress_prefixlength 0`: the table's default routes do not count.
     pub but_defaults: bool,
-    /// What our rules never have, as a source prefix, in the words of `ip rule`.
+    /// The source prefix; ours have none.
+    pub from: Option<Ipv4Net>,
+    /// What else our rules never have, as a destination prefix, in the words of `ip rule`.
     pub odd: Option<String>,
 }
 
@@ -155,8 +159,10 @@ pub enum Action {
     Lookup(u32),
     Blackhole,
     Unreachable,
-    /// A kind that we never make.
-    Other,
+    /// Kinds that we never make.
+    Prohibit,
+    Goto(u32),
+    Nop,
 }
 
 /// `RT_TABLE_MAIN`.

@@ -124,6 +124,10 @@ impl Step {
             Step::JumpAdd(Jump { to, from, rule }) => {
                 format!("iptables -w -t {} -A {from} {rule}", to.table)
             }
+            // A shell reads quotes in its own way.
+            Step::JumpDelete(jump) if jump.rule.contains(['"', '\\']) => {
+                format!("iptables-restore -w --noflush <<'END'\n{}END", delete_text(jump))
+            }
             Step::JumpDelete(Jump { to, from, rule }) => {
                 format!("iptables -w -t {} -D {from} {rule}", to.table)
             }
@@ -169,6 +173,11 @@ pub fn restore_text(chains: &[(Chain, Vec<String>)]) -> String {
         text.push_str("COMMIT\n");
     }
     text
+}
+
+/// The deletion of a single rule, in the same form: there it may hold quotes.
+pub fn delete_text(Jump { to, from, rule }: &Jump) -> String {
+    format!("*{}\n-D {from} {rule}\nCOMMIT\n", to.table)
 }
 
 /// A nexthop as `ip nexthop` takes it, without its id and protocol.
@@ -223,6 +232,9 @@ impl fmt::Display for RuleText<'_> {
         if rule.not {
             f.write_str(" not")?;
         }
+        if let Some(from) = rule.from {
+            write!(f, " from {from}")?;
+        }
         if let Some(odd) = &rule.odd {
             write!(f, " {odd}")?;
         }
@@ -237,7 +249,9 @@ impl fmt::Display for RuleText<'_> {
             Action::Lookup(table) => write!(f, " lookup {table}")?,
             Action::Blackhole => f.write_str(" blackhole")?,
             Action::Unreachable => f.write_str(" unreachable")?,
-            Action::Other => {}
+            Action::Prohibit => f.write_str(" prohibit")?,
+            Action::Goto(pref) => write!(f, " goto {pref}")?,
+            Action::Nop => f.write_str(" nop")?,
         }
         if rule.but_defaults {
             f.write_str(" suppress_prefixlength 0")?;

@@ -93,13 +93,13 @@ fn lan_links<'a>(
     Ok(links)
 }
 
-/// An error where a LAN device is down: its clients cannot be told from those that have left.
+/// An error where a LAN device is down or gone: its clients cannot be told from those that left.
 pub fn require_live_lan(context: &Context, kernel: &Kernel) -> Result<()> {
+    let Lan::Devices(devices) = &context.config.lan else { return Ok(()) };
     let observed = kernel.devices(context.family)?;
-    for link in lan_links(&context.config, &observed, &[])? {
-        let configured = matches!(context.config.lan, Lan::Devices(_));
-        if configured && !(link.up && link.carrier) {
-            bail!("{} is down: who left cannot be told from who is cut off", link.name);
+    for dev in devices {
+        if !observed.link(dev).is_some_and(|link| link.up && link.carrier) {
+            bail!("{dev} is down: who left cannot be told from who is cut off");
         }
     }
     Ok(())

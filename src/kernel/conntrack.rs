@@ -16,10 +16,11 @@ const MSG_DELETE: u16 = 2;
 /// `struct nfgenmsg`: family, version, resource id.
 const NFGENMSG: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_MARK: u16 = 8;
 const CTA_MARK_MASK: u16 = 21;
-/// Inside `CTA_TUPLE_ORIG`, and inside that.
+/// Inside a tuple, and inside that.
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_IP_V4_SRC: u16 = 1;
 /// Inside `CTA_PROTOINFO`, and inside that.
@@ -34,7 +35,8 @@ pub async fn count(netfilter: &Channel, family: Family, mark: Mark) -> Result<us
     Ok(list(netfilter, family, mark).await?.len())
 }
 
-/// How many live flows with this connmark each client began.
+/// How many live flows with this connmark each client has: those it began, and those that came in
+/// to it by a port forward. Strangers at the other end are counted too; nobody asks for them.
 pub async fn by_client(
     netfilter: &Channel,
     family: Family,
@@ -42,7 +44,7 @@ pub async fn by_client(
 ) -> Result<HashMap<Client, u64>> {
     let mut flows = HashMap::new();
     for flow in list(netfilter, family, mark).await? {
-        if let Some(client) = live_client(&flow)? {
+        for client in live_ends(&flow)? {
             *flows.entry(client).or_default() += 1;
         }
     }
@@ -53,8 +55,8 @@ async fn list(netfilter: &Channel, family: Family, mark: Mark) -> Result<Vec<Raw
     netfilter.dump(message(MSG_GET, family.number(), mark)).await.context("listing the flows")
 }
 
-/// Who began a flow; `None` for one that is over.
-fn live_client(flow: &Raw) -> Result<Option<Client>> {
+/// Who began a flow, and who answers; nobody for one that is over.
+fn live_ends(flow: &Raw) -> Result<Vec<Client>> {
     let all = flow.attributes(NFGENMSG)?;
     let deep = |path: [u16; 3]| -> Result<Option<&[u8]>> {
         let Some(first) = find(&all, path[0]) else { return Ok(None) };
@@ -64,11 +66,15 @@ fn live_client(flow: &Raw) -> Result<Option<Client>> {
     if let Some([state]) = deep([CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?
         && OVER.contains(state)
     {
-        return Ok(None);
+        return Ok(vec![]);
     }
-    let source = deep([CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC])?;
-    let source = source.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from);
-    Ok(source.and_then(|address| Client::new(address).ok()))
+    let mut ends = Vec::new();
+    for tuple in [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] {
+        let source = deep([tuple, CTA_TUPLE_IP, CTA_IP_V4_SRC])?;
+        let source = source.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from);
+        ends.extend(source.and_then(|address| Client::new(address).ok()));
+    }
+    Ok(ends)
 }
 
 /// Ends all flows with this connmark in one message. The kernel takes a deletion without a mark

@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use super::iptables::Iptables;
 use super::netlink::{Channel, Writer, find, native_u32};
-use super::rule;
-use crate::model::{Family, Numbers};
+use super::{route, rule};
+use crate::model::Family;
 use crate::state::Health;
 
 /// `RTM_GETNEIGHTBL` of `linux/rtnetlink.h`; `NDTA_*` of `linux/neighbour.h`. The sysctl file
@@ -30,10 +30,17 @@ pub async fn look(
     netfilter: &Channel,
     iptables: &Iptables,
     family: Family,
-    numbers: &Numbers,
+    protocol: u8,
+    tables: &[u32],
 ) -> Result<Health> {
+    let mut foreign_defaults = Vec::new();
+    for &table in tables {
+        let metrics = route::foreign_defaults(route, family, table, protocol).await?;
+        foreign_defaults.extend(metrics.into_iter().map(|metric| (table, metric)));
+    }
     Ok(Health {
-        foreign_rules: rule::list_foreign(route, family, numbers.protocol).await?,
+        foreign_rules: rule::list_foreign(route, family, protocol).await?,
+        foreign_defaults,
         accepted_before: iptables.accepted_before()?,
         other_iptables: iptables.other_with_rules(),
         flowtables: flowtables(netfilter).await,
@@ -75,8 +82,12 @@ async fn neighbour_limit(route: &Channel, family: Family) -> Result<Option<u32>>
 fn is_networkd_running() -> bool {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     // The kernel keeps 15 characters of a name.
+    let ours = fs::read_link("/proc/self/ns/net").ok();
     let is_networkd = |process: fs::DirEntry| {
-        fs::read(process.path().join("comm")).is_ok_and(|name| name == b"systemd-network\n")
+        let comm = fs::read(process.path().join("comm"));
+        // One in a container sees other rules than ours.
+        let here = || fs::read_link(process.path().join("ns/net")).ok() == ours;
+        comm.is_ok_and(|name| name == b"systemd-network\n") && here()
     };
     processes.into_iter().any(is_networkd)
 }
@@ -92,12 +103,13 @@ fn networkd_deletes() -> bool {
         .collect();
     snippets.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
     files.extend(snippets);
-    let text: String = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let read = |file: &PathBuf| Some(fs::read_to_string(file).ok()? + "\n");
+    let text: String = files.iter().filter_map(read).collect();
     let kept = |key: &str| {
         let mut value =
             text.lines().filter_map(|line| line.trim().strip_prefix(key)?.split_once('='));
         let last = value.next_back().map(|(_, value)| value.trim().to_lowercase());
-        last.is_some_and(|value| ["no", "false", "off", "0"].contains(&value.as_str()))
+        last.is_some_and(|value| ["no", "n", "false", "f", "off", "0"].contains(&value.as_str()))
     };
     !(kept("ManageForeignRoutingPolicyRules") && kept("ManageForeignRoutes"))
 }

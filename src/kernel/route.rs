@@ -116,16 +116,26 @@ fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
     gateway_of(&message.attributes).or_else(|| message.attributes.iter().find_map(of_hops))
 }
 
-/// Whether a table holds a default route. Others' routes to somewhere do no harm there.
-pub async fn has_default(route: &Channel, family: Family, table: u32) -> Result<bool> {
+/// The metrics of others' default routes in a table. Their routes to somewhere do no harm there.
+pub async fn foreign_defaults(
+    route: &Channel,
+    family: Family,
+    table: u32,
+    our_protocol: u8,
+) -> Result<Vec<u32>> {
     let mut filter = RouteMessage::default();
     filter.header.address_family = AddressFamily::from(family.number());
     filter.attributes = vec![RouteAttribute::Table(table)];
-    match dump(route, filter).await {
+    let routes = match dump(route, filter).await {
         // Filtered by a table that does not exist.
-        Err(error) if error.is::<KernelError>() => Ok(false),
-        routes => Ok(routes?.iter().any(|found| found.header.destination_prefix_length == 0)),
-    }
+        Err(error) if error.is::<KernelError>() => return Ok(vec![]),
+        routes => routes?,
+    };
+    let theirs = |found: &&RouteMessage| {
+        found.header.destination_prefix_length == 0
+            && u8::from(found.header.protocol) != our_protocol
+    };
+    Ok(routes.iter().filter(theirs).map(metric).collect())
 }
 
 /// Makes a route. One of somebody else at the same table, destination and metric is an error.

@@ -1,6 +1,9 @@
 //! Routing rules with our protocol number.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
+use ipnet::Ipv4Net;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
@@ -59,10 +62,12 @@ fn parse(message: &RuleMessage) -> Rule {
         not: header.flags.contains(RuleFlags::Invert),
         fwmark: None,
         iif: None,
-        action: Action::Other,
+        from: None,
+        action: Action::Nop,
         but_defaults: false,
         odd: None,
     };
+    let mut target = 0;
     let mut odd = Vec::new();
     if header.tos != 0 {
         odd.push(format!("tos {:#x}", header.tos));
@@ -76,7 +81,10 @@ fn parse(message: &RuleMessage) -> Rule {
             RuleAttribute::Iifname(dev) => rule.iif = Some(DevName::from_kernel(dev)),
             RuleAttribute::SuppressPrefixLen(0) => rule.but_defaults = true,
             RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) | RuleAttribute::Protocol(_) => {}
-            RuleAttribute::Source(from) => odd.push(format!("from {from}/{}", header.src_len)),
+            RuleAttribute::Source(IpAddr::V4(from)) => {
+                rule.from = Ipv4Net::new(*from, header.src_len).ok();
+            }
+            RuleAttribute::Goto(pref) => target = *pref,
             RuleAttribute::Destination(to) => odd.push(format!("to {to}/{}", header.dst_len)),
             RuleAttribute::Oifname(dev) => odd.push(format!("oif {dev}")),
             other => odd.push(format!("{other:?}").to_lowercase()),
@@ -88,7 +96,9 @@ fn parse(message: &RuleMessage) -> Rule {
         RuleAction::ToTable => Action::Lookup(table),
         RuleAction::Blackhole => Action::Blackhole,
         RuleAction::Unreachable => Action::Unreachable,
-        _ => Action::Other,
+        RuleAction::Prohibit => Action::Prohibit,
+        RuleAction::Goto => Action::Goto(target),
+        _ => Action::Nop,
     };
     rule
 }
@@ -109,7 +119,9 @@ fn build(family: Family, rule: &Rule, protocol: u8) -> RuleMessage {
         Action::Lookup(_) => RuleAction::ToTable,
         Action::Blackhole => RuleAction::Blackhole,
         Action::Unreachable => RuleAction::Unreachable,
-        Action::Other => RuleAction::Unspec,
+        Action::Prohibit => RuleAction::Prohibit,
+        Action::Goto(_) => RuleAction::Goto,
+        Action::Nop => RuleAction::Nop,
     };
     message.attributes = vec![
         RuleAttribute::Priority(rule.pref),
@@ -133,9 +145,12 @@ fn build(family: Family, rule: &Rule, protocol: u8) -> RuleMessage {
 /// Deletes a rule. One that was altered by hand is looked up again, to delete it by the message as
 /// dumped, which no other rule matches.
 pub async fn delete(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
-    let message = match rule.odd {
-        None => build(family, rule, protocol),
-        Some(_) => {
+    let plain = rule.odd.is_none() && rule.from.is_none();
+    let message = match rule.action {
+        Action::Lookup(_) | Action::Blackhole | Action::Unreachable if plain => {
+            build(family, rule, protocol)
+        }
+        _ => {
             let found = ours(route, family, protocol).await?;
             let same = found.into_iter().find(|message| parse(message) == *rule);
             same.ok_or_else(|| KernelError::of_errno(ENOENT))?

@@ -38,11 +38,18 @@ pub fn find(
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = forwarding(sysctls).into_iter().collect();
     findings.extend(rp_filter(sysctls));
-    findings.extend(health.foreign_rules.iter().filter_map(|rule| thief(config, rule)));
-    findings.extend(health.accepted_before.iter().map(|rule| {
+    findings.extend(health.foreign_rules.iter().filter_map(|rule| thief(config, pools, rule)));
+    let accepting = health.accepted_before.iter().filter(|rule| meets_clients(config, rule));
+    findings.extend(accepting.map(|rule| {
         Finding::new(
             format!("a rule accepts packets before ours sees them: {rule}"),
-            "move it behind the jump to WANPOOL, or let it RETURN",
+            "move it behind the jump to WANPOOL",
+        )
+    }));
+    findings.extend(health.foreign_defaults.iter().map(|(table, metric)| {
+        Finding::new(
+            format!("table {table} holds a default route of others, metric {metric}"),
+            format!("ip route del default table {table} metric {metric}"),
         )
     }));
     if let Some(other) = health.other_iptables {
@@ -87,16 +94,43 @@ fn rp_filter(sysctls: &BTreeMap<String, String>) -> Vec<Finding> {
         .collect()
 }
 
+/// Whether a rule of the form `table CHAIN rule` can meet what clients send or get.
+fn meets_clients(config: &Config, rule: &str) -> bool {
+    let named = |option: &str| {
+        let mut words = rule.split(' ').skip_while(|word| *word != option);
+        words.nth(1).filter(|_| !rule.contains(&format!("! {option} ")))
+    };
+    let is = |pattern: &str, dev: &str| match pattern.strip_suffix('+') {
+        Some(start) => dev.starts_with(start),
+        None => dev == pattern,
+    };
+    let is_uplink = |name: &str| config.uplinks.values().any(|it| is(name, it.dev.as_str()));
+    let is_lan = |name: &str| match &config.lan {
+        Lan::Devices(devices) => devices.iter().any(|dev| is(name, dev.as_str())),
+        Lan::AllButUplinks => config.is_lan(name),
+    };
+    named("-i").is_none_or(|name| is_lan(name) || is_uplink(name))
+        && named("-o").is_none_or(is_uplink)
+}
+
 /// A rule of somebody else's, in front of our last one, that decides on a client's packets.
-fn thief(config: &Config, rule: &Rule) -> Option<Finding> {
+fn thief(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
     let numbers = &config.numbers;
-    let in_front = (1..=numbers.rule_pref + super::layout::LAN_REST).contains(&rule.pref);
-    let decides = !matches!(rule.action, Action::Other) && !rule.but_defaults;
+    let last = numbers.rule_pref + super::layout::LAN_REST;
+    let in_front = (1..=last).contains(&rule.pref);
+    let decides = rule.action != Action::Nop && !rule.but_defaults;
     let from_lan = match (&rule.iif, &config.lan) {
         (None, _) => true,
         (Some(iif), Lan::AllButUplinks) => config.is_lan(iif.as_str()),
         (Some(iif), Lan::Devices(devices)) => devices.contains(iif),
     };
+    let from_client = rule.from.is_none_or(|net| {
+        let mut clients = pools.iter().flat_map(|(_, members)| members);
+        clients.any(|client| net.contains(&client.address()))
+    });
+    // To somewhere only, or of sockets bound to a device: not what a client sends to the world.
+    let elsewhere = |odd: &String| ["to ", "oif "].iter().any(|start| odd.starts_with(start));
+    let anywhere = !rule.odd.as_ref().is_some_and(elsewhere);
     let ours = config
         .uplinks
         .keys()
@@ -105,11 +139,12 @@ fn thief(config: &Config, rule: &Rule) -> Option<Finding> {
         Some(Mark { value, mask }) => mark & mask == value,
         None => true,
     };
-    let takes = ours.into_iter().any(|mark| (matches(mark) && from_lan) != rule.not);
+    let selects = |mark: u32| matches(mark) && from_lan && from_client && anywhere;
+    let takes = ours.into_iter().any(|mark| selects(mark) != rule.not);
     (in_front && decides && takes).then(|| {
         Finding::new(
             format!("a rule takes our packets first: {}", RuleText(rule)),
-            format!("give it a preference above {}", numbers.rule_pref + super::layout::LAN_REST),
+            format!("give it a preference above {last}"),
         )
     })
 }

@@ -144,7 +144,16 @@ fn lan_selectors(lan: &Lan) -> Vec<Box<dyn Fn(Rule) -> Rule + '_>> {
 }
 
 fn rule(pref: u32, action: Action) -> Rule {
-    Rule { pref, not: false, fwmark: None, iif: None, action, but_defaults: false, odd: None }
+    Rule {
+        pref,
+        not: false,
+        fwmark: None,
+        iif: None,
+        from: None,
+        action,
+        but_defaults: false,
+        odd: None,
+    }
 }
 
 fn main_but_defaults(pref: u32) -> Rule {
@@ -169,8 +178,9 @@ pub fn first_rule<'a>(rules: &'a [Rule], packet: &Packet) -> Option<&'a Rule> {
         let iif = rule.iif.as_ref().is_none_or(|iif| Some(iif) == packet.iif);
         (mark && iif) != rule.not
     };
-    let deciding =
-        rules.iter().filter(|rule| !rule.but_defaults && rule.odd.is_none() && matches(rule));
+    let deciding = rules.iter().filter(|rule| {
+        !rule.but_defaults && rule.odd.is_none() && rule.from.is_none() && matches(rule)
+    });
     deciding.min_by_key(|rule| rule.pref)
 }
 

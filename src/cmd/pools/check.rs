@@ -16,14 +16,15 @@ pub fn run(context: &Context) -> Result<Outcome> {
     require_net_admin("pools --check")?;
     let pools = context.store.read()?;
     let kernel = Kernel::open()?;
-    let found = kernel.observe(&context.query(true))?;
+    let query = context.query(true);
+    let found = kernel.observe(&query)?;
     let services = service::decide(&context.config, &found, Intent::Keep)
         .map_err(|why| anyhow!("pools --check: {why}"))?;
     let wanted = plan::wanted(&context.config, &pools, &services, context.family);
     let steps = plan::steps(&context.config, &found, &wanted);
-    let health = kernel.health(context.family, &context.config.numbers)?;
+    let health = kernel.health(&query)?;
     let mut findings = findings::find(&context.config, &pools, &health, &found.sysctls);
-    findings.extend(found.taken.iter().map(|taken| Finding::taken(taken)));
+    findings.extend(plan::in_our_way(&found).map(|taken| Finding::taken(&taken)));
 
     let commands: Vec<String> = steps.iter().flat_map(Step::commands).collect();
     print(context, &commands, &findings)?;

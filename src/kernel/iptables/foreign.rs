@@ -13,7 +13,8 @@ pub fn accepted_before(text: &str) -> Vec<String> {
             rules.iter().enumerate().filter(|(_, (_, rule))| leads_to_ours(rule))
         {
             let before = rules[..at].iter().filter(|(other, _)| other == chain);
-            let accepting = before.filter(|(_, rule)| accepts(&rules, rule, 0));
+            let before = before.filter(|(_, rule)| !leads_to_ours(rule));
+            let accepting = before.filter(|(_, rule)| ends_here(rule) || accepts(&rules, rule, 0));
             found.extend(accepting.map(|(chain, rule)| format!("{table} {chain} {rule}")));
         }
     }
@@ -38,6 +39,11 @@ fn tables(text: &str) -> Vec<(Table, Rules<'_>)> {
         }
     }
     tables
+}
+
+/// In a built-in chain: left for its policy, from which nothing comes back.
+fn ends_here(rule: &str) -> bool {
+    target(rule) == Some("RETURN") || rule.split(' ').any(|word| word == "-g")
 }
 
 /// What a rule leads to: the word behind `-j` or `-g`.
@@ -68,13 +74,18 @@ mod tests {
     #[test]
     fn only_what_stands_in_front_and_accepts_is_found() {
         let text = "*mangle\n-A PREROUTING -i eth9 -j MARK --set-xmark 0x1/0x1\n\
-                    -A PREROUTING -i eth8 -j vpn\n-A PREROUTING -j WANPOOL\n\
+                    -A PREROUTING -i eth8 -j vpn\n-A PREROUTING -i eth6 -j RETURN\n\
+                    -A PREROUTING -i eth5 -j quiet\n-A quiet -j RETURN\n-A PREROUTING -j WANPOOL\n\
                     -A PREROUTING -i eth7 -j ACCEPT\n-A vpn -p esp -j ACCEPT\nCOMMIT\n\
                     *filter\n-A FORWARD -j ACCEPT\n-A FORWARD -j WANPOOL\nCOMMIT\n\
                     *nat\n-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT\n-A POSTROUTING -j WANPOOL\n";
         assert_eq!(
             accepted_before(text),
-            ["mangle PREROUTING -i eth8 -j vpn", "nat POSTROUTING -d 10.9.0.0/16 -j ACCEPT"]
+            [
+                "mangle PREROUTING -i eth8 -j vpn",
+                "mangle PREROUTING -i eth6 -j RETURN",
+                "nat POSTROUTING -d 10.9.0.0/16 -j ACCEPT"
+            ]
         );
     }
 }
