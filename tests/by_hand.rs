@@ -82,7 +82,7 @@ fn lab_works_with_a_slice_made_by_hand_with_legacy_iptables_and_a_strict_rp_filt
 
 #[test]
 fn lab_dials_a_line_again_with_another_address() {
-    let mut lab = Lab::with().one_gateway().client_addresses(400).raise();
+    let lab = Lab::with().one_gateway().client_addresses(400).raise();
     lab.redial_as(1, "10.64.1.77".parse().unwrap());
     lab.gateway.sh(SLICE);
     let client = lab.everyone()[0];

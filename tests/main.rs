@@ -3,20 +3,41 @@
 //! A test is judged by what the kernel's own tools say and by who the far server saw.
 
 mod again;
+mod at_once;
 mod by_hand;
+mod check;
+mod drift;
 mod dry_run;
 mod edited;
+mod failover;
 mod flows;
 mod foreign;
+mod gateways;
+mod healing;
+mod hooks;
+mod hooks_lan;
 mod house;
 mod lab;
 mod lan;
+mod last;
+mod life;
+mod lines;
+mod many;
+mod metrics;
+mod multipath;
+mod networkd;
 mod placing;
+mod prune;
 mod reading;
+mod rebalance;
 mod refusals;
 mod seed;
+mod seeing;
 mod slice;
+mod sound;
 mod unassigned;
+mod unproven;
+mod way;
 
 /// Makes each of these functions, which take a `Shape`, a test with either kind of iptables.
 macro_rules! with_both_iptables {

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::netns::Netns;
 
@@ -23,6 +24,8 @@ impl Answerer {
         let (listener, udp) = ns.enter(|| {
             let listener = TcpListener::bind(at).unwrap_or_else(|why| panic!("tcp {at}: {why}"));
             let udp = UdpSocket::bind(at).unwrap_or_else(|why| panic!("udp {at}: {why}"));
+            udp.set_nonblocking(true).expect("a socket that does not block");
+            make_room(&udp);
             (listener, udp)
         });
         let (stop, stopped) = UnixStream::pair().expect("a pair of sockets");
@@ -38,6 +41,12 @@ impl Drop for Answerer {
             let _ = thread.join();
         }
     }
+}
+
+/// Room for some seconds of datagrams, so that a slow thread of ours loses none: a packet that the
+/// tests miss was lost on its way.
+pub fn make_room(socket: &UdpSocket) {
+    setsockopt(socket, sockopt::RcvBufForce, &(8 << 20)).expect("room for datagrams");
 }
 
 struct Caller {
@@ -64,10 +73,11 @@ fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
         if ready[1]
             && let Ok((stream, _)) = listener.accept()
         {
+            let _ = stream.set_nodelay(true);
             callers.push(Caller { stream, heard: Vec::new() });
         }
         if ready[2] {
-            answer_datagram(udp);
+            answer_datagrams(udp);
         }
     }
 }
@@ -89,9 +99,9 @@ fn answer_line(caller: &mut Caller) -> bool {
     count > 0
 }
 
-fn answer_datagram(udp: &UdpSocket) {
+fn answer_datagrams(udp: &UdpSocket) {
     let mut bytes = [0; 2048];
-    if let Ok((count, peer)) = udp.recv_from(&mut bytes) {
+    while let Ok((count, peer)) = udp.recv_from(&mut bytes) {
         let answer = [peer.ip().to_string().as_bytes(), b" ", &bytes[..count]].concat();
         let _ = udp.send_to(&answer, peer);
     }

@@ -13,33 +13,44 @@
 //! namespace is never touched.
 
 mod far;
+mod flow;
 mod ftp;
+mod hook;
 mod inside;
 mod netns;
 mod program;
 mod serve;
 mod shape;
 mod snapshot;
+mod spread;
+mod talk;
 mod traffic;
 mod uplink;
+mod watch;
 mod wiring;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 pub use far::Answerer;
+pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
+pub use hook::Hooks;
 pub use inside::{DMZ, Inside, OFFICE, PORT, PRINTER};
 pub use netns::{Env, Netns};
 pub use program::{Run, binary};
 pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
+pub use snapshot::State;
+pub use spread::{assert_spread, count_seen};
 pub use traffic::Speaker;
+pub use watch::Check;
 
 /// Where the far server answers, over TCP and UDP.
 pub const FAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 66, 0, 1), 7000);
@@ -52,7 +63,7 @@ pub struct Lab {
     pub provider: Netns,
     pub far: Netns,
     shape: Shape,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Mutex<Vec<Ipv4Addr>>,
     env: Env,
     _far_server: Answerer,
     dir: TempDir,

@@ -43,7 +43,7 @@ impl Lab {
 }
 
 impl Run {
-    fn new(command: String, output: Output) -> Run {
+    pub(super) fn new(command: String, output: Output) -> Run {
         Run {
             command,
             status: output.status.code().unwrap_or(-1),

@@ -51,9 +51,13 @@ impl Lab {
         let ask = |script: &str| self.gateway.sh(script);
         let mut sets: Vec<String> = ask("ipset save").lines().map(settled).collect();
         sets.sort();
+        // Equal routes of several devices stand in the order in which they were made.
+        let routes = ask("ip -4 route show table all");
+        let mut routes: Vec<&str> = routes.lines().collect();
+        routes.sort_unstable();
         let parts = [
             ("rules", ask("ip -4 rule show")),
-            ("routes", ask("ip -4 route show table all")),
+            ("routes", routes.join("\n")),
             ("nexthops", ask("ip nexthop show")),
             ("nft", saying_tables(&ask("iptables-nft-save"))),
             ("legacy", saying_tables(&ask("iptables-legacy-save"))),
@@ -101,6 +105,17 @@ impl Lab {
     pub fn flows(&self) -> Vec<String> {
         let flows = self.gateway.sh("conntrack -L 2>/dev/null");
         flows.lines().map(str::to_owned).collect()
+    }
+
+    /// The connmarks of all connections the gateway tracks, by the kernel's own id of each.
+    pub fn tracked(&self) -> BTreeMap<u64, u32> {
+        let flows = self.gateway.sh("conntrack -L -o id 2>/dev/null");
+        let value = |line: &str, name: &str| {
+            let word = line.split(' ').find_map(|word| word.strip_prefix(name));
+            word.unwrap_or_else(|| panic!("no {name} in {line}")).parse::<u64>().expect("a number")
+        };
+        let mark = |line: &str| u32::try_from(value(line, "mark=")).expect("32 bits");
+        flows.lines().map(|line| (value(line, "id="), mark(line))).collect()
     }
 
     /// The connmarks of the flows that one client has to the far server.

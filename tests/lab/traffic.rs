@@ -11,7 +11,7 @@ use nix::sys::time::TimeVal;
 use super::netns::Netns;
 
 /// How long an answer may take. On a working path it takes microseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One address of a namespace, to speak from.
 pub struct Speaker<'lab> {
@@ -49,6 +49,8 @@ impl<'lab> Speaker<'lab> {
         let bind = || {
             let socket = UdpSocket::bind((self.from, 0))?;
             socket.connect(self.to)?;
+            // Without this a UDP socket is not told that a host or net is unreachable.
+            socket::setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
             Ok(socket)
         };
         let socket = self
@@ -75,7 +77,7 @@ impl<'lab> Speaker<'lab> {
     }
 }
 
-fn connect(from: Ipv4Addr, to: SocketAddrV4, patience: Duration) -> nix::Result<TcpStream> {
+pub fn connect(from: Ipv4Addr, to: SocketAddrV4, patience: Duration) -> nix::Result<TcpStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     let limit = TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());

@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Lab, Shape};
+use super::{Lab, Shape, wait_until};
 
 /// The provider's gateway on the ethernet uplink.
 pub const ETHERNET_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 1);
@@ -34,7 +34,7 @@ pub(super) fn address(shape: &Shape, number: u8) -> Ipv4Addr {
 impl Lab {
     /// The gateway's address on uplink N: what the far server must see.
     pub fn uplink_address(&self, number: u8) -> Ipv4Addr {
-        self.addresses[usize::from(number) - 1]
+        self.addresses.lock().expect("no panic while it was held")[usize::from(number) - 1]
     }
 
     /// The provider's address on uplink N.
@@ -98,8 +98,10 @@ impl Lab {
     }
 
     /// Dialled again, and the provider gives another address.
-    pub fn redial_as(&mut self, number: u8, address: Ipv4Addr) {
-        self.addresses[usize::from(number) - 1] = address;
+    pub fn redial_as(&self, number: u8, address: Ipv4Addr) {
+        let mut addresses = self.addresses.lock().expect("no panic while it was held");
+        addresses[usize::from(number) - 1] = address;
+        drop(addresses);
         self.redial(number);
     }
 
@@ -110,6 +112,32 @@ impl Lab {
             "iptables -t mangle {act} PREROUTING -i isp{number} -j DROP
              iptables -t mangle {act} POSTROUTING -o isp{number} -j DROP"
         ));
+    }
+
+    /// The line's carrier is lost, or is back; the device stays up all the while.
+    pub fn carrier(&self, number: u8, on: bool) {
+        let isp = format!("isp{number}");
+        match on {
+            false => self.provider.sh(&format!("ip link set {isp} down")),
+            true => self.provider.sh(&format!("ip link set {isp} up")),
+        };
+        if on && number > self.shape.point_to_point {
+            let address = self.uplink_address(number);
+            self.provider.sh(&format!("ip route add {address} dev {isp}"));
+        }
+        let dev = self.uplink_dev(number);
+        wait_until("the gateway sees it", || {
+            let link = self.gateway.sh(&format!("ip -br link show dev {dev}"));
+            link.contains("NO-CARRIER") != on
+        });
+    }
+
+    /// The provider's gateway on the ethernet uplink has another address from now on.
+    pub fn move_gateway(&self, number: u8, to: Ipv4Addr) {
+        let isp = format!("isp{number}");
+        self.provider.sh(&format!("ip addr flush dev {isp}\nip addr add {to}/32 dev {isp}"));
+        let address = self.uplink_address(number);
+        self.provider.sh(&format!("ip route replace {address} dev {isp}"));
     }
 
     /// What the provider has counted on uplink N since it was dialled.

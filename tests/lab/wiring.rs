@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Mutex;
 
 use super::{Answerer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
 
@@ -25,8 +26,8 @@ impl Lab {
             let name = format!("net/ipv4/conf/{scope}/rp_filter");
             gateway.sysctl(&name, &shape.rp_filter.to_string());
         }
-        let addresses =
-            (1..=shape.uplinks()).map(|number| uplink::address(&shape, number)).collect();
+        let first = (1..=shape.uplinks()).map(|number| uplink::address(&shape, number));
+        let addresses = Mutex::new(first.collect());
         let _far_server = Answerer::start(&far, FAR);
         let lab = Lab { gateway, clients, provider, far, shape, addresses, env, _far_server, dir };
         (1..=lab.shape.uplinks()).for_each(|number| lab.redial(number));

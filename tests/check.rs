@@ -1,0 +1,282 @@
+//! `pools --check`: each finding provoked once for real, and found with its remedy. None of them is
+//! drift.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, Shape, four, three};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_foreign_rule_that_takes_our_packets_first_is_found,
+    a_foreign_rule_that_accepts_before_ours_is_found,
+    rules_in_both_kinds_of_iptables_are_found,
+}
+
+/// Whether every client is served by its own uplink and no other.
+fn served_within(lab: &Lab, patience: Duration) -> bool {
+    let by_own = |client: Ipv4Addr| {
+        let seen = lab.client(client).patience(patience).udp().and_then(|mut conn| conn.ask());
+        seen == Ok(lab.uplink_address(lab.pool_of(client).expect("a pool")))
+    };
+    lab.everyone().into_iter().all(by_own)
+}
+
+#[track_caller]
+fn assert_all_served(lab: &Lab, when: &str) {
+    assert!(served_within(lab, Duration::from_secs(5)), "{when}");
+}
+
+/// Somebody is not served, or not as the pool files say.
+#[track_caller]
+fn assert_harm(lab: &Lab, by: &str) {
+    assert!(!served_within(lab, Duration::from_millis(100)), "{by} does no harm");
+}
+
+/// Does what a finding says; its remedy is a command.
+#[track_caller]
+fn follow(lab: &Lab, finding: &str) {
+    lab.gateway.sh(finding.split_once(": ").expect("a remedy").1);
+}
+
+#[test]
+fn forwarding_that_is_off_is_found() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    lab.gateway.sysctl("net/ipv4/ip_forward", "0");
+    assert_harm(&lab, "forwarding that is off");
+    let check = lab.check();
+    check.naming(&["forwarding is off: sysctl -w net.ipv4.ip_forward=1"]);
+    // It is one of the sysctls that we set, and so drift as well.
+    assert_eq!(check.drifted(), "sysctl -qw net.ipv4.ip_forward=1\n");
+    follow(&lab, &check.findings[0]);
+    lab.check().clean();
+    assert_all_served(&lab, "once mended");
+}
+
+#[test]
+fn rp_filter_without_src_valid_mark_is_found() {
+    for (key, value) in [("all", "1"), ("all", "2"), ("ppp0", "1"), ("br0", "1")] {
+        let lab = Lab::new();
+        // With the group of all uplinks to fall back on, the reverse check finds a way for most.
+        lab.serve(&three("unassigned = \"unreachable\""));
+        lab.gateway.sysctl(&format!("net/ipv4/conf/{key}/rp_filter"), value);
+        if key != "br0" {
+            assert_harm(&lab, key);
+        }
+        let check = lab.check();
+        let what = format!("net.ipv4.conf.{key}.rp_filter={value}");
+        check.naming(&[&what, "sysctl -w net.ipv4.conf.all.src_valid_mark=1"]);
+        assert_eq!(check.drifted(), "sysctl -qw net.ipv4.conf.all.src_valid_mark=1\n");
+        follow(&lab, &check.findings[0]);
+        lab.check().clean();
+        assert_all_served(&lab, key);
+    }
+}
+
+/// Each with what of it the finding must name, and its preferences.
+const THIEVES: [(&str, &str, &[u32]); 7] = [
+    ("ip rule add pref 500 lookup 77", "pref 500 lookup 77", &[500]),
+    ("ip rule add pref 900 iif br0 lookup 77", "pref 900 iif br0 lookup 77", &[900]),
+    // wg-quick, started after us: the kernel gives it the next places in front.
+    (
+        "ip rule add not fwmark 0xca6c lookup 77; ip rule add lookup main suppress_prefixlength 0",
+        "pref 999 not fwmark 0xca6c",
+        &[999, 998],
+    ),
+    ("ip rule add pref 1150 fwmark 0x1/0xff lookup 77", "pref 1150 fwmark 0x1/0xff", &[1150]),
+    ("ip rule add pref 999 fwmark 0/0x3f00 lookup 77", "pref 999", &[999]),
+    ("ip rule add pref 700 iif br0 blackhole", "pref 700 iif br0 blackhole", &[700]),
+    ("ip rule add pref 700 iif br0 unreachable", "pref 700 iif br0 unreachable", &[700]),
+];
+#[track_caller]
+fn assert_found(lab: &Lab, thieves: &[(&str, &str, &[u32])]) {
+    lab.serve(&four(""));
+    // Somebody else's table, with a way of its own.
+    lab.gateway.sh("ip route add default dev ppp1 table 77");
+    for (thief, words, prefs) in thieves {
+        println!("{thief}");
+        lab.gateway.sh(thief);
+        assert_harm(lab, thief);
+        lab.check().found(&["a rule takes our packets first", words, "preference above 1301"]);
+        prefs.iter().for_each(|pref| drop(lab.gateway.sh(&format!("ip rule del pref {pref}"))));
+        lab.check().clean();
+        assert_all_served(lab, "without it");
+    }
+}
+
+fn a_foreign_rule_that_takes_our_packets_first_is_found(shape: Shape) {
+    let lab = shape.raise();
+    assert_found(&lab, &THIEVES);
+    // The remedy: behind ours it takes nothing.
+    lab.gateway.sh("ip rule add pref 1302 lookup 77");
+    lab.check().clean();
+    assert_all_served(&lab, "once mended");
+}
+
+#[test]
+fn a_foreign_rule_that_refuses_our_packets_is_found() {
+    let prohibit = "ip rule add pref 700 iif br0 prohibit";
+    assert_found(&Lab::new(), &[(prohibit, "pref 700 iif br0", &[700])]);
+}
+
+#[test]
+fn a_foreign_rule_that_passes_over_ours_is_found() {
+    assert_found(&Lab::new(), &[("ip rule add pref 700 goto 32766", "pref 700", &[700])]);
+}
+
+/// Each as one rule to insert, with what must be made before.
+const ACCEPTED: [(&str, &str); 6] = [
+    ("", "mangle PREROUTING -i br0 -j ACCEPT"),
+    ("iptables -t mangle -A vpn -i br0 -j ACCEPT", "mangle PREROUTING -i br0 -j vpn"),
+    (
+        "iptables -t mangle -A vpn -j deep\niptables -t mangle -A deep -p udp -j ACCEPT",
+        "mangle PREROUTING -j vpn",
+    ),
+    ("iptables -t mangle -A vpn -j ACCEPT", "mangle PREROUTING -g vpn"),
+    ("", "mangle POSTROUTING -o ppp+ -j ACCEPT"),
+    ("", "nat POSTROUTING -o ppp+ -j ACCEPT"),
+];
+/// Behind the end of a built-in chain stands its policy, which is to accept.
+const RETURNED: [(&str, &str); 2] = [
+    ("", "mangle PREROUTING -i br0 -j RETURN"),
+    ("iptables -t mangle -A vpn -p udp -j RETURN", "mangle PREROUTING -g vpn"),
+];
+
+#[track_caller]
+fn assert_accepting_is_found(lab: &Lab, cases: &[(&str, &str)]) {
+    lab.serve(&three(""));
+    for (made, rule) in cases {
+        println!("{made}: {rule}");
+        let (table, rest) = rule.split_once(' ').unwrap();
+        let (chain, selector) = rest.split_once(' ').unwrap();
+        lab.gateway.sh(&format!(
+            "for chain in vpn deep; do iptables -t mangle -N $chain; done\n{made}
+             iptables -t {table} -I {chain} {selector}"
+        ));
+        // Without its connmark a flow is served, until it has to stay where it is.
+        if !rule.contains("mangle POSTROUTING") {
+            assert_harm(lab, rule);
+        }
+        lab.check().found(&["accepts packets before ours", rule, "move it behind"]);
+        // The remedy: behind ours.
+        lab.gateway.sh(&format!(
+            "iptables -t {table} -D {chain} {selector}\niptables -t {table} -A {chain} {selector}"
+        ));
+        lab.check().clean();
+        assert_all_served(lab, "behind ours");
+        lab.gateway.sh(&format!(
+            "iptables -t {table} -D {chain} {selector}
+             for chain in vpn deep; do iptables -t mangle -F $chain; done
+             for chain in vpn deep; do iptables -t mangle -X $chain; done"
+        ));
+    }
+}
+
+fn a_foreign_rule_that_accepts_before_ours_is_found(shape: Shape) {
+    assert_accepting_is_found(&shape.raise(), &ACCEPTED);
+}
+
+#[test]
+fn a_foreign_rule_that_ends_the_chain_before_ours_is_found() {
+    assert_accepting_is_found(&Lab::new(), &RETURNED);
+}
+
+fn rules_in_both_kinds_of_iptables_are_found(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let legacy = lab.gateway.sh("iptables --version").contains("legacy");
+    let other = if legacy { "iptables-nft" } else { "iptables-legacy" };
+    lab.gateway.sh(&format!("{other} -t mangle -N theirs\n{other} -t filter -P FORWARD ACCEPT"));
+    lab.check().clean();
+    lab.gateway.sh(&format!("{other} -t mangle -A theirs -i side0 -j RETURN"));
+    lab.check().found(&[other, "holds rules too", &format!("{other}-save")]);
+    lab.gateway.sh(&format!("{other} -t mangle -F theirs"));
+    lab.check().clean();
+}
+
+#[test]
+fn a_conntrack_table_nearly_full_is_found() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let talk = lab.talk(&lab.everyone());
+    drop(talk);
+    let count: u64 = lab.gateway.sh("conntrack -C").trim().parse().unwrap();
+    assert!(count >= 60, "{count} flows");
+    // The limit is the machine's: another number stands before it, for us alone.
+    let file = lab.scratch().join("max");
+    let limit = |max: u64| {
+        std::fs::write(&file, format!("{max}\n")).unwrap();
+        let at = "/proc/sys/net/netfilter/nf_conntrack_max";
+        lab.check_where(&format!("mount --bind {} {at}", file.display()))
+    };
+    limit(count * 10 / 8).clean();
+    let full = count * 100 / 90;
+    let remedy = format!("sysctl -w net.netfilter.nf_conntrack_max={}", full * 2);
+    limit(full).found(&["conntrack table is nearly full", &format!("{count} of {full}: {remedy}")]);
+}
+
+#[test]
+fn more_clients_than_neighbours_there_may_be_are_found() {
+    let lab = Lab::new();
+    lab.config(&three(""));
+    let table = lab.gateway.sh("ip ntable show name arp_cache");
+    let words: Vec<&str> = table.split_whitespace().collect();
+    let at = words.iter().position(|&word| word == "thresh3").expect("gc_thresh3");
+    let limit: u32 = words[at + 1].parse().unwrap();
+    let first = u32::from(Ipv4Addr::new(10, 1, 0, 0));
+    let list = |clients: u32| -> String {
+        (first..first + clients).map(|client| format!("{}\n", Ipv4Addr::from(client))).collect()
+    };
+    lab.wanpool_reading(["-q", "assign", "--from", "-"], &list(limit)).ok();
+    lab.check().clean();
+    lab.wanpool_reading(["-q", "assign", "--from", "-"], &list(limit + 1)).ok();
+    let what = format!("{} clients, but room for {limit} neighbours", limit + 1);
+    let check = lab.check();
+    check.found(&[&what, "sysctl -w net.ipv4.neigh.default.gc_thresh3="]);
+    let to = check.findings[0].split_once("gc_thresh3=").unwrap().1.split(' ').next().unwrap();
+    assert!(to.parse::<u32>().unwrap() > limit, "{check}");
+}
+
+#[test]
+fn a_flowtable_is_found_where_the_kernel_has_them() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let make = "nft 'table inet offload {
+        flowtable fast { hook ingress priority 0; devices = { br0, ppp0 }; }
+    }'";
+    if lab.script(make).status != 0 {
+        println!("this kernel has no flowtables");
+        lab.check().clean();
+        return;
+    }
+    lab.check().found(&["flowtable fast", "past marks"]);
+    lab.gateway.sh("nft delete table inet offload");
+    lab.check().clean();
+}
+
+#[test]
+fn findings_and_drift_together_are_told_apart_in_text_and_json() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    lab.gateway.sh("ip rule add pref 500 lookup 77\nip rule del pref 1201");
+    lab.gateway.sh("iptables -t nat -I POSTROUTING -d 203.0.113.0/24 -o ppp0 -j ACCEPT");
+    let check = lab.check();
+    assert_eq!(check.drifted(), "ip rule add pref 1201 fwmark 0x1/0xff lookup 201 protocol 87\n");
+    assert_eq!(check.findings.len(), 2, "{check}");
+    let run = lab.apart("", "-j pools --check");
+    assert_eq!(run.status, 3, "{run}");
+    let said: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(said["steps"], json!([check.steps.trim_end()]));
+    for (finding, text) in said["findings"].as_array().unwrap().iter().zip(&check.findings) {
+        let keys: Vec<_> = finding.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["finding", "remedy"]);
+        let [what, remedy] = ["finding", "remedy"].map(|key| finding[key].as_str().unwrap());
+        assert_eq!(&format!("{what}: {remedy}"), text);
+    }
+    let kept = lab.state();
+    lab.apart("", "pools --check");
+    lab.state().assert_is(&kept, "a check changes nothing");
+}

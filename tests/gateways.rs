@@ -1,0 +1,156 @@
+//! The gateway of an ethernet uplink: from the configuration, from `--via`, else from the route
+//! that is there; and default routes in main, which are not ours to touch.
+
+use std::net::Ipv4Addr;
+
+use crate::lab::{Lab, Shape, four, three};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_changed_gateway_is_one_restore_with_via,
+    the_gateway_is_taken_from_the_default_route_that_dhcp_put_in_main,
+    a_default_route_in_main_changes_nothing_for_clients_and_is_left_alone,
+}
+
+const NEW: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 9);
+const DHCP: &str = "ip route add default via 10.65.4.1 dev eth1 proto dhcp metric 100";
+
+/// The ethernet uplink as the fourth, with no gateway in the configuration.
+fn without_via() -> String {
+    four("").replace("via = \"10.65.4.1\"\n", "")
+}
+
+fn a_changed_gateway_is_one_restore_with_via(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&without_via());
+    assert_eq!(
+        lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).ok().stdout,
+        "uplink 4 eth1 up\n"
+    );
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).silent();
+    lab.wanpool(["restore", "eth1"]).silent();
+    let others = lab.talk(&[1, 2, 3].map(|pool| lab.member(pool, 0)));
+
+    lab.move_gateway(4, NEW);
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    let routes = lab.gateway.sh("ip route show table 304; ip nexthop show id 8704");
+    assert_eq!(routes.matches("via 10.65.4.9 ").count(), 2, "{routes}");
+    for args in [["assign"].as_slice(), &["restore"], &["restore", "eth1"]] {
+        lab.script(&format!("$WANPOOL {}", args.join(" "))).silent();
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    for flow in others.stop() {
+        flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).expect("a pool")));
+    }
+}
+
+#[test]
+fn a_gateway_given_by_via_stays_through_assign_though_the_config_names_another() {
+    let lab = Lab::new();
+    lab.serve(&four(""));
+    lab.move_gateway(4, NEW);
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.wanpool(["restore", "ppp0"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+#[test]
+fn a_full_restore_takes_the_gateway_of_the_config() {
+    let lab = Lab::new();
+    lab.serve(&four(""));
+    let before = lab.state();
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
+    lab.wanpool(["restore"]).ok();
+    lab.state().assert_is(&before, "as the configuration says");
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+fn the_gateway_is_taken_from_the_default_route_that_dhcp_put_in_main(shape: Shape) {
+    let lab = shape.raise();
+    lab.gateway.sh(DHCP);
+    lab.serve(&without_via());
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    // Once known, it is known without that route too.
+    lab.gateway.sh("ip route del default");
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["failover", "eth1"]).ok();
+    lab.wanpool(["restore", "eth1"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    // A line dialled anew has neither, until DHCP has been there.
+    lab.redial(4);
+    lab.wanpool(["assign"]).ok();
+    let row = lab.wanpool(["-j", "pools"]).json()[3].clone();
+    assert_eq!(row["state"], "down", "{row}");
+    lab.gateway.sh(DHCP);
+    lab.wanpool(["assign"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+#[test]
+fn with_no_gateway_known_the_uplink_is_down_and_says_so() {
+    let lab = Lab::new();
+    lab.config(&without_via());
+    lab.hear(&lab.everyone());
+    let said = lab.wanpool(["restore"]);
+    let line = said.ok().lines().into_iter().find(|line| line.contains("eth1")).map(str::to_owned);
+    assert!(
+        line.is_some_and(|line| line.starts_with("uplink 4 eth1 down") && line.contains("--via")),
+        "{said}"
+    );
+    lab.wanpool(["assign"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    let others = [1, 2, 3].map(|number| lab.uplink_address(number));
+    let seen = lab.client(lab.member(4, 0)).seen();
+    assert!(seen.as_ref().is_ok_and(|seen| others.contains(seen)), "{seen:?}");
+
+    let before = lab.state();
+    lab.wanpool(["restore", "eth1"]).refused(1).naming(&["eth1", "--via"]);
+    lab.wanpool(["restore", "--via", "10.65.4.1"]).failed();
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4"]).failed().naming(&["10.65.4"]);
+    lab.state().assert_is(&before, "refused");
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+}
+
+/// What pppd and DHCP clients leave behind.
+const DEFAULTS: &str = "
+ip route add default dev ppp1
+ip route add default via 10.65.4.1 dev eth1 proto dhcp metric 100
+ip route add default via 192.168.7.199 dev br0 metric 200
+";
+
+fn a_default_route_in_main_changes_nothing_for_clients_and_is_left_alone(shape: Shape) {
+    for rp_filter in 0..=2 {
+        let lab = shape.clone().rp_filter(rp_filter).raise();
+        let none = lab.everyone()[29];
+        lab.serve(&three(&format!("unassigned = \"unreachable\"\nexclude = [\"{none}\"]")));
+        let main = || lab.gateway.sh("ip route show table main");
+        lab.gateway.sh(DEFAULTS);
+        let (before, with_defaults) = (main(), lab.state());
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+        assert!(lab.client(none).tcp().is_err_and(|why| why.contains("UNREACH")), "none's service");
+
+        lab.wanpool(["assign"]).silent();
+        lab.wanpool(["restore"]).silent();
+        lab.wanpool(["failover", "ppp0"]).ok();
+        lab.wanpool(["multipath", "on"]).ok();
+        let others = [2, 3].map(|number| lab.uplink_address(number));
+        let seen = lab.client(lab.member(1, 0)).seen();
+        assert!(seen.as_ref().is_ok_and(|seen| others.contains(seen)), "{seen:?}");
+        assert_eq!(main(), before);
+        lab.wanpool(["multipath", "off"]).ok();
+        lab.wanpool(["restore", "ppp0"]).ok();
+        lab.state().assert_is(&with_defaults, "with rp_filter");
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+        lab.wanpool(["flush"]).ok();
+        assert_eq!(main(), before);
+        lab.wanpool(["restore"]).ok();
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    }
+}

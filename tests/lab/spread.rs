@@ -1,0 +1,49 @@
+//! How many flows go by each uplink, and whether chance allows it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::{Lab, Speaker};
+
+/// Within so many standard deviations nearly all samples of this size are: with 600 flows and
+/// shares between a quarter and two thirds one in ten million is not.
+const DEVIATIONS: f64 = 5.5;
+/// Enough to tell 2:1:1 from 1:1:1, which 200 are not.
+const FLOWS: usize = 600;
+
+/// Opens flows from these speakers in turn, every other over UDP; counts whom the far server saw.
+#[track_caller]
+pub fn count_seen(speakers: &[Speaker]) -> BTreeMap<Ipv4Addr, usize> {
+    let mut counts = BTreeMap::new();
+    for (at, speaker) in (0..FLOWS).zip(speakers.iter().cycle()) {
+        // Each speaker gets both kinds, however many there are.
+        let conn = if (at + at / speakers.len()).is_multiple_of(2) {
+            speaker.tcp()
+        } else {
+            speaker.udp()
+        };
+        let seen = conn.and_then(|mut conn| conn.ask()).unwrap_or_else(|why| panic!("{why}"));
+        *counts.entry(seen).or_default() += 1;
+    }
+    counts
+}
+
+/// The uplinks with these weights, and no others, have got what is their due.
+#[track_caller]
+pub fn assert_spread(lab: &Lab, counts: &BTreeMap<Ipv4Addr, usize>, weights: &[(u8, u32)]) {
+    let uplinks: Vec<Ipv4Addr> =
+        weights.iter().map(|&(number, _)| lab.uplink_address(number)).collect();
+    assert!(counts.keys().all(|seen| uplinks.contains(seen)), "{counts:?}");
+    let all: usize = counts.values().sum();
+    let whole: u32 = weights.iter().map(|&(_, weight)| weight).sum();
+    for (&(number, weight), uplink) in weights.iter().zip(&uplinks) {
+        let share = f64::from(weight) / f64::from(whole);
+        let mean = all as f64 * share;
+        let allowed = DEVIATIONS * (mean * (1.0 - share)).sqrt();
+        let count = counts.get(uplink).copied().unwrap_or_default() as f64;
+        assert!(
+            (count - mean).abs() <= allowed,
+            "uplink {number}: {mean} ± {allowed} of {counts:?}"
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! Conversations that never pause: over each flow a question every few milliseconds. One thread
+//! asks, another listens; see [`Flow`] for what is told of them.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::flow::{Answer, Flow, Kind};
+use super::{FAR, Lab, Netns, far, traffic, wait_until};
+
+/// After so much silence no answer is still under way.
+const SILENCE: Duration = Duration::from_millis(700);
+/// How often the listener looks up when nothing comes.
+const LOOK_UP: Duration = Duration::from_millis(20);
+/// So many more answers show that a flow goes on.
+const MORE: usize = 20;
+
+/// Flows that talk until this value is dropped.
+pub struct Talk {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    /// One a flow, in the same order.
+    sockets: Vec<Socket>,
+    flows: Mutex<Vec<Flow>>,
+    stop: AtomicBool,
+}
+
+impl Lab {
+    /// From each of these clients a TCP connection and a UDP flow to the far server, a question
+    /// every ten milliseconds over each. Returns when each has been answered.
+    #[track_caller]
+    pub fn talk(&self, clients: &[Ipv4Addr]) -> Talk {
+        let both = |&client: &Ipv4Addr| [(client, Kind::Tcp), (client, Kind::Udp)];
+        let flows: Vec<_> = clients.iter().flat_map(both).collect();
+        Talk::start(&self.clients, &flows, Duration::from_millis(10))
+    }
+
+    /// One UDP flow with a packet every millisecond.
+    #[track_caller]
+    pub fn talk_fast(&self, client: Ipv4Addr) -> Talk {
+        Talk::start(&self.clients, &[(client, Kind::Udp)], Duration::from_millis(1))
+    }
+}
+
+impl Talk {
+    #[track_caller]
+    fn start(ns: &Netns, flows: &[(Ipv4Addr, Kind)], every: Duration) -> Talk {
+        let open = |&(client, kind)| {
+            Socket::open(client, kind).unwrap_or_else(|why| panic!("{kind:?} of {client}: {why}"))
+        };
+        let shared = Arc::new(Shared {
+            sockets: ns.enter(|| flows.iter().map(open).collect()),
+            flows: Mutex::new(
+                flows.iter().map(|&(client, kind)| Flow::new(client, kind)).collect(),
+            ),
+            stop: AtomicBool::new(false),
+        });
+        let (asking, listening) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads = vec![
+            thread::spawn(move || ask(&asking, every)),
+            thread::spawn(move || listen(&listening)),
+        ];
+        let talk = Talk { shared, threads };
+        talk.goes_on("from the start", |_| true);
+        talk
+    }
+
+    /// What has become of them so far.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.shared.flows().clone()
+    }
+
+    /// Waits until each of these flows has had a number of further answers.
+    #[track_caller]
+    pub fn goes_on(&self, when: &str, which: impl Fn(&Flow) -> bool) {
+        let count = || -> Vec<usize> {
+            let flows = self.shared.flows();
+            flows.iter().filter(|flow| which(flow)).map(|flow| flow.answers.len()).collect()
+        };
+        let before = count();
+        wait_until(&format!("the talk goes on {when}"), || {
+            count().iter().zip(&before).all(|(now, before)| *now >= before + MORE)
+        });
+    }
+
+    /// Waits until each of these flows has ended, and returns why.
+    #[track_caller]
+    pub fn end_of(&self, when: &str, which: impl Fn(&Flow) -> bool) -> Vec<String> {
+        let ends = || -> Vec<Option<String>> {
+            let flows = self.shared.flows();
+            flows.iter().filter(|flow| which(flow)).map(|flow| flow.ended.clone()).collect()
+        };
+        wait_until(&format!("the flows end {when}"), || ends().iter().all(Option::is_some));
+        ends().into_iter().flatten().collect()
+    }
+
+    /// Asks no more, and waits for the answers that are under way.
+    pub fn stop(mut self) -> Vec<Flow> {
+        self.end();
+        self.flows()
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn flows(&self) -> MutexGuard<'_, Vec<Flow>> {
+        self.flows.lock().expect("no panic while it was held")
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Udp(UdpSocket),
+}
+
+impl Socket {
+    fn open(client: Ipv4Addr, kind: Kind) -> io::Result<Socket> {
+        match kind {
+            Kind::Tcp => {
+                let stream = traffic::connect(client, FAR, traffic::PATIENCE)?;
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                Ok(Socket::Tcp(stream))
+            }
+            Kind::Udp => {
+                let socket = UdpSocket::bind((client, 0))?;
+                socket.connect(FAR)?;
+                socket.set_nonblocking(true)?;
+                far::make_room(&socket);
+                Ok(Socket::Udp(socket))
+            }
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Udp(socket) => socket.as_fd(),
+        }
+    }
+
+    fn ask(&self, flow: &mut Flow) {
+        let question = flow.sent + 1;
+        let asked = match self {
+            Socket::Tcp(stream) => (&*stream).write_all(format!("{question}\n").as_bytes()),
+            Socket::Udp(socket) => {
+                // What the network said of an earlier packet is not about this one.
+                let _ = socket.take_error();
+                socket.send(question.to_string().as_bytes()).map(drop)
+            }
+        };
+        match (asked, flow.kind) {
+            (Err(why), Kind::Tcp) if why.kind() == ErrorKind::WouldBlock => {}
+            (Err(why), Kind::Tcp) => flow.ended = Some(why.to_string()),
+            // A datagram that could not be sent is lost like any other.
+            _ => flow.sent = question,
+        }
+    }
+
+    /// What there is to read. The rest of a TCP answer may come later, and is kept in `heard`.
+    fn listen(&self, heard: &mut Vec<u8>, flow: &mut Flow) {
+        let mut bytes = [0; 2048];
+        while flow.ended.is_none() {
+            let count = match self {
+                Socket::Tcp(stream) => (&*stream).read(&mut bytes),
+                Socket::Udp(socket) => socket.recv(&mut bytes),
+            };
+            match (count, flow.kind) {
+                (Err(why), _) if why.kind() == ErrorKind::WouldBlock => return,
+                (Err(why), Kind::Tcp) => flow.ended = Some(why.to_string()),
+                (Ok(0), Kind::Tcp) => flow.ended = Some("the other side closed".to_owned()),
+                (Err(_), Kind::Udp) => {}
+                (Ok(count), Kind::Tcp) => heard.extend(&bytes[..count]),
+                (Ok(count), Kind::Udp) => heard.extend([&bytes[..count], b"\n"].concat()),
+            }
+            while let Some(end) = heard.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = heard.drain(..=end).collect();
+                flow.answers.push(parse(&line));
+            }
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(line);
+    let (seen, question) = text.trim().split_once(' ').expect("who was seen, and the question");
+    let seen = seen.parse().expect("an address");
+    Answer { question: question.parse().expect("a number"), seen, at: Instant::now() }
+}
+
+fn ask(shared: &Shared, every: Duration) {
+    let mut due = Instant::now();
+    while !shared.is_over() {
+        for (socket, flow) in shared.sockets.iter().zip(shared.flows().iter_mut()) {
+            if flow.ended.is_none() {
+                socket.ask(flow);
+            }
+        }
+        due = (due + every).max(Instant::now());
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn listen(shared: &Shared) {
+    let mut heard = vec![Vec::new(); shared.sockets.len()];
+    let mut last = Instant::now();
+    loop {
+        let is_open: Vec<bool> = shared.flows().iter().map(|flow| flow.ended.is_none()).collect();
+        let open = shared.sockets.iter().zip(is_open).filter(|(_, is_open)| *is_open);
+        let mut waits: Vec<PollFd> =
+            open.map(|(socket, _)| PollFd::new(socket.fd(), PollFlags::POLLIN)).collect();
+        let wait = PollTimeout::try_from(LOOK_UP).expect("a short time");
+        if poll(&mut waits, wait).expect("poll") > 0 {
+            last = Instant::now();
+        }
+        let mut flows = shared.flows();
+        for ((socket, flow), heard) in shared.sockets.iter().zip(flows.iter_mut()).zip(&mut heard) {
+            socket.listen(heard, flow);
+        }
+        let silent = last.elapsed() > SILENCE;
+        if shared.is_over() && (silent || !flows.iter().any(Flow::is_waiting)) {
+            return;
+        }
+    }
+}

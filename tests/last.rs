@@ -1,0 +1,124 @@
+//! The last uplink in service, and none at all: told so at once, never a foreign default route.
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use crate::lab::{Lab, Shape, three};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    the_last_uplink_is_not_failed_over_and_nothing_changes,
+    with_no_uplink_left_clients_are_told_unreachable_at_once_whatever_main_has,
+    whichever_uplink_comes_back_one_restore_of_it_serves_all,
+}
+
+/// A line of somebody else's that works, and is what main's default route says.
+const FOREIGN: &str = "
+ip route add default via 10.65.4.1 dev eth1
+iptables -t nat -A POSTROUTING -o eth1 -j MASQUERADE
+";
+
+/// Each of these is told so. All at the same time: the first answer comes while the client's kernel
+/// is still busy with the SYN, and counts only when that is sent again, a second later.
+fn assert_unreachable(lab: &Lab, clients: &[Ipv4Addr]) {
+    thread::scope(|scope| {
+        for &client in clients {
+            scope.spawn(move || {
+                let why = lab.client(client).udp().unwrap().ask().expect_err("nobody to serve it");
+                assert!(why.contains("No route to host"), "over UDP: {why}");
+                let why = lab.client(client).tcp().err().expect("nobody to serve it");
+                assert!(why.contains("UNREACH"), "over TCP: {why}");
+            });
+        }
+    });
+}
+
+fn the_last_uplink_is_not_failed_over_and_nothing_changes(shape: Shape) {
+    let lab = shape.raise();
+    lab.gateway.sh(FOREIGN);
+    lab.serve(&three(""));
+    lab.hang_up(1);
+    lab.wanpool(["failover", "ppp1"]).ok();
+    let talk = lab.talk(&lab.everyone());
+    let (before, tracked) = (lab.state(), lab.tracked());
+    for args in [["failover", "ppp2"].as_slice(), &["failover", "3", "--to", "2"]] {
+        lab.script(&format!("$WANPOOL {}", args.join(" "))).refused(1).naming(&["ppp"]);
+        lab.state().assert_is(&before, args.join(" "));
+    }
+    lab.wanpool(["-n", "failover", "ppp2"]).refused(1);
+    talk.goes_on("as before", |_| true);
+    let now = lab.tracked();
+    assert!(tracked.iter().all(|(id, mark)| now.get(id) == Some(mark)), "a flow was ended");
+    talk.stop().iter().for_each(|flow| flow.assert_whole(lab.uplink_address(3)));
+
+    // Those that are out already are no matter.
+    lab.wanpool(["failover", "ppp1"]).silent();
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.state().assert_is(&before, "those that are out already");
+}
+
+fn with_no_uplink_left_clients_are_told_unreachable_at_once_whatever_main_has(shape: Shape) {
+    let lab = shape.raise();
+    lab.gateway.sh(FOREIGN);
+    lab.serve(&three(""));
+    let none = lab.member(2, 0);
+    lab.wanpool(["assign", &none.to_string(), "--release"]).ok();
+    let open = lab.member(3, 9);
+    let mut flow = lab.client(open).udp().unwrap();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
+    // One out on purpose, its device alive; the others gone.
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.hang_up(2);
+    lab.hang_up(3);
+    let foreign = lab.carried(4);
+    // Each is asked once: the kernel tells an address but so often.
+    let witnesses = |at| [lab.member(1, at), lab.member(2, at), lab.member(3, at)];
+    assert_unreachable(&lab, &[&witnesses(0)[..], &[none]].concat());
+    let why = flow.ask().expect_err("nobody to serve it");
+    assert!(why.contains("No route to host"), "{why}");
+    // Told by the program too, and no run of it opens a way to the foreign route.
+    lab.wanpool(["assign"]).ok();
+    lab.wanpool(["failover", "ppp1"]).ok();
+    assert_unreachable(&lab, &witnesses(1));
+    assert_eq!(lab.carried(4), foreign, "packets by the foreign default route");
+    let pools = lab.wanpool(["-j", "pools"]).json();
+    let states: Vec<_> = pools.as_array().unwrap().iter().map(|row| row["state"].clone()).collect();
+    assert_eq!(states, ["failed-over", "down", "down"]);
+    assert!(pools[0]["carried_by"].is_null(), "{pools}");
+}
+
+fn whichever_uplink_comes_back_one_restore_of_it_serves_all(shape: Shape) {
+    for number in 1..=3 {
+        let lab = shape.clone().raise();
+        lab.gateway.sh(FOREIGN);
+        lab.serve(&three(""));
+        let before = lab.state();
+        (1..=3).for_each(|number| lab.hang_up(number));
+        assert_unreachable(&lab, &[lab.member(2, 9)]);
+        lab.redial(number);
+        lab.wanpool(["restore", &lab.uplink_dev(number)]).ok();
+        for client in lab.everyone() {
+            assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(number)), "{client}");
+        }
+        (1..=3).filter(|&other| other != number).for_each(|other| lab.redial(other));
+        lab.wanpool(["restore"]).ok();
+        lab.state().assert_is(&before, "all are back");
+    }
+}
+
+#[test]
+fn a_failed_over_line_may_be_restored_when_all_others_are_gone() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.hang_up(2);
+    lab.hang_up(3);
+    let client = lab.member(2, 0);
+    let brief = lab.client(client).patience(Duration::from_millis(500));
+    assert!(brief.tcp().is_err(), "service by a line that was failed over");
+    lab.wanpool(["restore", "ppp0"]).ok();
+    for client in lab.everyone() {
+        assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(1)), "{client}");
+    }
+}

@@ -1,0 +1,271 @@
+//! A client's whole life with a gateway whose configuration changes: pins, weights, exclusions,
+//! uplinks that go and come.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, Shape, three, uplinks};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    the_longest_pin_wins_and_no_load_outweighs_it,
+    an_uplink_taken_out_of_the_config_gives_its_clients_to_the_others,
+    a_new_uplink_gets_new_clients_first_and_old_ones_only_with_rebalance,
+}
+
+fn two() -> String {
+    uplinks("", &["ppp0", "ppp1"])
+}
+
+fn sizes(lab: &Lab) -> [usize; 4] {
+    [1, 2, 3, 4].map(|number| lab.pool(number).len())
+}
+
+/// Everybody has a place, and nobody two.
+#[track_caller]
+fn assert_nobody_is_lost(lab: &Lab) {
+    for client in lab.everyone() {
+        assert!(lab.pool_of(client).is_some(), "{client} is in no pool");
+    }
+}
+
+/// Who was moved from which pool, as a run of `-j assign` told it. It told of nothing else.
+#[track_caller]
+fn moved_from(said: &Value) -> Vec<(String, u64)> {
+    assert_eq!((&said["assigned"], &said["released"]), (&json!([]), &json!([])), "{said}");
+    let row = |row: &Value| {
+        (row["client"].as_str().expect("a client").to_owned(), row["from"].as_u64().expect("from"))
+    };
+    said["moved"].as_array().expect("an array").iter().map(row).collect()
+}
+
+fn the_longest_pin_wins_and_no_load_outweighs_it(shape: Shape) {
+    let lab = shape.raise();
+    let pins = "
+[pin]
+\"192.168.7.12/30\" = 3
+\"192.168.7.8/29\" = 2
+\"192.168.7.14\" = 1
+\"192.168.0.0/16\" = 1
+";
+    lab.serve(&(three("") + pins));
+    for client in lab.everyone() {
+        let pinned = match client.octets()[3] {
+            10 | 11 => 2,
+            12 | 13 | 15 => 3,
+            _ => 1,
+        };
+        assert_eq!(lab.pool_of(client), Some(pinned), "{client}");
+    }
+    assert_eq!(sizes(&lab), [25, 2, 3, 0]);
+    lab.wanpool(["assign", "--rebalance"]).silent();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+#[test]
+fn a_pin_set_later_moves_its_clients_at_the_next_assign_and_breaks_no_connection() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let [address, of_prefix, there] =
+        [(1, 4), (2, 9), (3, 9)].map(|(pool, at)| lab.member(pool, at));
+    let talk = lab.talk(&[address, of_prefix, there]);
+    let net = Ipv4Addr::from(u32::from(of_prefix) & !1);
+    assert!(u32::from(there) & !1 == u32::from(net), "{there} and {of_prefix} are neighbours");
+    lab.config(&format!("{}\n[pin]\n\"{address}\" = 2\n\"{net}/31\" = 3\n", three("")));
+    let lines = format!("{address} pool 2 ppp1 from 1\n{of_prefix} pool 3 ppp2 from 2\n");
+    assert_eq!(lab.wanpool(["assign"]).ok().stdout, lines);
+    lab.wanpool(["assign"]).silent();
+    assert_eq!(lab.client(address).seen(), Ok(lab.uplink_address(2)));
+    assert_eq!(lab.client(of_prefix).seen(), Ok(lab.uplink_address(3)));
+    talk.goes_on("when they have been moved", |_| true);
+    for flow in talk.stop() {
+        let uplink = [address, of_prefix, there].iter().position(|&client| client == flow.client);
+        flow.assert_whole(lab.uplink_address(uplink.expect("one of them") as u8 + 1));
+    }
+}
+
+#[test]
+fn a_pinned_client_is_put_nowhere_else_by_name() {
+    let lab = Lab::new();
+    lab.serve(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n"));
+    let before = lab.state();
+    let run = lab.wanpool(["assign", "192.168.7.21", "192.168.7.20", "--pool", "1"]);
+    run.failed().naming(&["192.168.7.20", "pinned"]);
+    lab.state().assert_is(&before, &run);
+    lab.wanpool(["assign", "192.168.7.20", "--pool", "3"]).silent();
+}
+
+#[test]
+fn who_is_excluded_later_is_released_and_reported_and_stays_out() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let (client, pool) = (lab.everyone()[3], lab.pool_of(lab.everyone()[3]).unwrap());
+    // The prefix it is in may even be pinned.
+    let exclude = format!("exclude = [\"{client}\"]");
+    lab.config(&(three(&exclude) + "\n[pin]\n\"192.168.7.12/31\" = 2\n"));
+    let moved = lab.wanpool(["assign"]);
+    let released = format!("{client} released from {pool}");
+    assert!(moved.ok().lines().contains(&released.as_str()), "{moved}");
+    lab.wanpool(["assign"]).silent();
+    assert_eq!(lab.pool_of(client), None);
+    assert!(!lab.marks().contains_key(&client), "an excluded client is still marked");
+    let before = lab.state();
+    let name = client.to_string();
+    lab.wanpool(["assign", &name]).failed().naming(&[&name, "exclude"]);
+    lab.wanpool(["assign", &name, "--pool", "2"]).failed().naming(&[&name, "exclude"]);
+    lab.state().assert_is(&before, "after an excluded client was named");
+    assert!(!lab.wanpool(["scan"]).ok().stdout.contains(&format!("{name} ")));
+}
+
+#[test]
+fn a_weight_set_later_moves_nobody_until_rebalance_and_then_the_fewest() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let before = lab.files();
+    lab.config(&three("").replace("\"ppp1\"", "\"ppp1\"\nweight = 2"));
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(lab.files(), before, "a weight alone moves nobody");
+    let moved = moved_from(&lab.wanpool(["-j", "assign", "--rebalance"]).json());
+    assert_eq!(moved.len(), 5, "{moved:?}");
+    let [one, two, three, _] = sizes(&lab);
+    assert!(two == 15 && [one, three].iter().all(|size| [7, 8].contains(size)), "{one} {three}");
+    assert_nobody_is_lost(&lab);
+    lab.wanpool(["assign", "--rebalance"]).silent();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+fn an_uplink_taken_out_of_the_config_gives_its_clients_to_the_others(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let (others, leaving) = ([lab.pool(1), lab.pool(2)], lab.pool(3));
+    let stay = lab.talk(&[lab.members(1), lab.members(2)].concat());
+    lab.config(&two());
+
+    let said = lab.wanpool(["-j", "assign"]).json();
+    let expected: Vec<_> = leaving.iter().map(|client| (client.clone(), 3)).collect();
+    assert_eq!(moved_from(&said), expected);
+    for row in said["moved"].as_array().unwrap() {
+        let pool = lab.pool_of(row["client"].as_str().unwrap().parse().unwrap()).expect("a pool");
+        assert_eq!((&row["pool"], &row["uplink"]), (&json!(pool), &json!(lab.uplink_dev(pool))));
+    }
+    let names: Vec<String> = lab.files().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["pool1", "pool2"]);
+    for (pool, before) in [1, 2].into_iter().zip(others) {
+        assert_eq!(lab.pool(pool)[..10], before, "who was there comes first");
+    }
+    assert_eq!(sizes(&lab), [15, 15, 0, 0]);
+    assert_nobody_is_lost(&lab);
+    lab.wanpool(["assign"]).silent();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2]);
+    let left = lab
+        .rules()
+        .into_iter()
+        .filter(|(pref, rule)| [1103, 1203].contains(pref) || rule.contains("ppp2"));
+    assert_eq!(left.collect::<Vec<_>>(), [], "rules of an uplink that is no more");
+    assert_eq!((lab.table(203), lab.table(303)), (vec![], vec![]));
+    for flow in stay.stop() {
+        flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).unwrap()));
+    }
+}
+
+#[test]
+fn an_uplink_taken_out_is_told_in_text_as_moves() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let leaving = lab.pool(2);
+    lab.config("lan = [\"br0\"]\n[uplink.1]\ndev = \"ppp0\"\n[uplink.3]\ndev = \"ppp2\"\n");
+    let said = lab.wanpool(["assign"]);
+    let lines: Vec<String> = (leaving.iter().zip([(1, "ppp0"), (3, "ppp2")].iter().cycle()))
+        .map(|(client, (pool, dev))| format!("{client} pool {pool} {dev} from 2"))
+        .collect();
+    assert_eq!(said.ok().lines(), lines);
+}
+
+/// Takes uplink 3 out under strace, which runs `assign` with these words of its own.
+fn traced(lab: &Lab, words: &str) -> (bool, String) {
+    let out = lab.scratch().join("trace");
+    let run =
+        lab.script(&format!("strace -qq -f {words} -o {} \"$WANPOOL\" assign", out.display()));
+    (run.status == 0, fs::read_to_string(out).expect("what strace saw"))
+}
+
+#[test]
+fn its_pool_file_goes_only_after_its_clients_are_in_other_files() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    lab.config(&two());
+    let (done, trace) = traced(&lab, "-e trace='/^(rename|unlink)'");
+    assert!(done, "{trace}");
+    let lines: Vec<&str> = trace.lines().collect();
+    let at =
+        |what: &[&str]| lines.iter().rposition(|line| what.iter().all(|word| line.contains(word)));
+    let gone = at(&["unlink", "/pool3\""]).unwrap_or_else(|| panic!("{trace}"));
+    for pool in ["/pool1\"", "/pool2\""] {
+        let safe = at(&["rename", pool]).unwrap_or_else(|| panic!("{trace}"));
+        assert!(safe < gone, "{trace}");
+    }
+}
+
+#[test]
+fn a_run_killed_while_it_takes_an_uplink_out_loses_nobody() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let before: Vec<(String, Vec<u8>)> = lab.files();
+    for call in ["rename", "unlink"] {
+        for at in 1.. {
+            for (name, bytes) in &before {
+                fs::write(lab.pool_dir().join(name), bytes).unwrap();
+            }
+            lab.config(&two());
+            let calls = format!("'/^{call}");
+            let kill = format!("-e trace={calls}' -e inject={calls}:signal=KILL:when={at}'");
+            let (ended, _) = traced(&lab, &kill);
+            if ended {
+                assert!(at > 1, "it was never killed at {call}");
+                break;
+            }
+            // Readers see everybody, whatever the moment; the next run ends what was begun.
+            let seen = lab.wanpool(["-j", "scan"]).json();
+            let placed = seen.as_array().unwrap().iter().filter(|row| !row["pool"].is_null());
+            assert_eq!(placed.count(), 30, "killed at {call} {at}");
+            lab.wanpool(["assign"]).ok();
+            assert_eq!(sizes(&lab), [15, 15, 0, 0], "killed at {call} {at}");
+            assert_nobody_is_lost(&lab);
+            assert_eq!(lab.files().len(), 2, "killed at {call} {at}");
+        }
+    }
+}
+
+fn a_new_uplink_gets_new_clients_first_and_old_ones_only_with_rebalance(shape: Shape) {
+    let lab = shape.raise();
+    let (old, new) = (lab.everyone()[..20].to_vec(), lab.everyone()[20..].to_vec());
+    lab.config(&two());
+    lab.hear(&old);
+    lab.wanpool(["assign"]).ok();
+    let before = [lab.pool(1), lab.pool(2)];
+    let talk = lab.talk(&old);
+
+    lab.config(&three(""));
+    assert_eq!(lab.wanpool(["assign"]).ok().stdout, "uplink 3 ppp2 up\n");
+    assert_eq!([lab.pool(1), lab.pool(2)], before, "nobody moves of their own accord");
+    lab.hear(&new);
+    lab.wanpool(["assign"]).ok();
+    assert_eq!([lab.pool(1), lab.pool(2)], before, "nobody moves of their own accord");
+    assert_eq!(lab.members(3), new, "all new ones, in order of address");
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+
+    lab.config(&uplinks("", &["ppp0", "ppp1", "ppp2"]).replace("\"ppp2\"", "\"ppp2\"\nweight = 2"));
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(sizes(&lab), [10, 10, 10, 0]);
+    lab.wanpool(["assign", "--rebalance"]).ok();
+    let [one, two, third, _] = sizes(&lab);
+    assert!(third == 15 && one.abs_diff(two) == 1, "{one} {two} {third}");
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    talk.goes_on("when the new uplink has filled", |_| true);
+    for flow in talk.stop() {
+        let began = if before[0].contains(&flow.client.to_string()) { 1 } else { 2 };
+        flow.assert_whole(lab.uplink_address(began));
+    }
+}

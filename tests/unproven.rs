@@ -1,0 +1,105 @@
+//! What bears our numbers and names, and cannot be proved to be ours: it stays, and the check tells
+//! of it where it is in our way.
+
+use crate::lab::{Lab, four};
+
+fn served() -> Lab {
+    let lab = Lab::new();
+    lab.serve(&four("helpers = [\"ftp\"]"));
+    lab
+}
+
+#[test]
+fn a_rule_of_ours_put_back_by_hand_without_our_protocol_is_mended() {
+    let lab = served();
+    let right = lab.rules();
+    let by_hand = "ip rule add pref 1201 fwmark 0x1/0xff lookup 201";
+    for by_restore in [true, false] {
+        lab.gateway.sh(&format!("ip rule del pref 1201\n{by_hand}"));
+        let check = lab.check();
+        check.drifted();
+        match by_restore {
+            true => drop(lab.wanpool(["restore"]).ok().lines()),
+            false => drop(lab.gateway.sh(&check.steps)),
+        }
+        lab.wanpool(["assign"]).silent();
+        assert_eq!(lab.check().status, 0);
+        // What somebody else put there stays.
+        lab.gateway.sh(&by_hand.replace("add", "del"));
+        lab.check().clean();
+        assert_eq!(lab.rules(), right);
+    }
+}
+
+#[test]
+fn a_set_with_less_room_than_the_contract_gives_is_found_and_makes_way_as_told() {
+    let lab = served();
+    lab.gateway.sh("ipset create small hash:ip maxelem 64 counters skbinfo
+         ipset swap small wanpool
+         ipset save small | sed -n 's/^add small/add wanpool/p' | ipset restore
+         ipset destroy small");
+    // Nothing that changes can run; the check says why, and what to do.
+    lab.wanpool(["assign", "192.168.7.99"]).refused(1).naming(&["room for 64", "wanpool flush"]);
+    lab.check().naming(&["room for 64", "wanpool flush"]);
+    lab.wanpool(["flush"]).ok();
+    lab.wanpool(["restore"]).ok();
+    lab.check().clean();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 4]);
+}
+
+#[test]
+fn a_route_of_ours_replaced_by_hand_with_one_that_is_not_ours_is_found() {
+    for damage in [
+        "ip route replace default dev ppp1 table 201 metric 10",
+        "ip route replace default dev ppp1 table 301",
+        "ip route add default dev ppp1 table 201",
+    ] {
+        println!("{damage}");
+        let lab = served();
+        lab.gateway.sh(damage);
+        let check = lab.check();
+        // It cannot be proved to be ours, so no step may take it away: the check must tell of it.
+        check.naming(&["table", "default"]);
+        lab.gateway.sh(&damage.replace("replace", "del").replace("add", "del"));
+        lab.wanpool(["restore"]).ok();
+        lab.check().clean();
+    }
+}
+
+#[test]
+fn a_jump_that_was_altered_is_put_right_and_what_may_be_somebody_elses_stays() {
+    let lab = served();
+    for (altered, other) in [
+        ("nat -R POSTROUTING 1 -o ppp0 -j WANPOOL", "nat -D POSTROUTING -o ppp0 -j WANPOOL"),
+        ("mangle -R PREROUTING 1 -i br1 -j WANPOOL", "mangle -D PREROUTING -i br1 -j WANPOOL"),
+        ("raw -R PREROUTING 1 -p icmp -g WANPOOL", "raw -D PREROUTING -p icmp -g WANPOOL"),
+    ] {
+        let right = lab.filter();
+        for by_restore in [true, false] {
+            lab.gateway.sh(&format!("iptables -t {altered}"));
+            let check = lab.check();
+            check.drifted();
+            match by_restore {
+                true => drop(lab.wanpool(["restore"]).ok().lines()),
+                false => drop(lab.gateway.sh(&check.steps)),
+            }
+            lab.check().clean();
+            lab.assert_each_leaves_by_its_own_uplink(&[2]);
+            lab.gateway.sh(&format!("iptables -t {other}"));
+            assert_eq!(lab.filter(), right);
+            lab.wanpool(["restore"]).silent();
+        }
+    }
+}
+
+#[test]
+fn a_slice_that_rules_with_comments_lead_to_can_be_taken_out() {
+    for comment in ["two words", "a \\\"quote\\\"", "it's mine", "\\$(reboot) -j ACCEPT"] {
+        println!("{comment}");
+        let lab = served();
+        let jump = format!("-j WANPOOL -m comment --comment \"{comment}\"");
+        lab.gateway.sh(&format!("iptables -t mangle -A PREROUTING {jump}"));
+        lab.wanpool(["flush"]).ok();
+        assert!(!lab.filter().contains("WANPOOL"), "{}", lab.filter());
+    }
+}
