@@ -88,7 +88,11 @@ impl<'a> Run<'a> {
         let done = self
             .reconcile(&pools, &query, intent, steps, services, &mut report)
             .and_then(|services| self.end_flows(&before, &services, intent, &mut report));
-        // What was committed is told even if the kernel then did not follow.
+        if done.is_err() {
+            // What the files hold is told even if the kernel then did not follow.
+            report.uplinks.clear();
+            report.commands.clear();
+        }
         self.print(report)?;
         done
     }
