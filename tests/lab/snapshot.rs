@@ -107,7 +107,8 @@ impl Lab {
         flows.lines().map(str::to_owned).collect()
     }
 
-    /// The connmarks of all connections the gateway tracks, by the kernel's own id of each.
+    /// The connmarks of all connections the gateway tracks, by the kernel's own id of each. Those
+    /// that are over are left out: their entries go by themselves, sooner or later.
     pub fn tracked(&self) -> BTreeMap<u64, u32> {
         let flows = self.gateway.sh("conntrack -L -o id 2>/dev/null");
         let value = |line: &str, name: &str| {
@@ -115,7 +116,9 @@ impl Lab {
             word.unwrap_or_else(|| panic!("no {name} in {line}")).parse::<u64>().expect("a number")
         };
         let mark = |line: &str| u32::try_from(value(line, "mark=")).expect("32 bits");
-        flows.lines().map(|line| (value(line, "id="), mark(line))).collect()
+        let is_over = |line: &&str| line.contains(" CLOSE ") || line.contains(" TIME_WAIT ");
+        let live = flows.lines().filter(|line| !is_over(line));
+        live.map(|line| (value(line, "id="), mark(line))).collect()
     }
 
     /// The connmarks of the flows that one client has to the far server.
