@@ -15,7 +15,10 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Client, DevName, Numbers, UplinkNo};
 
+mod probing;
 mod raw;
+
+pub use probing::{Probe, Target};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -28,6 +31,8 @@ pub struct Config {
     /// Longest prefix first, so that the first that holds a client is its pin.
     pub pins: Vec<(Ipv4Net, UplinkNo)>,
     pub multipath: Multipath,
+    /// The command to run when an uplink goes out or comes back: an absolute path.
+    pub hook: Option<PathBuf>,
     pub numbers: Numbers,
 }
 
@@ -87,6 +92,25 @@ pub struct Uplink {
     pub via: Option<std::net::Ipv4Addr>,
     pub nat: bool,
     pub clamp_mss: bool,
+    pub role: Role,
+    pub failback: Failback,
+    pub probe: Probe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Primary,
+    /// Carries nothing, but for clients pinned to it, while a primary is in service.
+    Backup,
+}
+
+/// What becomes of the flows that an uplink took over, once their own uplink is in service again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    Keep,
+    Cut,
+    /// They are ended when their own uplink has been in service for so many seconds.
+    Drain(u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

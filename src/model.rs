@@ -8,6 +8,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+mod set;
+
+pub use set::UplinkSet;
+
 /// An address family. IPv4 is the one there is so far; whatever would differ in another asks this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Family {
@@ -269,6 +273,11 @@ impl Numbers {
 
     pub fn nexthop(&self, uplink: UplinkNo) -> u32 {
         self.nexthop_base + u32::from(uplink.get())
+    }
+
+    /// The group of the backups: behind the last uplink's number.
+    pub fn backup_group(&self) -> u32 {
+        self.nexthop_base + u32::from(UplinkNo::MAX) + 1
     }
 }
 

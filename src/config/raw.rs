@@ -10,7 +10,8 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, Fault, Hash, Helper, Lan, Multipath, Source, Unassigned, Uplink};
+use super::probing::{self, RawFailback, RawHook, RawProbe};
+use super::{Config, Fault, Hash, Helper, Lan, Multipath, Role, Source, Unassigned, Uplink};
 use crate::model::{Client, DevName, Numbers, UplinkNo};
 
 #[derive(Deserialize)]
@@ -29,6 +30,10 @@ pub(super) struct File {
     pin: BTreeMap<Spanned<String>, Spanned<i64>>,
     #[serde(default)]
     multipath: RawMultipath,
+    #[serde(default)]
+    probe: RawProbe,
+    #[serde(default)]
+    hook: RawHook,
     #[serde(default)]
     kernel: RawKernel,
 }
@@ -58,6 +63,19 @@ struct RawUplink {
     nat: bool,
     #[serde(default = "yes")]
     clamp_mss: bool,
+    #[serde(default)]
+    role: RawRole,
+    failback: Option<RawFailback>,
+    #[serde(default)]
+    probe: RawProbe,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum RawRole {
+    #[default]
+    Primary,
+    Backup,
 }
 
 fn yes() -> bool {
@@ -93,7 +111,7 @@ struct RawKernel {
 
 pub(super) fn check(file: File, source: &Source) -> Result<Config, Fault> {
     let numbers = check_numbers(&file.kernel, source)?;
-    let uplinks = check_uplinks(&file.uplink, source)?;
+    let uplinks = check_uplinks(&file.uplink, &file.probe, source)?;
     check_tables(&file.kernel, &numbers, &uplinks, source)?;
     let lan = check_lan(file.lan, &uplinks, source)?;
     let exclude: Vec<_> =
@@ -128,19 +146,21 @@ pub(super) fn check(file: File, source: &Source) -> Result<Config, Fault> {
                 RawHash::Source => Hash::Source,
             }),
         },
+        hook: probing::check_hook(&file.hook, source)?,
         numbers,
     })
 }
 
 fn check_uplinks(
     raw: &BTreeMap<Spanned<String>, RawUplink>,
+    probe: &RawProbe,
     source: &Source,
 ) -> Result<BTreeMap<UplinkNo, Uplink>, Fault> {
     let mut uplinks: BTreeMap<UplinkNo, Uplink> = BTreeMap::new();
     for (key, raw) in raw {
         let number: UplinkNo =
             key.get_ref().parse().map_err(|why: String| source.fault(key.span(), why))?;
-        let uplink = check_uplink(raw, source)?;
+        let uplink = check_uplink(raw, probe, source)?;
         if uplink.dev.as_str() == "lo" {
             return Err(source.fault(raw.dev.span(), "lo is no uplink"));
         }
@@ -153,10 +173,13 @@ fn check_uplinks(
     if uplinks.is_empty() {
         return Err(source.fault(0..0, "no uplink; the smallest file is [uplink.1] with its dev"));
     }
+    if uplinks.values().all(|uplink| uplink.role == Role::Backup) {
+        return Err(source.fault(0..0, "every uplink is a backup; leave role out of one at least"));
+    }
     Ok(uplinks)
 }
 
-fn check_uplink(raw: &RawUplink, source: &Source) -> Result<Uplink, Fault> {
+fn check_uplink(raw: &RawUplink, probe: &RawProbe, source: &Source) -> Result<Uplink, Fault> {
     let weight = match &raw.weight {
         None => 1,
         Some(weight) => u8::try_from(*weight.get_ref())
@@ -171,6 +194,12 @@ fn check_uplink(raw: &RawUplink, source: &Source) -> Result<Uplink, Fault> {
         via,
         nat: raw.nat,
         clamp_mss: raw.clamp_mss,
+        role: match raw.role {
+            RawRole::Primary => Role::Primary,
+            RawRole::Backup => Role::Backup,
+        },
+        failback: probing::check_failback(raw.failback.as_ref(), source)?,
+        probe: probing::check(&raw.probe, probe, source)?,
     })
 }
 
@@ -257,7 +286,8 @@ fn check_numbers(raw: &RawKernel, source: &Source) -> Result<Numbers, Fault> {
         rule_pref: number(&raw.rule_pref, defaults.rule_pref, 1..=31698)?,
         protocol: check_protocol(number(&raw.protocol, defaults.protocol.into(), 5..=255)?)
             .map_err(|why| source.fault(raw.protocol.as_ref().map_or(0..0, Spanned::span), why))?,
-        nexthop_base: number(&raw.nexthop_base, defaults.nexthop_base, 1..=u32::MAX - most)?,
+        // One more for the group of the backups.
+        nexthop_base: number(&raw.nexthop_base, defaults.nexthop_base, 1..=u32::MAX - most - 1)?,
     };
     let low = numbers.mark_mask.trailing_zeros();
     if numbers.mark_mask >> low != 0xff {

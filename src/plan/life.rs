@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
 use super::{balance, placement};
-use crate::config::{Config, Uplink};
+use crate::config::{Config, Failback, Probe, Role, Uplink};
 use crate::model::{Client, UplinkNo};
 use crate::pools::Pools;
 
@@ -56,7 +56,9 @@ fn client(number: u8) -> Client {
 
 fn uplink(no: UplinkNo, weight: u8) -> Uplink {
     let dev = format!("ppp{no}").parse().unwrap();
-    Uplink { dev, weight, via: None, nat: true, clamp_mss: true }
+    let (role, failback) = (Role::Primary, Failback::Keep);
+    let probe = Probe::default();
+    Uplink { dev, weight, via: None, nat: true, clamp_mss: true, role, failback, probe }
 }
 
 impl Gateway {
