@@ -1,0 +1,85 @@
+//! `/run/wanpool/uplinks`: what is remembered of the uplinks between runs, a line each. Written
+//! whole, under the lock of the state folder; losing it costs no more than patience, so what cannot
+//! be read is as if it were not there.
+//!
+//! Another state folder is another gateway (a network namespace, a test): its memory lies below
+//! `/run/wanpool` by the state folder's own path. `WANPOOL_RUN_DIR` names a folder instead.
+
+use std::fmt::Write;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::model::UplinkNo;
+use crate::record::{Record, Records};
+
+const RUN_DIR: &str = "/run/wanpool";
+const FILE: &str = "uplinks";
+
+pub struct Memory {
+    dir: PathBuf,
+}
+
+impl Memory {
+    /// The memory that goes with a state folder.
+    pub fn of(state_dir: &Path, default_state_dir: &Path) -> Self {
+        let dir = match std::env::var_os("WANPOOL_RUN_DIR").filter(|dir| !dir.is_empty()) {
+            Some(dir) => dir.into(),
+            None if state_dir == default_state_dir => RUN_DIR.into(),
+            None => {
+                let path = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+                let below = path.strip_prefix("/").unwrap_or(&path);
+                Path::new(RUN_DIR).join(below)
+            }
+        };
+        Self { dir }
+    }
+
+    /// All that is remembered. What is from before a reboot is not: times would make no sense.
+    pub fn read(&self) -> Records {
+        let text = fs::read_to_string(self.dir.join(FILE)).unwrap_or_default();
+        let now = now();
+        let record = |line: &str| -> Option<(UplinkNo, Record)> {
+            let (no, rest) = line.split_once(' ')?;
+            let record: Record = rest.parse().ok()?;
+            let past = record.since <= now && record.last.is_none_or(|last| last.at <= now);
+            past.then_some((no.parse().ok()?, record))
+        };
+        text.lines().filter_map(record).collect()
+    }
+
+    /// Replaces the file in one go.
+    pub fn write(&self, records: &Records) -> Result<()> {
+        let mut text = String::new();
+        for (no, record) in records {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{no} {record}");
+        }
+        let (next, path) = (self.dir.join(".uplinks"), self.dir.join(FILE));
+        make_dir(&self.dir)
+            .and_then(|()| fs::write(&next, text))
+            // All may read it, whatever the umask of who called us.
+            .and_then(|()| fs::set_permissions(&next, Permissions::from_mode(0o644)))
+            .and_then(|()| fs::rename(&next, &path))
+            .with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o755))
+}
+
+/// Time since boot, sleep included: `/proc/uptime`, in hundredths of a second (proc_uptime(5)).
+pub fn now() -> Duration {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
+}
