@@ -28,6 +28,9 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+/// Where the pool files are.
+pub const STATE_DIR: &str = "/var/lib/wanpool";
+
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Options {
@@ -83,7 +86,7 @@ pub struct Options {
         value_name = "DIR",
         env = "WANPOOL_STATE_DIR",
         hide_env_values = true,
-        default_value = "/var/lib/wanpool",
+        default_value = STATE_DIR,
         value_hint = ValueHint::DirPath,
         global = true
     )]
@@ -115,6 +118,9 @@ pub enum Command {
     /// The pool's clients go by the other uplinks at once; then the conntrack entries of the flows
     /// that ran over this one are ended, so that they begin anew. With no other uplink in service
     /// it is an error and nothing changes.
+    ///
+    /// With --probe: what the targets of [probe] say decides, and this is what a timer runs. The
+    /// last uplink in service is never taken out, and what was taken out by hand stays out.
     Failover(Failover),
 
     /// Put one uplink back in service, or make everything as config and pool files say
@@ -192,13 +198,18 @@ pub struct Pools {
 
 #[derive(Args, Debug)]
 pub struct Failover {
-    /// The uplink's number or device
-    #[arg(value_name = "UPLINK")]
-    pub uplink: String,
+    /// The uplink's number or device; with --probe several, or none for all
+    #[arg(value_name = "UPLINK", required_unless_present = "probe")]
+    pub uplinks: Vec<String>,
 
     /// Send its pool to this uplink alone
-    #[arg(long, value_name = "UPLINK")]
+    #[arg(long, value_name = "UPLINK", conflicts_with = "probe")]
     pub to: Option<String>,
+
+    /// Ask by each uplink, in service or not, whether its targets answer: dead for some runs in a
+    /// row is out, sound for some is back
+    #[arg(long)]
+    pub probe: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,10 +5,11 @@
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, Options, Pools};
+use crate::cli::{self, Cli, Command, Options, Pools};
 use crate::config::Config;
 use crate::generate;
 use crate::kernel::Query;
+use crate::memory::Memory;
 use crate::model::{Family, UplinkNo};
 use crate::output::Output;
 use crate::plan::sysctl;
@@ -17,10 +18,12 @@ use crate::store::Store;
 mod assign;
 mod change;
 mod clients;
+mod event;
 mod failover;
 mod flush;
 mod multipath;
 mod pools;
+mod probe;
 mod restore;
 mod scan;
 
@@ -29,6 +32,7 @@ struct Context {
     options: Options,
     config: Config,
     store: Store,
+    memory: Memory,
     output: Output,
     family: Family,
 }
@@ -51,6 +55,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     let context = Context {
         config: Config::load(&cli.options.config)?,
         store: Store::new(cli.options.state_dir.clone()),
+        memory: Memory::of(&cli.options.state_dir, cli::STATE_DIR.as_ref()),
         output: Output::new(&cli.options),
         family: Family::Inet,
         options: cli.options,
@@ -84,6 +89,7 @@ impl Context {
         let config = &self.config;
         let numbers = config.numbers;
         let uplinks = || config.uplinks.keys().copied();
+        let groups = [numbers.group(), numbers.backup_group()];
         let tables = uplinks().flat_map(|no| [numbers.pool_table(no), numbers.uplink_table(no)]);
         Query {
             family: self.family,
@@ -91,7 +97,7 @@ impl Context {
             sysctls: sysctl::keys(config),
             gateways_of: config.uplinks.values().map(|uplink| uplink.dev.clone()).collect(),
             modules: config.helpers.iter().map(|helper| helper.nat_module()).collect(),
-            nexthops: uplinks().map(|no| numbers.nexthop(no)).chain([numbers.group()]).collect(),
+            nexthops: uplinks().map(|no| numbers.nexthop(no)).chain(groups).collect(),
             tables: tables.chain([numbers.shared_table()]).collect(),
             set: netfilter,
             chains: netfilter,

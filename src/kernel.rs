@@ -1,6 +1,6 @@
 //! The kernel: [`Kernel::observe`] tells what is there, [`Kernel::apply`] does one step.
 //!
-//! The only place with netlink, child processes and async. It knows what things are, never what
+//! The only place with netlink, iptables and async. It knows what things are, never what
 //! they ought to be: it reaches neither `plan` nor `store`.
 
 use std::cell::{OnceCell, RefCell};
@@ -216,6 +216,11 @@ impl Kernel {
         self.runtime.block_on(conntrack::by_client(&self.netfilter, family, mark))
     }
 
+    /// How many of them each began: what came in from outside is its sender's.
+    pub fn flows_begun_by(&self, family: Family, mark: Mark) -> Result<HashMap<Client, u64>> {
+        self.runtime.block_on(conntrack::begun_by(&self.netfilter, family, mark))
+    }
+
     /// How many connections each client has begun, by the counters of the set.
     pub fn connections_begun(&self) -> Result<HashMap<Client, u64>> {
         self.runtime.block_on(ipset::counters(&self.netfilter))
@@ -307,6 +312,9 @@ impl Kernel {
             Step::JumpAdd(jump) => self.iptables()?.add_jump(jump),
             Step::JumpDelete(jump) => self.iptables()?.delete_jump(jump),
             Step::FlowsEnd { mark } => conntrack::end(&self.netfilter, *mark).await,
+            Step::ClientFlowsEnd { mark, clients } => {
+                conntrack::end_of(&self.netfilter, family, *mark, clients).await
+            }
         }
     }
 }

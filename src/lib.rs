@@ -1,8 +1,8 @@
 //! Shares several uplinks among the clients of a Linux gateway: one client, one uplink.
 //!
 //! Data flows one way: files and kernel → [`state`] → [`plan`] → [`step`]s → kernel. The policy
-//! core (`model`, `config`, `pools`, `state`, `plan`) touches nothing; `kernel` and `store` do
-//! what they are told.
+//! core (`model`, `config`, `pools`, `record`, `state`, `plan`) touches nothing; `kernel`, `store`,
+//! `memory` and `probe` do what they are told.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -15,10 +15,13 @@ mod cmd;
 mod config;
 mod generate;
 mod kernel;
+mod memory;
 mod model;
 mod output;
 mod plan;
 mod pools;
+mod probe;
+mod record;
 mod state;
 mod step;
 mod store;
@@ -39,7 +42,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cmd::Outcome::Done) => ExitCode::SUCCESS,
         Ok(cmd::Outcome::Drift) => ExitCode::from(DRIFT),
         Err(error) => {
-            complain(&without_numbers(&format!("{error:#}")));
+            complain(&format!("{error:#}"));
             ExitCode::from(status_of(&error))
         }
     }
@@ -81,5 +84,5 @@ fn without_numbers(text: &str) -> String {
 fn complain(text: &str) {
     use std::io::Write;
     // Nobody listening is no reason to panic.
-    let _ = writeln!(std::io::stderr().lock(), "wanpool: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "wanpool: {}", without_numbers(text));
 }

@@ -13,10 +13,12 @@ use crate::state::{Observed, Slice};
 use crate::step::Step;
 
 pub mod balance;
+pub mod failback;
 pub mod findings;
 mod layout;
 pub mod marking;
 pub mod placement;
+pub mod probing;
 pub mod routing;
 pub mod service;
 pub mod sysctl;
@@ -55,12 +57,12 @@ pub fn steps(config: &Config, found: &Observed, wanted: &Slice) -> Vec<Step> {
     steps
 }
 
-/// Whose flows are to end now that their way has moved: those of an uplink that is out, and only if
+/// Whose flows are to end now that their way has moved: those of uplinks that are out, and only if
 /// there is another to go by.
-pub fn flows_to_end(services: &Services, intent: Intent) -> Option<UplinkNo> {
-    let uplink = intent.ends_flows_of()?;
-    let carries_none = services.uplinks[&uplink].state != State::Up;
-    (carries_none && services.up().next().is_some()).then_some(uplink)
+pub fn flows_to_end(services: &Services, intent: Intent) -> Vec<UplinkNo> {
+    let carries_none = |no: &UplinkNo| services.uplinks[no].state != State::Up;
+    let all = intent.ends_flows_of().iter().filter(carries_none);
+    all.filter(|_| services.up().next().is_some()).collect()
 }
 
 /// What stands in our way: an object that bears a name or number of ours and is not ours, or is

@@ -63,6 +63,11 @@ pub enum Step {
     FlowsEnd {
         mark: Mark,
     },
+    /// Of these, only those that one of the clients began.
+    ClientFlowsEnd {
+        mark: Mark,
+        clients: Vec<Ipv4Addr>,
+    },
 }
 
 impl Step {
@@ -78,6 +83,10 @@ impl Step {
             Step::EntriesDelete(clients) => clients
                 .iter()
                 .map(|client| format!("ipset -exist del {SET_NAME} {client}"))
+                .collect(),
+            Step::ClientFlowsEnd { mark, clients } => clients
+                .iter()
+                .map(|client| format!("conntrack -D -s {client} -m {mark} || :"))
                 .collect(),
             Step::ChainDelete(Chain { table, name }) => {
                 vec![
@@ -133,9 +142,10 @@ impl Step {
             }
             // conntrack(8) fails where there is none to delete, which is fine with us.
             Step::FlowsEnd { mark } => format!("conntrack -D -m {mark} || :"),
-            Step::EntriesSet(_) | Step::EntriesDelete(_) | Step::ChainDelete(_) => {
-                self.commands().join("\n")
-            }
+            Step::EntriesSet(_)
+            | Step::EntriesDelete(_)
+            | Step::ClientFlowsEnd { .. }
+            | Step::ChainDelete(_) => self.commands().join("\n"),
         }
     }
 }

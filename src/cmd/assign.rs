@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use super::change::Run;
 use super::{Context, clients};
 use crate::cli::Assign;
+use crate::config::Role;
 use crate::model::{Client, UplinkNo};
 use crate::plan::balance;
 use crate::plan::placement::{self, Change};
@@ -117,6 +118,13 @@ fn edit(
     let Some(pool) = pool else {
         return Ok(placement::place(&context.config, pools, clients));
     };
+    let unpinned = |client: &&Client| context.config.pin(**client).is_none();
+    if context.config.uplinks[&pool].role == Role::Backup
+        && let Some(client) = clients.iter().find(unpinned)
+    {
+        let why = "a backup has pinned clients only; set a pin in";
+        bail!("assign: {client}: {why} {}", context.config.path.display());
+    }
     let elsewhere = |&&client: &&Client| context.config.pin(client).is_some_and(|pin| pin != pool);
     if let Some(client) = clients.iter().find(elsewhere) {
         let path = context.config.path.display();

@@ -7,15 +7,19 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
 use super::Context;
+use super::event;
 use crate::kernel::{Kernel, Query, privileges};
 use crate::model::{Client, UplinkNo};
 use crate::plan;
 use crate::plan::placement::Change;
 use crate::plan::service::{self, Intent, Service, Services, State};
 use crate::pools::Pools;
+use crate::record::Records;
 use crate::state::Observed;
 use crate::step::Step;
 use crate::store::Lock;
+
+mod after;
 
 /// How often a run plans anew when the kernel moves under its hands (a device comes or goes).
 const ROUNDS: usize = 4;
@@ -27,6 +31,8 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub kernel: Kernel,
     pub pools: Pools,
+    /// What is remembered of the uplinks, brought up to date by [`Run::finish`].
+    pub records: Records,
 }
 
 /// What a run did, or would do.
@@ -57,12 +63,13 @@ impl<'a> Run<'a> {
                 Some(lock)
             }
         };
-        Ok(Self { context, lock, kernel: Kernel::open()?, pools: Pools::default() })
+        let (pools, records) = (Pools::default(), context.memory.read());
+        Ok(Self { context, lock, kernel: Kernel::open()?, pools, records })
     }
 
     /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
     /// pools, for the report.
-    pub fn finish(self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
+    pub fn finish(mut self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
         let query = self.context.query(true);
         let found = self.look(&query).context("nothing was changed")?;
         let before = service::as_found(&self.context.config, &found);
@@ -79,58 +86,30 @@ impl<'a> Run<'a> {
             ..Report::default()
         };
         if self.lock.is_none() {
+            self.note(&found, &services);
             report.commands.extend(steps.iter().flat_map(Step::commands));
             let flows = self.flows_to_end(&before, &services, intent)?;
-            report.commands.extend(flows.iter().flat_map(|(step, _)| step.commands()));
+            let overdue = self.flows_to_fail_back(&pools, &services)?;
+            let steps = flows.iter().chain(&overdue).flat_map(|(step, _)| step.commands());
+            report.commands.extend(steps);
             return self.print_plan(report);
         }
         self.commit(&pools, &report.commands)?;
-        let done = self
-            .reconcile(&pools, &query, intent, steps, services, &mut report)
-            .and_then(|services| self.end_flows(&before, &services, intent, &mut report));
+        let done = self.reconcile(&pools, &query, intent, steps, services, &mut report).and_then(
+            |services| self.settle(&pools, &found, &before, services, intent, &mut report),
+        );
         if done.is_err() {
             // What the files hold is told even if the kernel then did not follow.
             report.uplinks.clear();
             report.commands.clear();
         }
         self.print(report)?;
-        done
-    }
-
-    /// The step that ends an uplink's flows, and how many there are. An uplink that was out before
-    /// carries no new flows of clients, so such are left of a run cut short; those that strangers
-    /// began since are none of ours to end.
-    fn flows_to_end(
-        &self,
-        before: &Services,
-        after: &Services,
-        intent: Intent,
-    ) -> Result<Option<(Step, usize)>> {
-        let Some(uplink) = plan::flows_to_end(after, intent) else { return Ok(None) };
-        let mark = self.context.config.numbers.carrier_mark(uplink);
-        let was_out = before.uplinks[&uplink].state == State::FailedOver;
-        let family = self.context.family;
-        if was_out && matches!(intent, Intent::FailOver { .. }) {
-            let begun_by = self.kernel.flows_by_client(family, mark)?;
-            if !begun_by.keys().any(|&client| self.pools.place(client).is_some()) {
-                return Ok(None);
-            }
-        }
-        let flows = self.kernel.flows(family, mark)?;
-        Ok((flows > 0).then_some((Step::FlowsEnd { mark }, flows)))
-    }
-
-    /// Once the way has moved, and not before.
-    fn end_flows(
-        &self,
-        before: &Services,
-        after: &Services,
-        intent: Intent,
-        report: &mut Report,
-    ) -> Result<()> {
-        if let Some((step, flows)) = self.flows_to_end(before, after, intent)? {
-            self.apply(&[step], report).map_err(|(_, error)| error)?;
-            report.flows_ended = flows;
+        let events = done?;
+        let context = self.context;
+        // The lock is free before anybody is told.
+        drop(self);
+        if let Some(exec) = &context.config.hook {
+            event::tell(exec, &events);
         }
         Ok(())
     }
@@ -307,7 +286,8 @@ fn uplink_lines(
 ) -> Vec<String> {
     let line = |(no, service): (&UplinkNo, &Service)| {
         let was = &before.uplinks[no];
-        let same = was.state.word() == service.state.word() && was.to == service.to;
+        let same = was.state.word() == service.state.word()
+            && (was.to, was.by_probe) == (service.to, service.by_probe);
         let more = match (service.state, service.to) {
             (State::Down(_), _) if same && !tell_those_out => return None,
             (State::Down(why), _) => format!(": {}", why.text()),

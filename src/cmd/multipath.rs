@@ -26,6 +26,6 @@ fn show(context: &Context) -> Result<()> {
     let services = service::as_found(&context.config, &found);
     let state = if services.multipath { "on" } else { "off" };
     let uplinks: Vec<&str> =
-        services.up().map(|no| context.config.uplinks[&no].dev.as_str()).collect();
+        services.serving().map(|no| context.config.uplinks[&no].dev.as_str()).collect();
     context.output.table(&COLUMNS, vec![vec![state.into(), uplinks.join(",").into()]])
 }

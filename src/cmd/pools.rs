@@ -8,17 +8,22 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome, clients};
 use crate::cli;
+use crate::config::Role;
 use crate::kernel::Kernel;
 use crate::kernel::privileges::has_net_admin;
 use crate::model::{Client, UplinkNo};
 use crate::output::Row;
 use crate::plan::service::{self, Services};
 use crate::pools::Pools;
+use crate::record::Records;
 use crate::state::Neighbour;
 
 mod check;
 mod metrics;
+mod probed;
 mod way;
+
+pub use probed::rtt;
 
 const COLUMNS: [&str; 9] =
     ["pool", "uplink", "state", "carried_by", "fwmark", "table", "weight", "clients", "share"];
@@ -43,11 +48,25 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
 fn all(context: &Context, pools: &Pools) -> Result<()> {
     let found = Kernel::open()?.observe(&context.query(false))?;
     let services = service::as_found(&context.config, &found);
-    let rows = context.config.uplinks.keys().map(|&no| row(context, pools, &services, no));
-    context.output.table(&COLUMNS, rows.collect())
+    let records = probed::read(context);
+    let uplinks = context.config.uplinks.keys();
+    let rows = uplinks.map(|&no| row(context, pools, &services, &records, no));
+    context.output.table(&columns(&records), rows.collect())
 }
 
-fn row(context: &Context, pools: &Pools, services: &Services, no: UplinkNo) -> Row {
+/// What is remembered has columns only where anything is.
+fn columns(records: &Records) -> Vec<&'static str> {
+    let remembered = probed::COLUMNS.into_iter().filter(|_| !records.is_empty());
+    COLUMNS.into_iter().chain(remembered).collect()
+}
+
+fn row(
+    context: &Context,
+    pools: &Pools,
+    services: &Services,
+    records: &Records,
+    no: UplinkNo,
+) -> Row {
     let uplink = &context.config.uplinks[&no];
     let numbers = &context.config.numbers;
     let share = share(context, pools, no);
@@ -56,7 +75,7 @@ fn row(context: &Context, pools: &Pools, services: &Services, no: UplinkNo) -> R
         true => json!(share),
         false => format!("{share:.1}/{:.1}", due(context, no)).into(),
     };
-    vec![
+    let mut row = vec![
         no.get().into(),
         uplink.dev.as_str().into(),
         services.uplinks[&no].state.word().into(),
@@ -66,7 +85,11 @@ fn row(context: &Context, pools: &Pools, services: &Services, no: UplinkNo) -> R
         uplink.weight.into(),
         pools.members(no).len().into(),
         share,
-    ]
+    ];
+    if !records.is_empty() {
+        row.extend(probed::cells(services, records, no));
+    }
+    row
 }
 
 /// The part of all clients that a pool has: percent, to one place.
@@ -77,7 +100,10 @@ fn share(context: &Context, pools: &Pools, no: UplinkNo) -> f64 {
 
 /// The part that its weight asks for.
 fn due(context: &Context, no: UplinkNo) -> f64 {
-    let weight = |no: &UplinkNo| usize::from(context.config.uplinks[no].weight);
+    let weight = |no: &UplinkNo| match &context.config.uplinks[no] {
+        uplink if uplink.role == Role::Backup => 0,
+        uplink => usize::from(uplink.weight),
+    };
     percent(weight(&no), context.config.uplinks.keys().map(weight).sum())
 }
 
@@ -101,9 +127,10 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
     if context.output.is_json() {
         let found = kernel.observe(&context.query(false))?;
         let services = service::as_found(&context.config, &found);
-        let mut columns = COLUMNS.to_vec();
+        let records = probed::read(context);
+        let mut columns = columns(&records);
         columns.push("members");
-        let mut row = row(context, pools, &services, no);
+        let mut row = row(context, pools, &services, &records, no);
         let members = pools.members(no).iter().map(Client::to_string);
         row.push(members.collect::<Vec<_>>().into());
         return context.output.table(&columns, vec![row]);

@@ -1,11 +1,12 @@
 //! Flows by their connmark, over nfnetlink: `linux/netfilter/nfnetlink_conntrack.h`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use super::netlink::{Channel, NET_BYTEORDER, Raw, Writer, attributes, find};
+use super::error::KernelError;
+use super::netlink::{Channel, NESTED, NET_BYTEORDER, Raw, Writer, attributes, find};
 use crate::model::{Client, Family, Mark};
 
 /// `NFNL_SUBSYS_CTNETLINK`, the upper byte of the message type.
@@ -19,6 +20,8 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_MARK: u16 = 8;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
 const CTA_MARK_MASK: u16 = 21;
 /// Inside a tuple, and inside that.
 const CTA_TUPLE_IP: u16 = 1;
@@ -42,10 +45,37 @@ pub async fn by_client(
     family: Family,
     mark: Mark,
 ) -> Result<HashMap<Client, u64>> {
+    let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY];
+    live(netfilter, family, mark, &ends).await
+}
+
+/// How many live flows with this connmark each client, or stranger, began.
+pub async fn begun_by(
+    netfilter: &Channel,
+    family: Family,
+    mark: Mark,
+) -> Result<HashMap<Client, u64>> {
+    live(netfilter, family, mark, &[CTA_TUPLE_ORIG]).await
+}
+
+/// Counts live flows by the senders of these directions: of the original one who began the flow, of
+/// the other who answers.
+async fn live(
+    netfilter: &Channel,
+    family: Family,
+    mark: Mark,
+    directions: &[u16],
+) -> Result<HashMap<Client, u64>> {
     let mut flows = HashMap::new();
     for flow in list(netfilter, family, mark).await? {
-        for client in live_ends(&flow)? {
-            *flows.entry(client).or_default() += 1;
+        if is_over(&flow)? {
+            continue;
+        }
+        for &direction in directions {
+            let client = sender(&flow, direction)?.and_then(|address| Client::new(address).ok());
+            if let Some(client) = client {
+                *flows.entry(client).or_default() += 1;
+            }
         }
     }
     Ok(flows)
@@ -55,26 +85,21 @@ async fn list(netfilter: &Channel, family: Family, mark: Mark) -> Result<Vec<Raw
     netfilter.dump(message(MSG_GET, family.number(), mark)).await.context("listing the flows")
 }
 
-/// Who began a flow, and who answers; nobody for one that is over.
-fn live_ends(flow: &Raw) -> Result<Vec<Client>> {
-    let all = flow.attributes(NFGENMSG)?;
-    let deep = |path: [u16; 3]| -> Result<Option<&[u8]>> {
-        let Some(first) = find(&all, path[0]) else { return Ok(None) };
-        let Some(second) = find(&attributes(first)?, path[1]) else { return Ok(None) };
-        Ok(find(&attributes(second)?, path[2]))
-    };
-    if let Some([state]) = deep([CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?
-        && OVER.contains(state)
-    {
-        return Ok(vec![]);
-    }
-    let mut ends = Vec::new();
-    for tuple in [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY] {
-        let source = deep([tuple, CTA_TUPLE_IP, CTA_IP_V4_SRC])?;
-        let source = source.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from);
-        ends.extend(source.and_then(|address| Client::new(address).ok()));
-    }
-    Ok(ends)
+fn is_over(flow: &Raw) -> Result<bool> {
+    let state = deep(flow, [CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?;
+    Ok(matches!(state, Some([state]) if OVER.contains(state)))
+}
+
+fn sender(flow: &Raw, direction: u16) -> Result<Option<Ipv4Addr>> {
+    let source = deep(flow, [direction, CTA_TUPLE_IP, CTA_IP_V4_SRC])?;
+    Ok(source.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from))
+}
+
+/// An attribute inside an attribute inside an attribute.
+fn deep(flow: &Raw, path: [u16; 3]) -> Result<Option<&[u8]>> {
+    let Some(first) = find(&flow.attributes(NFGENMSG)?, path[0]) else { return Ok(None) };
+    let Some(second) = find(&attributes(first)?, path[1]) else { return Ok(None) };
+    Ok(find(&attributes(second)?, path[2]))
 }
 
 /// Ends all flows with this connmark in one message. The kernel takes a deletion without a mark
@@ -82,6 +107,41 @@ fn live_ends(flow: &Raw) -> Result<Vec<Client>> {
 pub async fn end(netfilter: &Channel, mark: Mark) -> Result<()> {
     netfilter.request(message(MSG_DELETE, 0, mark), 0).await?;
     Ok(())
+}
+
+/// Ends the flows with this connmark that these addresses began, each by its own tuple and id.
+pub async fn end_of(
+    netfilter: &Channel,
+    family: Family,
+    mark: Mark,
+    clients: &[Ipv4Addr],
+) -> Result<()> {
+    let clients: HashSet<Ipv4Addr> = clients.iter().copied().collect();
+    for flow in list(netfilter, family, mark).await? {
+        if !sender(&flow, CTA_TUPLE_ORIG)?.is_some_and(|sender| clients.contains(&sender)) {
+            continue;
+        }
+        let all = flow.attributes(NFGENMSG)?;
+        let mut message = Writer::new(&[family.number(), 0, 0, 0]);
+        for (kind, value) in all {
+            match kind {
+                CTA_TUPLE_ORIG => message = message.put(CTA_TUPLE_ORIG | NESTED, value),
+                CTA_ID | CTA_ZONE => message = message.put(kind | NET_BYTEORDER, value),
+                _ => {}
+            }
+        }
+        match netfilter.request(message.into_message(SUBSYSTEM | MSG_DELETE), 0).await {
+            Err(error) if is_gone(&error) => {}
+            done => drop(done?),
+        }
+    }
+    Ok(())
+}
+
+/// It ended by itself meanwhile.
+fn is_gone(error: &anyhow::Error) -> bool {
+    const ENOENT: i32 = 2;
+    error.downcast_ref().is_some_and(|KernelError { errno, .. }| *errno == ENOENT)
 }
 
 fn message(command: u16, family: u8, mark: Mark) -> Raw {

@@ -134,7 +134,7 @@ pub fn big_endian_u32(value: &[u8]) -> Option<u32> {
 pub struct Writer(Vec<u8>);
 
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
-const NESTED: u16 = 0x8000;
+pub const NESTED: u16 = 0x8000;
 pub const NET_BYTEORDER: u16 = 0x4000;
 
 impl Writer {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::placement::Change;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::model::{Client, UplinkNo};
 use crate::pools::Pools;
 
@@ -43,6 +43,7 @@ fn targets(config: &Config, pools: &Pools) -> BTreeMap<UplinkNo, usize> {
     let mut open: Vec<Load> = config
         .uplinks
         .iter()
+        .filter(|(_, uplink)| uplink.role == Role::Primary)
         .map(|(&no, uplink)| Load::of(config, pools, no, uplink.weight))
         .collect();
     let mut targets = BTreeMap::new();

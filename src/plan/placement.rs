@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::model::{Client, UplinkNo};
 use crate::pools::Pools;
 
@@ -62,8 +62,8 @@ pub fn release(pools: &mut Pools, clients: &[Client]) -> Vec<Change> {
 }
 
 /// Brings the pools in line with a configuration that has changed: who is excluded now leaves, who
-/// is pinned now goes to its place, and the clients of uplinks that are no more get new ones. The
-/// files of such pools stay, empty, until [`tidy`].
+/// is pinned now goes to its place, and the clients of uplinks that are no more, or are backups now,
+/// get new ones. The files of such pools stay, empty, until [`tidy`].
 pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
     let everyone = |pools: &Pools| -> Vec<(Client, UplinkNo)> {
         pools.iter().flat_map(|(no, all)| all.iter().map(move |&client| (client, no))).collect()
@@ -74,7 +74,7 @@ pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
 
     let homeless = |&(client, from): &(Client, UplinkNo)| match config.pin(client) {
         Some(pin) => pin != from,
-        None => !config.uplinks.contains_key(&from),
+        None => config.uplinks.get(&from).is_none_or(|uplink| uplink.role == Role::Backup),
     };
     let homeless: Vec<(Client, UplinkNo)> = everyone(pools).into_iter().filter(homeless).collect();
     pools.remove(&homeless.iter().map(|&(client, _)| client).collect());
@@ -99,7 +99,7 @@ pub fn tidy(config: &Config, pools: &mut Pools) {
     }
 }
 
-/// How many clients each pool has, and how many it should have for its weight.
+/// How many clients each pool has, and how many it should have for its weight; backups aside.
 struct Loads(BTreeMap<UplinkNo, (u64, u64)>);
 
 impl Loads {
@@ -107,7 +107,8 @@ impl Loads {
         let load = |(&no, uplink): (&UplinkNo, &crate::config::Uplink)| {
             (no, (pools.members(no).len() as u64, u64::from(uplink.weight)))
         };
-        Self(config.uplinks.iter().map(load).collect())
+        let primaries = config.uplinks.iter().filter(|(_, it)| it.role == Role::Primary);
+        Self(primaries.map(load).collect())
     }
 
     fn add(&mut self, pool: UplinkNo) {
@@ -117,12 +118,12 @@ impl Loads {
     }
 
     /// The pool with the fewest clients for its weight; the lowest number among equals. A
-    /// configuration has one uplink at least.
+    /// configuration has one uplink at least that is no backup.
     fn lightest(&self) -> UplinkNo {
         let lighter = |one: &(&UplinkNo, &(u64, u64)), other: &(&UplinkNo, &(u64, u64))| {
             // clients / weight, compared without dividing. `min_by` keeps the first of equals.
             (one.1.0 * other.1.1).cmp(&(other.1.0 * one.1.1))
         };
-        *self.0.iter().min_by(lighter).expect("a configuration has at least one uplink").0
+        *self.0.iter().min_by(lighter).expect("a configuration has at least one primary").0
     }
 }

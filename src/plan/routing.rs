@@ -12,34 +12,39 @@ use crate::model::{DevName, Mark, Numbers, UplinkNo};
 use crate::state::{Action, MAIN_TABLE, Nexthop, Route, Rule, Slice, Way};
 use crate::step::Step;
 
-/// A nexthop for each uplink in service, and the group of them.
+/// A nexthop for each uplink in service, the group of those that serve, and that of the backups.
 pub fn nexthops(config: &Config, services: &Services) -> BTreeMap<u32, Nexthop> {
     let numbers = &config.numbers;
     let mut nexthops = BTreeMap::new();
-    let mut members = Vec::new();
     for no in services.up() {
-        let uplink = &config.uplinks[&no];
+        let dev = config.uplinks[&no].dev.clone();
         let via = services.uplinks[&no].via;
-        nexthops.insert(numbers.nexthop(no), Nexthop::Device { dev: uplink.dev.clone(), via });
-        members.push((numbers.nexthop(no), uplink.weight.into()));
+        nexthops.insert(numbers.nexthop(no), Nexthop::Device { dev, via });
     }
-    if !members.is_empty() {
-        nexthops.insert(numbers.group(), Nexthop::Group(members));
+    let member = |no| (numbers.nexthop(no), config.uplinks[&no].weight.into());
+    let groups = [
+        (numbers.group(), services.serving().map(member).collect::<Vec<_>>()),
+        (numbers.backup_group(), services.backups().map(member).collect()),
+    ];
+    for (id, members) in groups.into_iter().filter(|(_, members)| !members.is_empty()) {
+        nexthops.insert(id, Nexthop::Group(members));
     }
     nexthops
 }
 
 pub fn routes(config: &Config, services: &Services) -> Vec<Route> {
     let numbers = &config.numbers;
-    let group = services.up().next().map(|_| Way::Nexthop(numbers.group()));
+    let group = services.serving().next().map(|_| Way::Nexthop(numbers.group()));
+    let backups = services.backups().next().map(|_| Way::Nexthop(numbers.backup_group()));
     let mut routes = Vec::new();
     for (&no, service) in &services.uplinks {
         let dev = &config.uplinks[&no].dev;
         routes.extend(uplink_table(numbers.uplink_table(no), dev, service));
-        routes.extend(pool_table(numbers, no, service, group.clone()));
+        routes.extend(pool_table(numbers, no, service, group.clone(), backups.clone()));
     }
     let shared = numbers.shared_table();
     routes.extend(group.map(|group| default_route(shared, 0, group)));
+    routes.extend(backups.map(|backups| default_route(shared, BACKUP_METRIC, backups)));
     routes.push(default_route(shared, BACKSTOP_METRIC, Way::Unreachable));
     routes
 }
@@ -51,10 +56,10 @@ fn uplink_table(table: u32, dev: &DevName, service: &Service) -> Vec<Route> {
     match service.state {
         State::Down(_) => vec![],
         State::Up => vec![default_route(table, 0, way)],
-        State::FailedOver => vec![
-            default_route(table, 0, way.clone()),
-            default_route(table, FAILED_OVER_METRIC, way),
-        ],
+        State::FailedOver => {
+            let metric = if service.by_probe { PROBED_OUT_METRIC } else { FAILED_OVER_METRIC };
+            vec![default_route(table, 0, way.clone()), default_route(table, metric, way)]
+        }
     }
 }
 
@@ -63,6 +68,7 @@ fn pool_table(
     no: UplinkNo,
     service: &Service,
     group: Option<Way>,
+    backups: Option<Way>,
 ) -> Vec<Route> {
     let table = numbers.pool_table(no);
     let own = (service.state == State::Up).then(|| Way::Nexthop(numbers.nexthop(no)));
@@ -71,6 +77,8 @@ fn pool_table(
         (OWN_METRIC, own),
         (DETOUR_METRIC, detour),
         (STANDBY_METRIC, group),
+        // Should all that serve die, no process is needed for these either.
+        (BACKUP_METRIC, backups),
         (BACKSTOP_METRIC, Some(Way::Unreachable)),
     ]
     .into_iter()

@@ -1,18 +1,21 @@
 //! Which uplinks are in service: a line that lives is, unless somebody took it out on purpose.
 //!
 //! What was done on purpose is remembered by the kernel alone: `failover` adds a second default
-//! route to the uplink's own table (300+N), with [`FAILED_OVER_METRIC`]. It vanishes with the
+//! route to the uplink's own table (300+N), with [`FAILED_OVER_METRIC`], or [`PROBED_OUT_METRIC`]
+//! where a probe found it dead. It vanishes with the
 //! device, so that a line dialled anew starts afresh; a nexthop that is merely missing (the
 //! carrier was lost for a moment, somebody deleted it) does not look like one failed over.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Uplink};
-use crate::model::UplinkNo;
+use crate::config::{Config, Role, Uplink};
+use crate::model::{UplinkNo, UplinkSet};
 use crate::state::{Nexthop, Observed, Route, Rule, Way};
 
-use super::layout::{DETOUR_METRIC, FAILED_OVER_METRIC, MULTIPATH_LOCAL, MULTIPATH_REST};
+use super::layout::{
+    DETOUR_METRIC, FAILED_OVER_METRIC, MULTIPATH_LOCAL, MULTIPATH_REST, PROBED_OUT_METRIC,
+};
 
 /// What a command has to say about who is in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,12 @@ pub enum Intent {
     Lost {
         uplink: UplinkNo,
     },
+    /// Probes found these dead and those sound: out, but never the last one, and back, but only
+    /// what a probe took out.
+    Probed {
+        out: UplinkSet,
+        back: UplinkSet,
+    },
     Multipath(bool),
 }
 
@@ -49,6 +58,7 @@ impl Intent {
         match self {
             Intent::RestoreAll => true,
             Intent::Restore { uplink, .. } | Intent::Returned { uplink, .. } => uplink == no,
+            Intent::Probed { back, .. } => back.contains(no),
             _ => false,
         }
     }
@@ -63,11 +73,14 @@ impl Intent {
         }
     }
 
-    /// The uplink whose flows are to end, once they have another way.
-    pub fn ends_flows_of(self) -> Option<UplinkNo> {
+    /// The uplinks whose flows are to end, once they have another way.
+    pub fn ends_flows_of(self) -> UplinkSet {
         match self {
-            Intent::FailOver { uplink, .. } | Intent::Lost { uplink } => Some(uplink),
-            _ => None,
+            Intent::FailOver { uplink, .. } | Intent::Lost { uplink } => {
+                UplinkSet::from_iter([uplink])
+            }
+            Intent::Probed { out, .. } => out,
+            _ => UplinkSet::default(),
         }
     }
 }
@@ -85,6 +98,9 @@ pub struct Service {
     pub via: Option<Ipv4Addr>,
     /// Where the pool goes while its uplink is out, if not over all that are in service.
     pub to: Option<UplinkNo>,
+    /// Of one that is failed over: a probe did it, and may undo it.
+    pub by_probe: bool,
+    pub role: Role,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +152,21 @@ impl Services {
         match &self.uplinks[&pool] {
             Service { state: State::Up, .. } => vec![pool],
             Service { to: Some(to), .. } => vec![*to],
-            _ => self.up().collect(),
+            _ => self.serving().collect(),
         }
+    }
+
+    /// The uplinks in service that share what is nobody's own: the primaries, or the backups while
+    /// there is no other.
+    pub fn serving(&self) -> impl Iterator<Item = UplinkNo> {
+        let role = |role| self.up().filter(move |no| self.uplinks[no].role == role);
+        let none = role(Role::Primary).next().is_none();
+        role(if none { Role::Backup } else { Role::Primary })
+    }
+
+    /// The backups in service.
+    pub fn backups(&self) -> impl Iterator<Item = UplinkNo> {
+        self.up().filter(|no| self.uplinks[no].role == Role::Backup)
     }
 
     /// The uplinks in service.
@@ -159,6 +188,7 @@ pub fn decide(config: &Config, found: &Observed, intent: Intent) -> Result<Servi
     match intent {
         Intent::Restore { uplink, .. } => require_alive(config, &uplinks, uplink)?,
         Intent::FailOver { uplink, to } => fail_over(config, &mut uplinks, uplink, to)?,
+        Intent::Probed { out, .. } => take_out(&mut uplinks, out),
         _ => {}
     }
     let multipath = match intent {
@@ -210,7 +240,7 @@ fn judge(
     let via = gateway(found, uplink, no, &memory, intent);
     let state = match ailment(found, uplink, via) {
         // A failover cut short before its nexthop went has not happened.
-        _ if memory.failed_over && !intent.restores(no) => State::FailedOver,
+        _ if memory.out.is_some() && !memory.yields_to(intent, no) => State::FailedOver,
         Some(why) => State::Down(why),
         None => State::Up,
     };
@@ -218,19 +248,33 @@ fn judge(
         State::Up => None,
         _ => detour(config, found, no),
     };
-    Service { state, via, to }
+    let by_probe = state == State::FailedOver && memory.out == Some(Out::ByProbe);
+    Service { state, via, to, by_probe, role: uplink.role }
 }
 
 /// What our own objects of the last run say of an uplink, as far as they are about its device: the
 /// number may have been another line's.
 struct Memory {
-    failed_over: bool,
+    /// Who took it out of service, if anybody did.
+    out: Option<Out>,
     /// The gateway that route and nexthop agree on: where they do not, somebody altered one.
     agreed: Option<Ipv4Addr>,
     last: Option<Ipv4Addr>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Out {
+    ByHand,
+    ByProbe,
+}
+
 impl Memory {
+    /// Whether the intent undoes what was done: a probe not what was done by hand.
+    fn yields_to(&self, intent: Intent, no: UplinkNo) -> bool {
+        let by_hand = self.out == Some(Out::ByHand);
+        intent.restores(no) && !(by_hand && matches!(intent, Intent::Probed { .. }))
+    }
+
     fn of(config: &Config, found: &Observed, no: UplinkNo, uplink: &Uplink) -> Self {
         let table = config.numbers.uplink_table(no);
         let own = |route: &&Route| {
@@ -248,12 +292,13 @@ impl Memory {
             _ => None,
         };
         let agrees = nexthop.is_none() || of_nexthop == of_route;
-        let marked = routes.iter().any(|route| route.metric == FAILED_OVER_METRIC);
-        Self {
-            failed_over: marked && nexthop.is_none(),
-            agreed: of_route.filter(|_| agrees),
-            last: of_nexthop.or(of_route),
-        }
+        let marked = |metric| routes.iter().any(|route| route.metric == metric);
+        let out = match nexthop {
+            Some(_) => None,
+            None if marked(FAILED_OVER_METRIC) => Some(Out::ByHand),
+            None => marked(PROBED_OUT_METRIC).then_some(Out::ByProbe),
+        };
+        Self { out, agreed: of_route.filter(|_| agrees), last: of_nexthop.or(of_route) }
     }
 }
 
@@ -339,9 +384,24 @@ fn fail_over(
         if in_service || remembered.contains(&service.state) {
             service.state = State::FailedOver;
         }
+        service.by_probe = false;
         service.to = to.or(service.to);
     }
     Ok(())
+}
+
+/// Takes these out as far as others are left in service.
+fn take_out(uplinks: &mut BTreeMap<UplinkNo, Service>, out: UplinkSet) {
+    for no in out.iter() {
+        let others = uplinks.iter().any(|(&other, it)| other != no && it.state == State::Up);
+        if let Some(service) = uplinks.get_mut(&no)
+            && service.state == State::Up
+            && others
+        {
+            service.state = State::FailedOver;
+            service.by_probe = true;
+        }
+    }
 }
 
 /// A detour to an uplink that is itself out is none.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::service::{Intent, State, Why};
 use super::*;
+use crate::config::Role;
 use crate::model::{Client, DevName, UplinkNo};
 use crate::state::{Address, Link, Nexthop, Route, Set, Way};
 
@@ -17,6 +18,16 @@ fn config(uplinks: &[(u8, u8)], more: &str) -> Config {
         .map(|(no, weight)| format!("[uplink.{no}]\ndev = \"ppp{no}\"\nweight = {weight}\n"));
     let text = format!("lan = [\"br0\"]\n{}{more}", uplinks.collect::<String>());
     Config::parse(&text, Path::new("test.toml")).unwrap()
+}
+
+/// Makes backups of the uplinks with these bits, but not of the first.
+fn with_backups(mut config: Config, bits: u8) -> Config {
+    for (no, uplink) in config.uplinks.iter_mut().skip(1) {
+        if bits & 1 << no.get() != 0 {
+            uplink.role = Role::Backup;
+        }
+    }
+    config
 }
 
 fn no(number: u8) -> UplinkNo {
@@ -50,7 +61,10 @@ fn alive(uplinks: &[u8]) -> Observed {
 /// group its last member.
 fn apply(slice: &mut Slice, step: &Step) {
     match step {
-        Step::Sysctl { .. } | Step::LoadModule(_) | Step::FlowsEnd { .. } => {}
+        Step::Sysctl { .. }
+        | Step::LoadModule(_)
+        | Step::FlowsEnd { .. }
+        | Step::ClientFlowsEnd { .. } => {}
         Step::NexthopSet { id, nexthop, .. } => set_nexthop(slice, *id, nexthop),
         Step::NexthopDelete { id } => {
             assert!(slice.nexthops.contains_key(id), "{step}: it is not there");
@@ -205,10 +219,11 @@ proptest! {
     fn any_slice_leads_to_any_other(
         before in some_uplinks(), after in some_uplinks(),
         lived in some_alive(), live in some_alive(),
-        multipath in any::<bool>(), gone in any::<bool>(),
+        multipath in any::<bool>(), gone in any::<bool>(), backups in any::<[u8; 2]>(),
     ) {
-        let old = config(&before, "");
-        let new = config(&after, if multipath { "[multipath]\nenable = true\n" } else { "" });
+        let more = if multipath { "[multipath]\nenable = true\n" } else { "" };
+        let old = with_backups(config(&before, ""), backups[0]);
+        let new = with_backups(config(&after, more), backups[1]);
         let clients = [(before[0].0, "10.0.0.1"), (after[0].0, "10.0.0.2")];
         let then = alive(&lived);
         let mut found = alive(&live);
@@ -377,17 +392,62 @@ fn the_last_uplink_cannot_be_failed_over() {
 }
 
 #[test]
+fn backups_serve_only_while_no_other_does_and_stand_behind_it_in_every_table() {
+    let config = with_backups(config(&[(1, 1), (2, 1), (3, 2)], ""), 0b1100);
+    let group = |members: &[u8]| {
+        let weight = |no: u8| if no == 3 { 2 } else { 1 };
+        Nexthop::Group(members.iter().map(|&no| (8700 + u32::from(no), weight(no))).collect())
+    };
+    for (live, serving, backups) in
+        [(&[1, 2, 3][..], &[1][..], &[2, 3][..]), (&[2, 3], &[2, 3], &[2, 3]), (&[1], &[1], &[])]
+    {
+        let found = alive(live);
+        let slice = built(&config, &found, &[], Intent::RestoreAll);
+        reach(&config, &found, &slice);
+        assert_eq!(slice.nexthops.get(&8700), Some(&group(serving)), "{live:?}");
+        let of_backups = (!backups.is_empty()).then(|| group(backups));
+        assert_eq!(slice.nexthops.get(&8751), of_backups.as_ref(), "{live:?}");
+        for table in 200..=203 {
+            let behind = |route: &&Route| route.table == table && route.metric == 30;
+            let way = slice.routes.iter().find(behind).map(|route| route.way.clone());
+            assert_eq!(way, of_backups.as_ref().map(|_| Way::Nexthop(8751)), "{live:?}, {table}");
+        }
+    }
+}
+
+#[test]
+fn probes_take_out_all_but_one_and_bring_back_only_what_probes_took_out() {
+    let config = config(&[(1, 1), (2, 1), (3, 1)], "");
+    let mut found = running(&config, &[1, 2, 3]);
+    let set = |all: &[u8]| all.iter().map(|&number| no(number)).collect();
+    let probed = |out: &[u8], back: &[u8]| Intent::Probed { out: set(out), back: set(back) };
+    let up = |found: &Observed, intent| -> Vec<u8> {
+        let services = service::decide(&config, found, intent).unwrap();
+        services.up().map(UplinkNo::get).collect()
+    };
+    assert_eq!(up(&found, probed(&[1, 2, 3], &[])), [3]);
+    found.slice = built(&config, &found, &[], Intent::FailOver { uplink: no(1), to: None });
+    found.slice = built(&config, &found, &[], probed(&[2], &[]));
+    assert_eq!(up(&found, Intent::Keep), [3]);
+    assert_eq!(up(&found, probed(&[], &[1, 2])), [2, 3], "1 was taken out by hand");
+    assert_eq!(up(&found, probed(&[3], &[2])), [2]);
+    assert_eq!(up(&found, Intent::RestoreAll), [1, 2, 3]);
+    found.slice = built(&config, &found, &[], Intent::FailOver { uplink: no(2), to: None });
+    assert_eq!(up(&found, probed(&[], &[1, 2])), [3], "2 is kept out by hand now");
+}
+
+#[test]
 fn a_hook_that_was_overtaken_does_nothing() {
     let config = config(&[(1, 1), (2, 1)], "");
     let mut found = running(&config, &[1, 2]);
     let lost = Intent::Lost { uplink: no(1) };
     let services = service::decide(&config, &found, lost).unwrap();
     assert_eq!(services.uplinks[&no(1)].state, State::Up);
-    assert_eq!(flows_to_end(&services, lost), None);
+    assert_eq!(flows_to_end(&services, lost), []);
 
     found.addresses.remove(0);
     let services = service::decide(&config, &found, lost).unwrap();
-    assert_eq!(flows_to_end(&services, lost), Some(no(1)));
+    assert_eq!(flows_to_end(&services, lost), [no(1)]);
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::{due, share};
+use super::{due, probed, share};
 use crate::cmd::Context;
 use crate::kernel::Kernel;
 use crate::kernel::privileges::has_net_admin;
 use crate::model::UplinkNo;
-use crate::plan::service;
+use crate::plan::service::{self, Services};
 use crate::pools::Pools;
 
 /// The states of an uplink, each a series of its own: 1 for the one it is in.
@@ -48,6 +48,7 @@ pub fn print(context: &Context, pools: &Pools) -> Result<()> {
         }
         page.gauge("wanpool_uplink_flows", "Flows in conntrack.", flows.into_iter());
     }
+    page.probes(&services);
     page.traffic(&kernel, &uplinks)?;
     context.output.lines(&[page.text.trim_end().to_owned()])
 }
@@ -64,6 +65,25 @@ impl Page<'_> {
             let labels = self.labels(no, "");
             self.line(name, &labels, value);
         }
+    }
+
+    /// What is remembered of the last probes, where anything is.
+    fn probes(&mut self, services: &Services) {
+        let records = probed::read(self.context);
+        if records.is_empty() {
+            return;
+        }
+        let since = records.iter().filter_map(|(&no, record)| {
+            Some((no, probed::since(services, record, no)?.as_secs_f64().round()))
+        });
+        let name = "wanpool_uplink_state_since_timestamp_seconds";
+        self.gauge(name, "When the uplink's state began.", since);
+        let last = || records.iter().filter_map(|(&no, record)| Some((no, record.last?)));
+        let loss = last().map(|(no, last)| (no, f64::from(last.loss) / 100.0));
+        self.gauge("wanpool_uplink_probe_loss_ratio", "Probes lost in the last run.", loss);
+        let rtt = last().filter_map(|(no, last)| Some((no, last.rtt?.as_secs_f64())));
+        let help = "The shortest round trip of the last run.";
+        self.gauge("wanpool_uplink_probe_rtt_seconds", help, rtt);
     }
 
     /// Bytes over each uplink that has a device now.
