@@ -52,6 +52,7 @@ fn environment(dir: &Path) -> Env {
         ("XTABLES_LOCKFILE", path("xtables.lock")),
         ("WANPOOL_CONFIG", path("wanpool.toml")),
         ("WANPOOL_STATE_DIR", path("state")),
+        ("WANPOOL_RUN_DIR", path("run")),
     ];
     Env(vars.map(|(name, value)| (name.to_owned(), value)).into())
 }

@@ -1,0 +1,168 @@
+//! What probes meet: hosts that answer them, lines that lose some packets or all, and counters at
+//! the provider of who came by which line.
+
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::{Lab, Netns, Run, three};
+
+/// Quick enough for tests; a line without loss answers in microseconds.
+pub const QUICK: &str = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n";
+
+impl Lab {
+    /// Three uplinks in service, with these keys on top.
+    pub fn served(top: &str) -> Lab {
+        let lab = Lab::new();
+        lab.serve(&three(top));
+        lab
+    }
+
+    /// What the timer runs.
+    #[track_caller]
+    pub fn probe(&self) -> Run {
+        let run = self.wanpool(["failover", "--probe"]);
+        run.ok();
+        run
+    }
+
+    /// Probes until the state of the uplink is this; returns how many runs it took.
+    #[track_caller]
+    pub fn runs_until(&self, number: u8, state: &str) -> u32 {
+        for runs in 1..=10 {
+            self.probe();
+            if self.state_of(number) == state {
+                return runs;
+            }
+        }
+        panic!("uplink {number} is not {state} after ten runs:\n{}", self.memory());
+    }
+
+    #[track_caller]
+    pub fn assert_all_up(&self, uplinks: u8) {
+        for number in 1..=uplinks {
+            assert_eq!(self.state_of(number), "up", "uplink {number}");
+        }
+    }
+
+    /// The word of `pools`.
+    #[track_caller]
+    pub fn state_of(&self, number: u8) -> String {
+        let row = &self.wanpool(["-j", "pools", &number.to_string()]).json()[0];
+        row["state"].as_str().expect("a state").to_owned()
+    }
+
+    /// The file of what is remembered; empty if there is none.
+    pub fn memory(&self) -> String {
+        std::fs::read_to_string(self.memory_file()).unwrap_or_default()
+    }
+
+    pub fn memory_file(&self) -> std::path::PathBuf {
+        self.scratch().join("run/uplinks")
+    }
+
+    /// The word behind `key` in what is remembered of an uplink.
+    #[track_caller]
+    pub fn remembered(&self, number: u8, key: &str) -> String {
+        let memory = self.memory();
+        let start = format!("{number} ");
+        let line = memory.lines().find(|line| line.starts_with(&start));
+        let mut words = line.unwrap_or_else(|| panic!("no {number} in {memory}")).split(' ');
+        words.find(|word| *word == key);
+        words.next().unwrap_or_else(|| panic!("no {key} of {number} in {memory}")).to_owned()
+    }
+
+    /// One more host behind the provider, that answers to pings.
+    pub fn far_host(&self, address: Ipv4Addr) {
+        self.far.sh(&format!("ip addr add {address}/32 dev eth0"));
+    }
+
+    /// The line loses so many percent of the packets, each way.
+    pub fn lose(&self, number: u8, percent: u8) {
+        let chance = f64::from(percent) / 100.0;
+        self.provider.sh(&format!(
+            "statistic='-m statistic --mode random --probability {chance} -j DROP'
+             iptables -t mangle -A PREROUTING -i isp{number} $statistic
+             iptables -t mangle -A POSTROUTING -o isp{number} $statistic"
+        ));
+    }
+
+    /// From now on the provider counts what comes by each line for this host.
+    pub fn count_for(&self, host: Ipv4Addr) {
+        for number in 1..=4 {
+            self.provider.sh(&format!("iptables -t raw -A PREROUTING -i isp{number} -d {host}"));
+        }
+    }
+
+    /// How many packets have come by this line for this host.
+    pub fn counted(&self, number: u8, host: Ipv4Addr) -> u64 {
+        let rules = self.provider.sh("iptables-save -c -t raw");
+        let end = format!("-A PREROUTING -d {host}/32 -i isp{number}");
+        let rule = rules.lines().find(|line| line.ends_with(&end)).expect("a rule that counts");
+        let count = rule.trim_start_matches('[').split(':').next();
+        count.and_then(|count| count.parse().ok()).expect("a count")
+    }
+}
+
+/// Answers DNS questions, whatever they are about, with this code; and HTTP requests with this
+/// status. Ends when it is dropped.
+pub struct Servers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Servers {
+    pub fn start(ns: &Netns, at: Ipv4Addr, dns_code: u8, http_status: &'static str) -> Servers {
+        let (udp, tcp) = ns.enter(|| {
+            let udp = UdpSocket::bind(SocketAddrV4::new(at, 53)).expect("port 53");
+            (udp, TcpListener::bind(SocketAddrV4::new(at, 80)).expect("port 80"))
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (one, other) = (stop.clone(), stop.clone());
+        let threads = vec![
+            thread::spawn(move || answer_dns(&udp, dns_code, &one)),
+            thread::spawn(move || answer_http(&tcp, http_status, &other)),
+        ];
+        Servers { stop, threads }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+const NAP: Duration = Duration::from_millis(5);
+
+fn answer_dns(socket: &UdpSocket, code: u8, stop: &AtomicBool) {
+    socket.set_read_timeout(Some(NAP)).expect("a time-out");
+    let mut bytes = [0; 512];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((length, peer)) = socket.recv_from(&mut bytes) {
+            bytes[2] |= 0x80;
+            bytes[3] = code;
+            let _ = socket.send_to(&bytes[..length], peer);
+        }
+    }
+}
+
+fn answer_http(listener: &TcpListener, status: &str, stop: &AtomicBool) {
+    use std::io::{Read, Write};
+    listener.set_nonblocking(true).expect("not to block");
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((mut stream, _)) = listener.accept() else {
+            thread::sleep(NAP);
+            continue;
+        };
+        let _ = stream.set_nonblocking(false);
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
+    }
+}

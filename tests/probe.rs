@@ -1,0 +1,273 @@
+//! `failover --probe`: dead lines are found and left, and taken back when they are sound.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, QUICK};
+
+#[test]
+fn a_line_that_swallows_everything_is_out_after_two_runs_and_back_after_three() {
+    let lab = Lab::served(QUICK);
+    lab.probe().silent();
+    let client = lab.member(1, 0);
+    let mut other = lab.client(lab.member(2, 0)).tcp().unwrap();
+    let mut begun = lab.client(client).tcp().unwrap();
+    assert_eq!(begun.ask(), Ok(lab.uplink_address(1)));
+
+    lab.swallow(1, true);
+    lab.probe().silent();
+    assert_eq!(lab.state_of(1), "up", "one run decides nothing");
+    let run = lab.probe();
+    assert_eq!(run.stdout, "uplink 1 ppp0 failed-over\n");
+    assert!(lab.connmarks(client).is_empty(), "flows that can go nowhere");
+    let seen = lab.client(client).seen().unwrap();
+    assert!([2, 3].map(|number| lab.uplink_address(number)).contains(&seen), "{seen}");
+    let mut standby = lab.client(client).tcp().unwrap();
+    let by = standby.ask();
+    lab.probe().silent();
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+
+    lab.swallow(1, false);
+    lab.probe().silent();
+    lab.probe().silent();
+    assert_eq!(lab.state_of(1), "failed-over");
+    assert_eq!(lab.probe().stdout, "uplink 1 ppp0 up\n");
+    lab.probe().silent();
+    assert_eq!(standby.ask(), by, "a flow that another uplink took over");
+    assert_eq!(other.ask(), Ok(lab.uplink_address(2)), "a flow that had nothing to do with it");
+    assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(1)));
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+}
+
+#[test]
+fn a_line_that_flaps_every_run_changes_at_most_once_in_three() {
+    for (down, most) in [(2, 0), (1, 1)] {
+        let lab = Lab::served(&format!("{QUICK}down = {down}\n"));
+        let mut changes = 0;
+        for run in 0..12 {
+            lab.swallow(1, run % 2 == 0);
+            changes += u32::from(!lab.probe().stdout.is_empty());
+        }
+        assert!(changes <= most, "{changes} changes with down = {down}");
+    }
+}
+
+#[test]
+fn when_all_providers_are_dead_the_last_one_stays() {
+    let lab = Lab::served(QUICK);
+    (1..=3).for_each(|number| lab.swallow(number, true));
+    for _ in 0..5 {
+        lab.probe();
+    }
+    let up: Vec<u8> = (1..=3).filter(|&number| lab.state_of(number) == "up").collect();
+    assert_eq!(up.len(), 1, "{up:?}");
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+    let sound = (1..=3).find(|number| !up.contains(number)).unwrap();
+    lab.swallow(sound, false);
+    assert_eq!(lab.runs_until(sound, "up"), 3);
+    assert_eq!(lab.state_of(up[0]), "failed-over", "dead for long, and no longer the last");
+    let client = lab.everyone()[0];
+    assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(sound)));
+}
+
+#[test]
+fn an_uplink_that_was_failed_over_by_hand_stays_out() {
+    let lab = Lab::served(QUICK);
+    lab.wanpool(["failover", "1"]).ok();
+    for _ in 0..5 {
+        lab.probe().silent();
+    }
+    assert_eq!(
+        (lab.state_of(1).as_str(), lab.remembered(1, "sound").as_str()),
+        ("failed-over", "5")
+    );
+    assert_eq!(lab.table(301).len(), 2);
+
+    // What a probe took out is another matter, until somebody says that it is to stay out.
+    lab.swallow(2, true);
+    assert_eq!(lab.runs_until(2, "failed-over"), 2);
+    lab.wanpool(["failover", "2"]).ok();
+    lab.swallow(2, false);
+    for _ in 0..5 {
+        lab.probe().silent();
+    }
+    assert_eq!(lab.state_of(2), "failed-over");
+    lab.wanpool(["restore"]).ok();
+    assert_eq!([1, 2].map(|number| lab.state_of(number)), ["up", "up"]);
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+}
+
+#[test]
+fn a_restore_brings_back_what_a_probe_took_out_for_two_more_runs() {
+    let lab = Lab::served(QUICK);
+    lab.swallow(1, true);
+    assert_eq!(lab.runs_until(1, "failed-over"), 2);
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["restore", "1"]).ok();
+    assert_eq!(lab.state_of(1), "up");
+    assert_eq!(lab.runs_until(1, "failed-over"), 2);
+}
+
+#[test]
+fn losing_the_memory_costs_no_more_than_patience() {
+    let lab = Lab::served(QUICK);
+    lab.swallow(1, true);
+    assert_eq!(lab.runs_until(1, "failed-over"), 2);
+    fs::write(lab.memory_file(), "rubbish\n1 ppp0 index x\n\0\n").unwrap();
+    lab.probe().silent();
+    fs::remove_file(lab.memory_file()).unwrap();
+    lab.swallow(1, false);
+    assert_eq!(lab.runs_until(1, "up"), 3);
+}
+
+#[test]
+fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
+    let lab = Lab::served(QUICK);
+    lab.probe().silent();
+    lab.hang_up(1);
+    lab.probe();
+    let state = lab.state();
+    for _ in 0..3 {
+        lab.probe().silent();
+    }
+    lab.state().assert_is(&state, "after three more runs");
+    assert_eq!(lab.remembered(1, "sound"), "0");
+    lab.wanpool(["flush"]).ok();
+    let state = lab.state();
+    lab.probe().silent();
+    lab.state().assert_is(&state, "after a flush a probe builds nothing");
+}
+
+#[test]
+fn a_dry_run_tells_the_steps_and_remembers_nothing() {
+    let lab = Lab::served(&format!("{QUICK}down = 1\n"));
+    let state = lab.state();
+    lab.swallow(1, true);
+    let run = lab.wanpool(["-n", "failover", "--probe"]);
+    let steps =
+        ["ip route add default dev ppp0 table 301 metric 2 protocol 87", "ip nexthop del id 8701"];
+    assert_eq!(run.ok().lines()[..2], steps, "{run}");
+    assert_eq!(lab.memory(), "");
+    lab.state().assert_is(&state, "a dry run");
+    let run = lab.wanpool(["-v", "-n", "failover", "--probe", "1", "ppp1"]);
+    assert!(
+        run.ok().stdout.starts_with("# uplink 1 ppp0 dead: loss 100 %\n# uplink 2 ppp1 sound:")
+    );
+    assert!(!run.stdout.contains("ppp2"), "{run}");
+}
+
+#[test]
+fn pools_tell_since_when_loss_and_round_trip() {
+    let lab = Lab::served(QUICK);
+    let before = lab.wanpool(["pools"]).ok().lines()[0].to_owned();
+    assert!(before.ends_with("share"), "{before}");
+    assert!(!lab.wanpool(["pools", "--metrics"]).ok().stdout.contains("probe"));
+    lab.swallow(1, true);
+    assert_eq!(lab.runs_until(1, "failed-over"), 2);
+
+    let head = lab.wanpool(["pools"]).ok().lines()[0].to_owned();
+    let words = |head: &str| head.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&head), words(&format!("{before} since loss rtt")));
+    let rows = lab.wanpool(["-j", "pools"]).json();
+    let now = lab.gateway.sh("date -u +%FT%TZ");
+    let since = rows[0]["since"].as_str().unwrap();
+    assert!(since <= now.trim() && since[..13] == now[..13], "{since}, now {now}");
+    assert_eq!((&rows[0]["loss"], &rows[0]["rtt"]), (&Value::from(100), &Value::Null));
+    assert_eq!(rows[1]["loss"], 0);
+    assert!(rows[1]["rtt"].as_f64().is_some_and(|rtt| rtt > 0.0 && rtt < 200.0), "{rows}");
+    let metrics = lab.wanpool(["pools", "--metrics"]).ok().stdout.clone();
+    for line in [
+        "wanpool_uplink_probe_loss_ratio{pool=\"1\",uplink=\"ppp0\"} 1",
+        "wanpool_uplink_probe_loss_ratio{pool=\"2\",uplink=\"ppp1\"} 0",
+        "wanpool_uplink_probe_rtt_seconds{pool=\"2\",uplink=\"ppp1\"} 0.00",
+        "wanpool_uplink_state_since_timestamp_seconds{pool=\"1\",uplink=\"ppp0\"} 1",
+    ] {
+        assert!(metrics.contains(line), "no {line}:\n{metrics}");
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_half_done() {
+    let lab = Lab::served(&format!("{QUICK}down = 1\nup = 1\n"));
+    lab.probe();
+    let whole = lab.kernel_state();
+    lab.swallow(1, true);
+    lab.probe();
+    let without = lab.kernel_state();
+    let client = lab.member(1, 0);
+    let mut killed = 0;
+    // Probing takes 200 ms, or none at all where everybody answers; what follows some 20 ms.
+    for delay in (0..60).step_by(2) {
+        for (dead, wanted) in [(false, &whole), (true, &without)] {
+            lab.swallow(1, dead);
+            let brief = lab.client(client).patience(Duration::from_millis(1));
+            let _flow = brief.udp().and_then(|mut flow| flow.ask());
+            let after = delay + if dead { 200 } else { 0 };
+            let run = lab.script(&format!(
+                "timeout -s KILL {}.{:03} \"$WANPOOL\" failover --probe",
+                after / 1000,
+                after % 1000
+            ));
+            killed += u32::from(run.status != 0);
+            for line in lab.memory().lines() {
+                assert!(line.contains(" since ") && line.contains(" rtt "), "{line:?}");
+            }
+            lab.probe();
+            lab.kernel_state().assert_is(wanted, format!("killed after {after} ms"));
+            let stuck = dead && lab.connmarks(client).contains(&0x81);
+            assert!(!stuck, "a flow on a dead uplink, killed after {after} ms");
+        }
+    }
+    assert!(killed >= 10, "only {killed} runs were killed");
+}
+
+#[test]
+fn two_probe_runs_and_a_hook_at_once_do_not_disturb_each_other() {
+    let lab = Lab::served(QUICK);
+    for round in 0..6 {
+        let dead = round % 2 == 0;
+        lab.swallow(1, dead);
+        for _ in 0..3 {
+            let run = lab.script(
+                "\"$WANPOOL\" failover --probe & \"$WANPOOL\" failover --probe &
+                 sleep 0.1; WANPOOL_HOOK=1 \"$WANPOOL\" restore ppp1 & wait
+                 \"$WANPOOL\" pools --check",
+            );
+            assert!(run.stderr.is_empty() && run.status == 0, "{run}");
+        }
+        // Two runs that saw the same thing at the same time are one.
+        let (sound, dead_runs) = (lab.remembered(1, "sound"), lab.remembered(1, "dead"));
+        assert!(sound.parse::<u32>().unwrap() <= 3, "{}", lab.memory());
+        assert!(dead_runs.parse::<u32>().unwrap() <= 3, "{}", lab.memory());
+        assert_eq!(lab.state_of(1), if dead { "failed-over" } else { "up" });
+    }
+}
+
+#[test]
+fn a_hook_finds_the_lock_free_while_others_are_probed() {
+    let lab = Lab::served("[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"2s\"\n");
+    lab.swallow(1, true);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| lab.probe());
+        thread::sleep(Duration::from_millis(500));
+        lab.wanpool(["restore", "2", "-w", "0"]).ok();
+        assert!(!run.is_finished());
+    });
+}
+
+#[test]
+fn the_memory_lies_in_run_by_the_state_folders_path() {
+    let lab = Lab::served(QUICK);
+    let run = lab.script("env -u WANPOOL_RUN_DIR \"$WANPOOL\" failover --probe");
+    run.silent();
+    let below = lab.pool_dir();
+    let dir = Path::new("/run/wanpool").join(below.strip_prefix("/").unwrap());
+    let text = fs::read_to_string(dir.join("uplinks"));
+    fs::remove_dir_all(dir.parent().unwrap()).unwrap();
+    assert_eq!(text.unwrap().lines().count(), 3);
+    assert_eq!(lab.memory(), "");
+}

@@ -1,0 +1,110 @@
+//! `[hook] exec`: the admin's command, told of what goes out and comes back.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::{Lab, QUICK, three, wait_until};
+
+/// A script that writes down what it is told, and then does as it is told.
+fn notify(lab: &Lab, then: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let file = lab.scratch().join("notify");
+    let log = lab.scratch().join("told").display().to_string();
+    let text = format!(
+        "#!/bin/sh\nread -r json\necho \"$WANPOOL_EVENT $WANPOOL_UPLINK $WANPOOL_POOL \
+         $WANPOOL_CARRIED_BY $json\" >>{log}\necho to nowhere\n{then}\n"
+    );
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("[hook]\nexec = \"{}\"\n", file.display())
+}
+
+/// What the script was told since the last time.
+fn told(lab: &Lab) -> Vec<String> {
+    let log = lab.scratch().join("told");
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    let _ = fs::remove_file(log);
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_admins_command_is_told_of_each_uplink_that_goes_out_or_comes_back() {
+    let lab = Lab::new();
+    // It finds the lock free.
+    let locked = lab.scratch().join("locked");
+    let assign = format!("{} assign -w 0", crate::lab::binary().display());
+    let hook = notify(&lab, &format!("{assign} || touch {}", locked.display()));
+    lab.serve(&three(&format!("{QUICK}{hook}")));
+    assert_eq!(told(&lab).len(), 3, "all came into service");
+    // Those three stood in one another's way.
+    let _ = fs::remove_file(&locked);
+    lab.swallow(1, true);
+    assert_eq!(lab.runs_until(1, "failed-over"), 2);
+    let events = told(&lab);
+    assert_eq!(events.len(), 1, "{events:?}");
+    let (words, json) = events[0].split_once(" {").unwrap();
+    assert_eq!(words, "down ppp0 1 ppp1,ppp2");
+    let json: Value = serde_json::from_str(&format!("{{{json}")).unwrap();
+    assert_eq!((&json["event"], &json["uplink"]), (&"down".into(), &"ppp0".into()));
+    assert_eq!(
+        (&json["pool"], &json["loss"], &json["rtt"]),
+        (&1.into(), &100.into(), &Value::Null)
+    );
+    assert_eq!((&json["state"], &json["carried_by"]), (&"failed-over".into(), &"ppp1,ppp2".into()));
+    lab.swallow(1, false);
+    assert_eq!(lab.runs_until(1, "up"), 3);
+    assert!(told(&lab)[0].starts_with("up ppp0 1 ppp0 {"));
+
+    // By hand too, and what no command did is told by the next one.
+    lab.wanpool(["failover", "2"]).ok();
+    assert!(told(&lab)[0].starts_with("down ppp1 2 ppp0,ppp2 {"));
+    lab.wanpool(["-n", "restore", "2"]).ok();
+    assert_eq!(told(&lab), [""; 0]);
+    lab.hang_up(3);
+    wait_until("the line is gone", || lab.table(303).is_empty());
+    lab.wanpool(["failover", "3"]).ok();
+    assert!(told(&lab)[0].starts_with("down ppp2 3 ppp0 {"));
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(told(&lab), [""; 0]);
+    assert!(!locked.exists(), "the lock was held while the hook ran");
+}
+
+#[test]
+fn what_becomes_of_the_admins_command_changes_nothing() {
+    let lab = Lab::new();
+    let fails = notify(&lab, "exit 7");
+    lab.serve_quietly(&three(&fails));
+    let run = lab.wanpool(["failover", "1"]);
+    assert_eq!((run.status, run.stdout.as_str()), (0, "uplink 1 ppp0 failed-over\n"), "{run}");
+    assert!(run.stderr.lines().count() == 1 && run.stderr.contains("exit status: 7"), "{run}");
+
+    lab.config(&three("[hook]\nexec = \"/nowhere/notify\"\n"));
+    let run = lab.wanpool(["restore", "1"]);
+    assert_eq!((run.status, run.stdout.as_str()), (0, "uplink 1 ppp0 up\n"), "{run}");
+    assert!(run.stderr.contains("/nowhere/notify") && run.stderr.contains("No such file"), "{run}");
+
+    // What it started ends with it, and nobody waits longer than ten seconds.
+    let mark = lab.scratch().join("late");
+    notify(&lab, &format!("(sleep 12; touch {}) &\nsleep 60", mark.display()));
+    lab.config(&three(&fails));
+    let began = Instant::now();
+    let run = lab.wanpool(["failover", "1"]);
+    let took = began.elapsed();
+    assert!(run.status == 0 && run.stderr.contains("killed"), "{run}");
+    assert!(took > Duration::from_secs(9) && took < Duration::from_secs(15), "{took:?}");
+    thread::sleep(Duration::from_secs(4));
+    assert!(!mark.exists(), "what it started went on");
+}
+
+impl Lab {
+    /// Like `serve`, where what the hook complains of is no matter.
+    fn serve_quietly(&self, config: &str) {
+        self.config(config);
+        self.hear(&self.everyone());
+        assert_eq!(self.wanpool(["restore"]).status, 0);
+        assert_eq!(self.wanpool(["assign"]).status, 0);
+    }
+}
