@@ -182,7 +182,7 @@ _wanpool() {
             return 0
             ;;
         wanpool__subcmd__failover)
-            opts="-j -p -n -q -v -w -h --to --json --pretty --dry-run --quiet --verbose --wait --hook --config --state-dir --help"
+            opts="-j -p -n -q -v -w -h --to --probe --json --pretty --dry-run --quiet --verbose --wait --hook --config --state-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -91,6 +91,7 @@ complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -l to -d 'Send
 complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -s w -l wait -d 'Wait this long for another run to end; 0: fail at once' -r
 complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -l config -d 'The configuration' -r -F
 complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -l state-dir -d 'The folder of the pool files' -r -f -a "(__fish_complete_directories)"
+complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -l probe -d 'Ask by each uplink, in service or not, whether its targets answer: dead for some runs in a row is out, sound for some is back'
 complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -s j -l json -d 'Print JSON on stdout, nothing else on it'
 complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -s p -l pretty -d 'Indent the JSON'
 complete -c wanpool -n "__fish_wanpool_using_subcommand failover" -s n -l dry-run -d 'Change nothing; print each step as the command that would do it'
