@@ -15,6 +15,7 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Client, DevName, Numbers, UplinkNo};
 
+mod numbers;
 mod probing;
 mod raw;
 
