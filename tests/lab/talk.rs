@@ -148,7 +148,7 @@ impl Socket {
                 Ok(Socket::Tcp(stream))
             }
             Kind::Udp => {
-                let socket = UdpSocket::bind((client, 0))?;
+                let socket = UdpSocket::bind((client, traffic::fresh_port()))?;
                 socket.connect(FAR)?;
                 socket.set_nonblocking(true)?;
                 far::make_room(&socket);

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sockopt};
@@ -47,7 +48,7 @@ impl<'lab> Speaker<'lab> {
 
     pub fn udp(&self) -> Result<Conn, String> {
         let bind = || {
-            let socket = UdpSocket::bind((self.from, 0))?;
+            let socket = UdpSocket::bind((self.from, fresh_port()))?;
             socket.connect(self.to)?;
             // Without this a UDP socket is not told that a host or net is unreachable.
             socket::setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
@@ -77,12 +78,24 @@ impl<'lab> Speaker<'lab> {
     }
 }
 
+/// A port that no socket of ours had before: at one that the kernel picks, the gateway may still
+/// remember a flow of earlier, and a new one would take its way.
+pub fn fresh_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const PORTS: u16 = 40_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = |next: u16| Some((next + 1) % PORTS);
+    // The function always gives a value, so this cannot fail.
+    let next = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or_default();
+    FIRST + next
+}
+
 pub fn connect(from: Ipv4Addr, to: SocketAddrV4, patience: Duration) -> nix::Result<TcpStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     let limit = TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());
     socket::setsockopt(&fd, sockopt::SendTimeout, &limit)?;
-    let local = SockaddrIn::from(SocketAddrV4::new(from, 0));
+    let local = SockaddrIn::from(SocketAddrV4::new(from, fresh_port()));
     socket::bind(fd.as_raw_fd(), &local)?;
     socket::connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
     Ok(TcpStream::from(fd))
