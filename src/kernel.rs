@@ -4,16 +4,16 @@
 //! they ought to be: it reaches neither `plan` nor `store`.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
 use crate::model::{Client, DevName, Family, Mark, Numbers};
-use crate::state::{Health, Link, Neighbour, Observed, Slice};
-use crate::step::Step;
+use crate::state::{Health, Link, Neighbour, Observed};
 
+mod apply;
 mod conntrack;
 mod error;
 mod health;
@@ -23,6 +23,7 @@ mod link;
 mod neighbour;
 mod netlink;
 mod nexthop;
+mod observe;
 pub mod privileges;
 mod route;
 mod rule;
@@ -77,7 +78,7 @@ impl Devices {
     pub fn index(&self, name: &DevName) -> Result<u32> {
         let found = self.0.iter().find(|(_, known)| *known == name);
         let index = found.map(|(&index, _)| index);
-        index.ok_or_else(|| KernelError::of_errno(ENODEV)).with_context(|| name.to_string())
+        index.ok_or_else(|| KernelError::of_errno(error::ENODEV)).with_context(|| name.to_string())
     }
 }
 
@@ -99,100 +100,12 @@ impl Kernel {
         })
     }
 
-    pub fn observe(&self, query: &Query) -> Result<Observed> {
-        self.runtime.block_on(self.observe_async(query)).context("looking at the kernel")
-    }
-
-    async fn observe_async(&self, query: &Query) -> Result<Observed> {
-        let Query { family, numbers, .. } = *query;
-        let links = link::links(&self.route).await?;
-        let addresses = link::addresses(&self.route, family, &links).await?;
-        let devices = Devices::new(&links);
-        let mut found = Observed {
-            addresses,
-            sysctls: sysctl::read(&query.sysctls),
-            unloaded: unloaded(&query.modules),
-            slice: Slice { family, ..Slice::default() },
-            ..Observed::default()
-        };
-        self.observe_nexthops(query, &devices, &mut found).await?;
-        found.slice.routes = route::list(&self.route, family, numbers.protocol, &devices).await?;
-        self.observe_tables(query, &mut found).await?;
-        found.slice.rules = rule::list(&self.route, family, numbers.protocol).await?;
-        let needs_gateway =
-            |link: &&Link| !link.point_to_point && query.gateways_of.contains(&link.name);
-        for link in links.iter().filter(needs_gateway) {
-            if let Some(via) = route::gateway(&self.route, family, link, numbers.protocol).await? {
-                found.gateways.insert(link.name.clone(), via);
-            }
-        }
-        found.links = links;
-        self.devices.replace(devices);
-        if query.set {
-            self.observe_set(&mut found).await?;
-        }
-        if query.chains {
-            self.iptables()?.read(&mut found.slice)?;
-        }
-        Ok(found)
-    }
-
-    /// Ours are those with our protocol; one of our numbers with another protocol is in our way.
-    async fn observe_nexthops(
-        &self,
-        query: &Query,
-        devices: &Devices,
-        found: &mut Observed,
-    ) -> Result<()> {
-        for nexthop in nexthop::list(&self.route, devices).await? {
-            if nexthop.protocol == query.numbers.protocol {
-                found.slice.nexthops.insert(nexthop.id, nexthop.nexthop);
-            } else if query.nexthops.contains(&nexthop.id) {
-                found.taken.push(format!(
-                    "nexthop {} belongs to protocol {}; set nexthop-base to a free range",
-                    nexthop.id, nexthop.protocol
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// A table of ours that holds nothing of ours yet should hold no default route of others.
-    async fn observe_tables(&self, query: &Query, found: &mut Observed) -> Result<()> {
-        for &table in &query.tables {
-            let settled = found.slice.routes.iter().any(|route| route.table == table);
-            let protocol = query.numbers.protocol;
-            if !settled
-                && !route::foreign_defaults(&self.route, query.family, table, protocol)
-                    .await?
-                    .is_empty()
-            {
-                found.taken.push(format!(
-                    "table {table} holds a default route that is not ours; \
-                     set table-base or uplink-table-base to a free range"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     fn iptables(&self) -> Result<&Iptables> {
         if let Some(found) = self.iptables.get() {
             return Ok(found);
         }
         let found = Iptables::find()?;
         Ok(self.iptables.get_or_init(|| found))
-    }
-
-    async fn observe_set(&self, found: &mut Observed) -> Result<()> {
-        match ipset::list(&self.netfilter).await.context("listing the set wanpool")? {
-            ipset::Found::Nothing => {}
-            ipset::Found::Ours(set) => found.slice.set = Some(set),
-            ipset::Found::Foreign(odd) => found.taken.push(format!(
-                "there is a set wanpool {odd}; rename it: ipset rename wanpool OTHER"
-            )),
-        }
-        Ok(())
     }
 
     /// The clients in the neighbour table behind these devices.
@@ -269,74 +182,5 @@ impl Kernel {
     ) -> Result<Option<DevName>> {
         let devices = Devices::new(links);
         self.runtime.block_on(route::lookup(&self.route, client, mark, from, &devices))
-    }
-
-    /// Does one step. Taking away what is gone already, or adding what is there, is done.
-    pub fn apply(&self, family: Family, step: &Step) -> Result<()> {
-        let done = self.runtime.block_on(self.apply_async(family, step));
-        match done {
-            Err(error) if is_done_already(step, &error) => Ok(()),
-            done => done.with_context(|| step.to_string()),
-        }
-    }
-
-    async fn apply_async(&self, family: Family, step: &Step) -> Result<()> {
-        let route = &self.route;
-        let devices = self.devices.borrow().clone();
-        match step {
-            Step::LoadModule(module) => sysctl::load_module(module),
-            Step::Sysctl { key, value } => sysctl::write(key, value),
-            Step::NexthopSet { id, nexthop, protocol } => {
-                nexthop::set(route, family, *id, nexthop, *protocol, &devices).await
-            }
-            Step::NexthopDelete { id } => nexthop::delete(route, *id).await,
-            Step::RouteAdd { route: wanted, protocol } => {
-                route::add(route, wanted, *protocol, &devices).await
-            }
-            Step::RouteReplace { route: wanted, protocol } => {
-                route::replace(route, wanted, *protocol, &devices).await
-            }
-            Step::RouteDelete { route: found, protocol } => {
-                route::delete(route, found, *protocol, &devices).await
-            }
-            Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol).await,
-            Step::RuleDelete { rule, protocol } => {
-                rule::delete(route, family, rule, *protocol).await
-            }
-            Step::SetCreate { max } => ipset::create(&self.netfilter, family, *max).await,
-            Step::SetDestroy => ipset::destroy(&self.netfilter).await,
-            Step::EntriesSet(entries) => ipset::add(&self.netfilter, family, entries).await,
-            Step::EntriesDelete(clients) => ipset::delete(&self.netfilter, family, clients).await,
-            Step::ChainsSet(chains) => self.iptables()?.set_chains(chains),
-            Step::ChainDelete(chain) => self.iptables()?.delete_chain(*chain),
-            Step::JumpAdd(jump) => self.iptables()?.add_jump(jump),
-            Step::JumpDelete(jump) => self.iptables()?.delete_jump(jump),
-            Step::FlowsEnd { mark } => conntrack::end(&self.netfilter, *mark).await,
-            Step::ClientFlowsEnd { mark, clients } => {
-                conntrack::end_of(&self.netfilter, family, *mark, clients).await
-            }
-        }
-    }
-}
-
-fn unloaded(modules: &[&'static str]) -> BTreeSet<&'static str> {
-    modules.iter().copied().filter(|module| sysctl::is_unloaded(module)).collect()
-}
-
-const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
-const EEXIST: i32 = 17;
-const ENODEV: i32 = 19;
-
-fn is_done_already(step: &Step, error: &anyhow::Error) -> bool {
-    let Some(KernelError { errno, .. }) = error.downcast_ref() else { return false };
-    match step {
-        Step::RuleAdd { .. } => *errno == EEXIST,
-        // What stood on a device goes with it.
-        Step::NexthopDelete { .. }
-        | Step::RouteDelete { .. }
-        | Step::RuleDelete { .. }
-        | Step::SetDestroy => [ENOENT, ESRCH, ENODEV].contains(errno),
-        _ => false,
     }
 }

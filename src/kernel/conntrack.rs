@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use super::error::KernelError;
+use super::error::{ENOENT, is_errno};
 use super::netlink::{Channel, NESTED, NET_BYTEORDER, Raw, Writer, attributes, find};
 use crate::model::{Client, Family, Mark};
 
@@ -131,17 +131,11 @@ pub async fn end_of(
             }
         }
         match netfilter.request(message.into_message(SUBSYSTEM | MSG_DELETE), 0).await {
-            Err(error) if is_gone(&error) => {}
+            Err(error) if is_errno(&error, ENOENT) => {}
             done => drop(done?),
         }
     }
     Ok(())
-}
-
-/// It ended by itself meanwhile.
-fn is_gone(error: &anyhow::Error) -> bool {
-    const ENOENT: i32 = 2;
-    error.downcast_ref().is_some_and(|KernelError { errno, .. }| *errno == ENOENT)
 }
 
 fn message(command: u16, family: u8, mark: Mark) -> Raw {

@@ -5,6 +5,12 @@ use std::fmt;
 /// `NLMSGERR_ATTR_MSG` of `linux/netlink.h`: the kernel's own words.
 const ERROR_TEXT: u16 = 1;
 
+/// Of `asm-generic/errno-base.h`.
+pub const ENOENT: i32 = 2;
+pub const ESRCH: i32 = 3;
+pub const EEXIST: i32 = 17;
+pub const ENODEV: i32 = 19;
+
 #[derive(Debug)]
 pub struct KernelError {
     /// A positive errno; ipset has numbers of its own from 4096.
@@ -41,6 +47,11 @@ impl fmt::Display for KernelError {
 }
 
 impl std::error::Error for KernelError {}
+
+/// Whether this is what the kernel answered.
+pub fn is_errno(error: &anyhow::Error, errno: i32) -> bool {
+    error.downcast_ref::<KernelError>().is_some_and(|error| error.errno == errno)
+}
 
 /// `strerror(3)`, without the number that Rust adds.
 fn errno_text(errno: i32) -> String {

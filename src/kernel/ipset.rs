@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use super::error::KernelError;
+use super::error::{ENOENT, is_errno};
 use super::netlink::{
     Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32, each_attribute, find,
 };
@@ -57,8 +57,6 @@ const BUCKETSIZE: u8 = 12;
 /// Entries a message: 28 bytes each, in an attribute whose length has 16 bits.
 const BATCH: usize = 2000;
 
-const ENOENT: i32 = 2;
-
 /// What was found under our name.
 pub enum Found {
     Nothing,
@@ -82,10 +80,6 @@ pub async fn list(netfilter: &Channel) -> Result<Found> {
     }
     set.entries.sort_unstable_by_key(|&(client, _)| client);
     Ok(Found::Ours(set))
-}
-
-fn is_errno(error: &anyhow::Error, errno: i32) -> bool {
-    error.downcast_ref::<KernelError>().is_some_and(|error| error.errno == errno)
 }
 
 /// Reads one message of a listing: the first has the header, all have members.

@@ -9,12 +9,10 @@ use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::error::KernelError;
+use super::error::{ENOENT, KernelError};
 use super::netlink::Channel;
 use crate::model::{DevName, Family, Mark};
 use crate::state::{Action, Rule};
-
-const ENOENT: i32 = 2;
 
 /// `suppress_prefixlength` of a rule that has none: −1.
 const NO_SUPPRESSION: u32 = u32::MAX;
