@@ -63,7 +63,7 @@ pub struct Kernel {
 }
 
 /// Device names and indexes, as of one moment.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Devices(BTreeMap<u32, DevName>);
 
 impl Devices {

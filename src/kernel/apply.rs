@@ -3,38 +3,38 @@
 use anyhow::{Context, Result};
 
 use super::error::{EEXIST, ENODEV, ENOENT, ESRCH, KernelError};
-use super::{Kernel, conntrack, ipset, nexthop, route, rule, sysctl};
+use super::{Devices, Kernel, conntrack, ipset, nexthop, route, rule, sysctl};
 use crate::model::Family;
 use crate::step::Step;
 
 impl Kernel {
     /// Does one step. Taking away what is gone already, or adding what is there, is done.
     pub fn apply(&self, family: Family, step: &Step) -> Result<()> {
-        let done = self.runtime.block_on(self.apply_async(family, step));
+        let devices = self.devices.borrow();
+        let done = self.runtime.block_on(self.apply_async(family, step, &devices));
         match done {
             Err(error) if is_done_already(step, &error) => Ok(()),
             done => done.with_context(|| step.to_string()),
         }
     }
 
-    async fn apply_async(&self, family: Family, step: &Step) -> Result<()> {
+    async fn apply_async(&self, family: Family, step: &Step, devices: &Devices) -> Result<()> {
         let route = &self.route;
-        let devices = self.devices.borrow().clone();
         match step {
             Step::LoadModule(module) => sysctl::load_module(module),
             Step::Sysctl { key, value } => sysctl::write(key, value),
             Step::NexthopSet { id, nexthop, protocol } => {
-                nexthop::set(route, family, *id, nexthop, *protocol, &devices).await
+                nexthop::set(route, family, *id, nexthop, *protocol, devices).await
             }
             Step::NexthopDelete { id } => nexthop::delete(route, *id).await,
             Step::RouteAdd { route: wanted, protocol } => {
-                route::add(route, wanted, *protocol, &devices).await
+                route::add(route, wanted, *protocol, devices).await
             }
             Step::RouteReplace { route: wanted, protocol } => {
-                route::replace(route, wanted, *protocol, &devices).await
+                route::replace(route, wanted, *protocol, devices).await
             }
             Step::RouteDelete { route: found, protocol } => {
-                route::delete(route, found, *protocol, &devices).await
+                route::delete(route, found, *protocol, devices).await
             }
             Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol).await,
             Step::RuleDelete { rule, protocol } => {

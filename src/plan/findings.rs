@@ -119,11 +119,7 @@ fn thief(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
     let last = numbers.rule_pref + super::layout::LAN_REST;
     let in_front = (1..=last).contains(&rule.pref);
     let decides = rule.action != Action::Nop && !rule.but_defaults;
-    let from_lan = match (&rule.iif, &config.lan) {
-        (None, _) => true,
-        (Some(iif), Lan::AllButUplinks) => config.is_lan(iif.as_str()),
-        (Some(iif), Lan::Devices(devices)) => devices.contains(iif),
-    };
+    let from_lan = rule.iif.as_ref().is_none_or(|iif| config.is_lan(iif.as_str()));
     let from_client = rule.from.is_none_or(|net| {
         let mut clients = pools.iter().flat_map(|(_, members)| members);
         clients.any(|client| net.contains(&client.address()))

@@ -123,9 +123,10 @@ pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
         // Merely leaving the rule out would let them use whatever default main has.
         Unassigned::Unreachable => Action::Unreachable,
     };
-    for from_lan in lan_selectors(&config.lan) {
-        rules.push(Rule { ..from_lan(main_but_defaults(pref(LAN_LOCAL))) });
-        rules.push(Rule { ..from_lan(rule(pref(LAN_REST), rest)) });
+    for (not, dev) in lan_selectors(&config.lan) {
+        let iif = Some(dev);
+        rules.push(Rule { not, iif: iif.clone(), ..main_but_defaults(pref(LAN_LOCAL)) });
+        rules.push(Rule { not, iif, ..rule(pref(LAN_REST), rest) });
     }
     if multipath {
         rules.push(main_but_defaults(MULTIPATH_LOCAL));
@@ -135,19 +136,12 @@ pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
     rules
 }
 
-/// What makes a rule match packets from the LAN. Where every device but the uplinks is LAN, that
-/// is whatever did not start here: what came in by an uplink was dealt with before.
-fn lan_selectors(lan: &Lan) -> Vec<Box<dyn Fn(Rule) -> Rule + '_>> {
+/// What makes rules match packets from the LAN: `not`, and `iif`. Where every device but the uplinks
+/// is LAN, that is whatever did not start here: what came in by an uplink was dealt with before.
+fn lan_selectors(lan: &Lan) -> Vec<(bool, DevName)> {
     match lan {
-        Lan::Devices(devices) => devices
-            .iter()
-            .map(|dev| -> Box<dyn Fn(Rule) -> Rule> {
-                Box::new(|rule| Rule { iif: Some(dev.clone()), ..rule })
-            })
-            .collect(),
-        Lan::AllButUplinks => {
-            vec![Box::new(|rule| Rule { not: true, iif: Some(DevName::from_kernel("lo")), ..rule })]
-        }
+        Lan::Devices(devices) => devices.iter().map(|dev| (false, dev.clone())).collect(),
+        Lan::AllButUplinks => vec![(true, DevName::from_kernel("lo"))],
     }
 }
 

@@ -177,11 +177,7 @@ impl Services {
 
 /// Decides. The error is a sentence on why the command cannot be followed.
 pub fn decide(config: &Config, found: &Observed, intent: Intent) -> Result<Services, String> {
-    let mut uplinks: BTreeMap<UplinkNo, Service> = config
-        .uplinks
-        .iter()
-        .map(|(&no, uplink)| (no, judge(config, found, no, uplink, intent)))
-        .collect();
+    let mut uplinks = judge_all(config, found, intent);
     match intent {
         Intent::Restore { uplink, .. } => require_alive(config, &uplinks, uplink)?,
         Intent::FailOver { uplink, to } => fail_over(config, &mut uplinks, uplink, to)?,
@@ -202,11 +198,7 @@ pub fn decide(config: &Config, found: &Observed, intent: Intent) -> Result<Servi
 /// What is in service now, going by the kernel's objects alone: an uplink is if its nexthop is.
 pub fn as_found(config: &Config, found: &Observed) -> Services {
     let mut services = Services {
-        uplinks: config
-            .uplinks
-            .iter()
-            .map(|(&no, uplink)| (no, judge(config, found, no, uplink, Intent::Keep)))
-            .collect(),
+        uplinks: judge_all(config, found, Intent::Keep),
         multipath: is_multipath_on(&found.slice.rules),
     };
     for (&no, service) in &mut services.uplinks {
@@ -223,6 +215,11 @@ pub fn as_found(config: &Config, found: &Observed) -> Services {
     }
     forget_lost_detours(&mut services);
     services
+}
+
+fn judge_all(config: &Config, found: &Observed, intent: Intent) -> BTreeMap<UplinkNo, Service> {
+    let service = |(&no, uplink)| (no, judge(config, found, no, uplink, intent));
+    config.uplinks.iter().map(service).collect()
 }
 
 fn require_alive(
