@@ -1,6 +1,6 @@
 //! The kernel: [`Kernel::observe`] tells what is there, [`Kernel::apply`] does one step.
 //!
-//! The only place with netlink, iptables and async. It knows what things are, never what
+//! The only place with netlink and iptables. It knows what things are, never what
 //! they ought to be: it reaches neither `plan` nor `store`.
 
 use std::cell::{OnceCell, RefCell};
@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use tokio::runtime::Runtime;
 
 use crate::model::{Client, DevName, Family, Mark, Numbers};
-use crate::state::{Health, Link, Neighbour, Observed};
+use crate::state::{Health, Link, Neighbour, Observed, Signs};
 
 mod apply;
 mod conntrack;
@@ -27,6 +26,7 @@ mod observe;
 pub mod privileges;
 mod route;
 mod rule;
+mod ruleset;
 mod sysctl;
 
 use error::KernelError;
@@ -53,7 +53,6 @@ pub struct Query {
 }
 
 pub struct Kernel {
-    runtime: Runtime,
     route: Channel,
     netfilter: Channel,
     /// As of the last look. A step for a device that has another index by now fails, and is
@@ -84,17 +83,9 @@ impl Devices {
 
 impl Kernel {
     pub fn open() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .context("starting the netlink runtime")?;
-        let (route, netfilter) = runtime.block_on(async {
-            anyhow::Ok((Channel::open(netlink::ROUTE)?, Channel::open(netlink::NETFILTER)?))
-        })?;
         Ok(Self {
-            runtime,
-            route,
-            netfilter,
+            route: Channel::open(netlink::ROUTE)?,
+            netfilter: Channel::open(netlink::NETFILTER)?,
             devices: RefCell::default(),
             iptables: OnceCell::new(),
         })
@@ -108,15 +99,29 @@ impl Kernel {
         Ok(self.iptables.get_or_init(|| found))
     }
 
-    /// The clients in the neighbour table behind these devices.
-    pub fn neighbours(&self, family: Family, links: &[&Link]) -> Result<Vec<Neighbour>> {
-        self.runtime.block_on(async {
-            let mut neighbours = Vec::new();
-            for link in links {
-                neighbours.extend(neighbour::behind(&self.route, family, link).await?);
-            }
-            Ok(neighbours)
-        })
+    /// What tells cheaply whether the set and the chains have changed. Rules of iptables-legacy give
+    /// no sign.
+    pub fn signs(&self) -> Signs {
+        let is_nft = self.iptables().is_ok_and(Iptables::is_nft);
+        let generation = || ruleset::generation(&self.netfilter).ok().flatten();
+        Signs {
+            entries: ipset::count(&self.netfilter).ok().flatten(),
+            generation: is_nft.then(generation).flatten(),
+        }
+    }
+
+    /// What `keep` makes of the clients in the neighbour table behind these devices.
+    pub fn neighbours<T>(
+        &self,
+        family: Family,
+        links: &[&Link],
+        keep: impl Fn(Neighbour) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let mut neighbours = Vec::new();
+        for link in links {
+            neighbours.extend(neighbour::behind(&self.route, family, link, &keep)?);
+        }
+        Ok(neighbours)
     }
 
     /// The clients that have live flows over an uplink: flows whose connmark matches.
@@ -126,49 +131,47 @@ impl Kernel {
 
     /// How many live flows with this connmark each client has.
     pub fn flows_by_client(&self, family: Family, mark: Mark) -> Result<HashMap<Client, u64>> {
-        self.runtime.block_on(conntrack::by_client(&self.netfilter, family, mark))
+        conntrack::by_client(&self.netfilter, family, mark)
     }
 
     /// How many of them each began: what came in from outside is its sender's.
     pub fn flows_begun_by(&self, family: Family, mark: Mark) -> Result<HashMap<Client, u64>> {
-        self.runtime.block_on(conntrack::begun_by(&self.netfilter, family, mark))
+        conntrack::begun_by(&self.netfilter, family, mark)
     }
 
     /// How many connections each client has begun, by the counters of the set.
     pub fn connections_begun(&self) -> Result<HashMap<Client, u64>> {
-        self.runtime.block_on(ipset::counters(&self.netfilter))
+        ipset::counters(&self.netfilter)
     }
 
     /// Bytes received and sent by each device.
     pub fn traffic(&self) -> Result<HashMap<DevName, (u64, u64)>> {
-        self.runtime.block_on(link::traffic(&self.route))
+        link::traffic(&self.route)
     }
 
     /// How many flows have this connmark.
     pub fn flows(&self, family: Family, mark: Mark) -> Result<usize> {
-        self.runtime.block_on(conntrack::count(&self.netfilter, family, mark))
+        conntrack::count(&self.netfilter, family, mark)
     }
 
     /// What could keep a slice from working that is itself as it should be.
     pub fn health(&self, query: &Query) -> Result<Health> {
         let Query { family, numbers, tables, .. } = query;
-        self.runtime.block_on(health::look(
+        health::look(
             &self.route,
             &self.netfilter,
             self.iptables()?,
             *family,
             numbers.protocol,
             tables,
-        ))
+        )
     }
 
     /// The devices and the gateway's own addresses, nothing else.
     pub fn devices(&self, family: Family) -> Result<Observed> {
-        self.runtime.block_on(async {
-            let links = link::links(&self.route).await?;
-            let addresses = link::addresses(&self.route, family, &links).await?;
-            Ok(Observed { links, addresses, ..Observed::default() })
-        })
+        let links = link::links(&self.route)?;
+        let addresses = link::addresses(&self.route, family, &links)?;
+        Ok(Observed { links, addresses, ..Observed::default() })
     }
 
     /// The device by which a client's packet with this mark would leave for somewhere in
@@ -181,6 +184,6 @@ impl Kernel {
         links: &[Link],
     ) -> Result<Option<DevName>> {
         let devices = Devices::new(links);
-        self.runtime.block_on(route::lookup(&self.route, client, mark, from, &devices))
+        route::lookup(&self.route, client, mark, from, &devices)
     }
 }

@@ -34,6 +34,15 @@ const LOCKED: u8 = 4;
 
 /// Parses the command line, does it, prints `wanpool: what: why` if that fails.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    // Before the parser is built, which takes longer than all else that this needs.
+    if let [_, only] = &args[..]
+        && (only == "-V" || only == "--version")
+    {
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), "wanpool {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

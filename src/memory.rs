@@ -1,6 +1,8 @@
-//! `/run/wanpool/uplinks`: what is remembered of the uplinks between runs, a line each. Written
-//! whole, under the lock of the state folder; losing it costs no more than patience, so what cannot
-//! be read is as if it were not there.
+//! `/run/wanpool`: what is remembered between runs. Written whole, under the lock of the state folder;
+//! losing it costs no more than patience, so what cannot be read is as if it were not there.
+//!
+//! `uplinks` has what probes found of each, a line an uplink; `checked` what a run saw that found the
+//! set and the chains in order.
 //!
 //! Another state folder is another gateway (a network namespace, a test): its memory lies below
 //! `/run/wanpool` by the state folder's own path. `WANPOOL_RUN_DIR` names a folder instead.
@@ -18,7 +20,8 @@ use crate::model::UplinkNo;
 use crate::record::{Record, Records};
 
 const RUN_DIR: &str = "/run/wanpool";
-const FILE: &str = "uplinks";
+const UPLINKS: &str = "uplinks";
+const CHECKED: &str = "checked";
 
 pub struct Memory {
     dir: PathBuf,
@@ -41,7 +44,7 @@ impl Memory {
 
     /// All that is remembered. What is from before a reboot is not: times would make no sense.
     pub fn read(&self) -> Records {
-        let text = fs::read_to_string(self.dir.join(FILE)).unwrap_or_default();
+        let text = fs::read_to_string(self.dir.join(UPLINKS)).unwrap_or_default();
         let now = now();
         let record = |line: &str| -> Option<(UplinkNo, Record)> {
             let (no, rest) = line.split_once(' ')?;
@@ -52,14 +55,32 @@ impl Memory {
         text.lines().filter_map(record).collect()
     }
 
-    /// Replaces the file in one go.
     pub fn write(&self, records: &Records) -> Result<()> {
         let mut text = String::new();
         for (no, record) in records {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{no} {record}");
         }
-        let (next, path) = (self.dir.join(".uplinks"), self.dir.join(FILE));
+        self.replace(UPLINKS, &text)
+    }
+
+    pub fn checked(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join(CHECKED)).ok()
+    }
+
+    /// Without it the next run just looks at everything: not worth a complaint.
+    pub fn remember_checked(&self, seen: &str) {
+        let _ = self.replace(CHECKED, seen);
+    }
+
+    /// Where the file cannot be removed, it will not be what the next run sees.
+    pub fn forget_checked(&self) {
+        let _ = fs::remove_file(self.dir.join(CHECKED));
+    }
+
+    /// Replaces a file in one go.
+    fn replace(&self, name: &str, text: &str) -> Result<()> {
+        let (next, path) = (self.dir.join(format!(".{name}")), self.dir.join(name));
         make_dir(&self.dir)
             .and_then(|()| fs::write(&next, text))
             // All may read it, whatever the umask of who called us.

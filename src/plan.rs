@@ -8,8 +8,7 @@
 
 use crate::config::Config;
 use crate::model::{Family, UplinkNo};
-use crate::pools::Pools;
-use crate::state::{Observed, Slice};
+use crate::state::{Observed, Set, Slice};
 use crate::step::Step;
 
 pub mod balance;
@@ -25,14 +24,14 @@ pub mod sysctl;
 
 use service::{Intent, Services, State};
 
-/// The slice as it should be.
-pub fn wanted(config: &Config, pools: &Pools, services: &Services, family: Family) -> Slice {
+/// The slice as it should be, with as much of the set as is to be compared.
+pub fn wanted(config: &Config, set: Set, services: &Services, family: Family) -> Slice {
     Slice {
         family,
         nexthops: routing::nexthops(config, services),
         routes: routing::routes(config, services),
         rules: routing::rules(config, services.multipath),
-        set: Some(marking::set(config, pools)),
+        set: Some(set),
         chains: marking::chains(config),
         jumps: marking::jumps(config),
     }
@@ -68,7 +67,7 @@ pub fn flows_to_end(services: &Services, intent: Intent) -> Vec<UplinkNo> {
 /// What stands in our way: an object that bears a name or number of ours and is not ours, or is
 /// not as it must be.
 pub fn in_our_way(found: &Observed) -> Option<String> {
-    let too_small = |set: &crate::state::Set| set.max < marking::SET_ROOM;
+    let too_small = |set: &Set| set.max < marking::SET_ROOM;
     let set = found.slice.set.as_ref().filter(|set| too_small(set)).map(|set| {
         format!("the set wanpool has room for {} only; wanpool flush makes way", set.max)
     });

@@ -5,7 +5,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::model::{Client, UplinkNo};
 
@@ -42,6 +42,12 @@ impl Pools {
         self.members.entry(pool).or_default();
     }
 
+    /// Makes room for so many more clients in a pool.
+    pub fn reserve(&mut self, pool: UplinkNo, clients: usize) {
+        self.place.reserve(clients);
+        self.members.entry(pool).or_default().reserve(clients);
+    }
+
     /// Appends a client to a pool. If one holds it already, that pool is returned and nothing done.
     pub fn insert(&mut self, client: Client, pool: UplinkNo) -> Result<(), UplinkNo> {
         match self.place.entry(client) {
@@ -55,7 +61,7 @@ impl Pools {
     }
 
     /// Takes clients out of whatever pools hold them.
-    pub fn remove(&mut self, clients: &HashSet<Client>) {
+    pub fn remove(&mut self, clients: &FxHashSet<Client>) {
         let touched: HashSet<UplinkNo> =
             clients.iter().filter_map(|client| self.place.remove(client)).collect();
         for pool in touched {

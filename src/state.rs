@@ -59,6 +59,16 @@ pub struct Health {
     pub networkd_deletes: bool,
 }
 
+/// Signs by which a change of the set or of the chains shows, cheap to read however many clients
+/// there are. `None` where there is no such sign.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signs {
+    /// How many members the set has.
+    pub entries: Option<u32>,
+    /// Counts the changes to the ruleset of nftables.
+    pub generation: Option<u32>,
+}
+
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {

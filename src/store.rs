@@ -9,6 +9,7 @@
 //! Knows nothing of the kernel or of who belongs where.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -59,6 +60,17 @@ impl Store {
         bail!("reading {}: the files do not stop changing", self.dir.display());
     }
 
+    /// A text that is another one as soon as a pool file is.
+    pub fn version(&self) -> Result<String> {
+        let mut text = String::new();
+        for (pool, Version { change, .. }) in self.signature()? {
+            let (inode, size, seconds, nanoseconds) = change.unwrap_or_default();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "pool{pool} {inode} {size} {seconds}.{nanoseconds:09}");
+        }
+        Ok(text)
+    }
+
     /// The files that hold the pools now, and what changes about each when it is replaced.
     fn signature(&self) -> Result<BTreeMap<UplinkNo, Version>> {
         let mut files = pool_files(&self.dir)?;
@@ -80,7 +92,7 @@ impl Store {
             let clients = format::parse(&bytes).map_err(|bad| {
                 anyhow::anyhow!("{}:{}:{}: {}", path.display(), bad.line, bad.column, bad.why)
             })?;
-            pools.create(pool);
+            pools.reserve(pool, clients.len());
             for (index, client) in clients.into_iter().enumerate() {
                 if let Err(other) = pools.insert(client, pool) {
                     let at = pools.members(other).iter().position(|&known| known == client);

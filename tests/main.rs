@@ -37,6 +37,7 @@ mod rebalance;
 mod refusals;
 mod seed;
 mod seeing;
+mod shortcut;
 mod slice;
 mod sound;
 mod unassigned;

@@ -53,7 +53,7 @@ fn all_heard(
     args: &Assign,
     pools: &mut Pools,
 ) -> Result<Vec<Change>> {
-    let heard = client_list(clients::heard(context, &run.kernel, &[]).context("assign")?);
+    let heard = clients::heard_clients(context, &run.kernel).context("assign")?;
     let busy = match args.prune || args.rebalance {
         true => run.kernel.busy_clients(context.family, context.config.numbers.any_carrier())?,
         false => HashSet::new(),

@@ -19,8 +19,10 @@ use crate::store::Lock;
 
 mod after;
 mod report;
+mod sight;
 
 use report::{Report, uplink_lines};
+use sight::Sight;
 
 /// How often a run plans anew when the kernel moves under its hands (a device comes or goes).
 const ROUNDS: usize = 4;
@@ -32,6 +34,8 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub kernel: Kernel,
     pub pools: Pools,
+    /// Of the files that hold them; `None` if they were not read.
+    version: Option<String>,
     /// What is remembered of the uplinks, brought up to date by [`Run::finish`].
     pub records: Records,
 }
@@ -39,7 +43,9 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     pub fn begin(context: &'a Context, what: &str) -> Result<Self> {
         let run = Self::begin_without_pools(context, what)?;
-        Ok(Self { pools: context.store.read()?, ..run })
+        // The version first: of what is edited meanwhile we have the old one, which the next run sees.
+        let version = Some(context.store.version()?);
+        Ok(Self { pools: context.store.read()?, version, ..run })
     }
 
     /// For what has nothing to do with clients, and must work even when a pool file is broken.
@@ -54,17 +60,18 @@ impl<'a> Run<'a> {
             }
         };
         let (pools, records) = (Pools::default(), context.memory.read());
-        Ok(Self { context, lock, kernel: Kernel::open()?, pools, records })
+        Ok(Self { context, lock, kernel: Kernel::open()?, pools, version: None, records })
     }
 
     /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
     /// pools, for the report.
     pub fn finish(mut self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
-        let query = self.context.query(true);
-        let found = self.look(&query).context("nothing was changed")?;
+        let (found, mut sight) = self
+            .look_first(self.context.query(true), &changes, intent)
+            .context("nothing was changed")?;
         let before = service::as_found(&self.context.config, &found);
         let services = decide(self.context, &found, intent)?;
-        let steps = self.plan(&pools, &found, &services);
+        let steps = self.plan(&pools, &found, &services, &sight);
         let files = self.context.store.commands(&self.pools, &pools);
         let tell_those_out =
             intent == Intent::RestoreAll && !(steps.is_empty() && files.is_empty());
@@ -84,10 +91,17 @@ impl<'a> Run<'a> {
             report.commands.extend(steps);
             return self.print_plan(report);
         }
+        if !(steps.is_empty() && report.commands.is_empty()) {
+            // From here on nothing is known to be in order.
+            self.context.memory.forget_checked();
+        }
         self.commit(&pools, &report.commands)?;
-        let done = self.reconcile(&pools, &query, intent, steps, services, &mut report).and_then(
-            |services| self.settle(&pools, &found, &before, services, intent, &mut report),
-        );
+        let done = self
+            .reconcile(&pools, intent, steps, services, &mut sight, &mut report)
+            .and_then(|services| {
+                self.remember_checked(&sight);
+                self.settle(&pools, &found, &before, services, intent, &mut report)
+            });
         if done.is_err() {
             // What the files hold is told even if the kernel then did not follow.
             report.uplinks.clear();
@@ -139,14 +153,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn plan(&self, pools: &Pools, found: &Observed, services: &Services) -> Vec<Step> {
-        let config = &self.context.config;
-        plan::steps(config, found, &plan::wanted(config, pools, services, self.context.family))
-    }
-
-    fn commit(&self, pools: &Pools, commands: &[String]) -> Result<()> {
-        if let Some(lock) = &self.lock {
-            self.context.store.commit(lock, &self.pools, pools)?;
+    /// Files before the kernel.
+    fn commit(&mut self, pools: &Pools, commands: &[String]) -> Result<()> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let store = &self.context.store;
+        if store.commit(lock, &self.pools, pools)? {
+            self.version = Some(store.version()?);
         }
         self.tell(commands)
     }
@@ -157,10 +169,10 @@ impl<'a> Run<'a> {
     fn reconcile(
         &self,
         pools: &Pools,
-        query: &Query,
         intent: Intent,
         mut steps: Vec<Step>,
         mut services: Services,
+        sight: &mut Sight,
         report: &mut Report,
     ) -> Result<Services> {
         for _ in 0..ROUNDS {
@@ -168,9 +180,9 @@ impl<'a> Run<'a> {
                 return Ok(services);
             }
             let failure = self.apply(&steps, report).err();
-            let found = self.look(query)?;
+            let found = self.look_again(pools, sight, failure.is_some())?;
             services = decide(self.context, &found, intent)?;
-            let next = self.plan(pools, &found, &services);
+            let next = self.plan(pools, &found, &services, sight);
             match failure {
                 Some((at, error)) if next.first() == steps.get(at) => return Err(error),
                 _ => steps = next,

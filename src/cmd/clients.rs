@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use rustc_hash::FxHashSet;
 
 use super::Context;
 use crate::config::{Config, Lan};
@@ -20,14 +21,33 @@ const PERMANENT: u32 = 0x4;
 
 /// The clients behind the LAN devices, or behind those of `only`, in order of address.
 pub fn heard(context: &Context, kernel: &Kernel, only: &[String]) -> Result<Vec<Neighbour>> {
+    heard_as(context, kernel, only, |neighbour| neighbour, |neighbour| neighbour.client)
+}
+
+/// Their addresses alone, in order.
+pub fn heard_clients(context: &Context, kernel: &Kernel) -> Result<Vec<Client>> {
+    heard_as(context, kernel, &[], |neighbour| neighbour.client, |&client| client)
+}
+
+/// Only what is kept of a neighbour is ever held: there may be a hundred thousand.
+fn heard_as<T>(
+    context: &Context,
+    kernel: &Kernel,
+    only: &[String],
+    keep: impl Fn(Neighbour) -> T,
+    client: impl Fn(&T) -> Client,
+) -> Result<Vec<T>> {
     let observed = kernel.devices(context.family)?;
     let links = lan_links(&context.config, &observed, only)?;
-    let mut neighbours = kernel.neighbours(context.family, &links)?;
-    retain_clients(&context.config, &observed, &mut neighbours);
-    neighbours.sort_by_key(|neighbour| neighbour.client);
+    let is_client = client_test(&context.config, &observed);
+    let mut kept = kernel.neighbours(context.family, &links, |neighbour| {
+        is_client(neighbour.client).then(|| keep(neighbour))
+    })?;
+    // Stable: of two devices the first counts.
+    kept.sort_by_key(&client);
     // An address heard behind two devices is one client.
-    neighbours.dedup_by_key(|neighbour| neighbour.client);
-    Ok(neighbours)
+    kept.dedup_by_key(|one| client(one));
+    Ok(kept)
 }
 
 /// What a file lists, in its order. `-` is stdin.
@@ -49,8 +69,8 @@ pub fn listed(
         dev.is_empty()
             || context.config.is_lan(dev) && (only.is_empty() || only.iter().any(|one| one == dev))
     };
-    neighbours.retain(behind);
-    retain_clients(&context.config, &observed, &mut neighbours);
+    let is_client = client_test(&context.config, &observed);
+    neighbours.retain(|neighbour| behind(neighbour) && is_client(neighbour.client));
     let mut seen = HashSet::new();
     neighbours.retain(|neighbour| seen.insert(neighbour.client));
     Ok(neighbours)
@@ -106,16 +126,14 @@ pub fn require_live_lan(context: &Context, kernel: &Kernel) -> Result<()> {
 }
 
 /// Leaves out the gateway's own addresses, broadcast addresses and what is excluded.
-fn retain_clients(config: &Config, observed: &Observed, neighbours: &mut Vec<Neighbour>) {
-    let own: HashSet<Ipv4Addr> = observed
+fn client_test(config: &Config, observed: &Observed) -> impl Fn(Client) -> bool {
+    let own: FxHashSet<Ipv4Addr> = observed
         .addresses
         .iter()
         .flat_map(|address| [Some(address.local), address.broadcast])
         .flatten()
         .collect();
-    neighbours.retain(|neighbour| {
-        !own.contains(&neighbour.client.address()) && !config.is_excluded(neighbour.client)
-    });
+    move |client| !own.contains(&client.address()) && !config.is_excluded(client)
 }
 
 /// Why an address that somebody typed can be nobody's place, if so.

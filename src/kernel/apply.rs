@@ -11,46 +11,44 @@ impl Kernel {
     /// Does one step. Taking away what is gone already, or adding what is there, is done.
     pub fn apply(&self, family: Family, step: &Step) -> Result<()> {
         let devices = self.devices.borrow();
-        let done = self.runtime.block_on(self.apply_async(family, step, &devices));
+        let done = self.do_step(family, step, &devices);
         match done {
             Err(error) if is_done_already(step, &error) => Ok(()),
             done => done.with_context(|| step.to_string()),
         }
     }
 
-    async fn apply_async(&self, family: Family, step: &Step, devices: &Devices) -> Result<()> {
+    fn do_step(&self, family: Family, step: &Step, devices: &Devices) -> Result<()> {
         let route = &self.route;
         match step {
             Step::LoadModule(module) => sysctl::load_module(module),
             Step::Sysctl { key, value } => sysctl::write(key, value),
             Step::NexthopSet { id, nexthop, protocol } => {
-                nexthop::set(route, family, *id, nexthop, *protocol, devices).await
+                nexthop::set(route, family, *id, nexthop, *protocol, devices)
             }
-            Step::NexthopDelete { id } => nexthop::delete(route, *id).await,
+            Step::NexthopDelete { id } => nexthop::delete(route, *id),
             Step::RouteAdd { route: wanted, protocol } => {
-                route::add(route, wanted, *protocol, devices).await
+                route::add(route, wanted, *protocol, devices)
             }
             Step::RouteReplace { route: wanted, protocol } => {
-                route::replace(route, wanted, *protocol, devices).await
+                route::replace(route, wanted, *protocol, devices)
             }
             Step::RouteDelete { route: found, protocol } => {
-                route::delete(route, found, *protocol, devices).await
+                route::delete(route, found, *protocol, devices)
             }
-            Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol).await,
-            Step::RuleDelete { rule, protocol } => {
-                rule::delete(route, family, rule, *protocol).await
-            }
-            Step::SetCreate { max } => ipset::create(&self.netfilter, family, *max).await,
-            Step::SetDestroy => ipset::destroy(&self.netfilter).await,
-            Step::EntriesSet(entries) => ipset::add(&self.netfilter, family, entries).await,
-            Step::EntriesDelete(clients) => ipset::delete(&self.netfilter, family, clients).await,
+            Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol),
+            Step::RuleDelete { rule, protocol } => rule::delete(route, family, rule, *protocol),
+            Step::SetCreate { max } => ipset::create(&self.netfilter, family, *max),
+            Step::SetDestroy => ipset::destroy(&self.netfilter),
+            Step::EntriesSet(entries) => ipset::add(&self.netfilter, family, entries),
+            Step::EntriesDelete(clients) => ipset::delete(&self.netfilter, family, clients),
             Step::ChainsSet(chains) => self.iptables()?.set_chains(chains),
             Step::ChainDelete(chain) => self.iptables()?.delete_chain(*chain),
             Step::JumpAdd(jump) => self.iptables()?.add_jump(jump),
             Step::JumpDelete(jump) => self.iptables()?.delete_jump(jump),
-            Step::FlowsEnd { mark } => conntrack::end(&self.netfilter, *mark).await,
+            Step::FlowsEnd { mark } => conntrack::end(&self.netfilter, *mark),
             Step::ClientFlowsEnd { mark, clients } => {
-                conntrack::end_of(&self.netfilter, family, *mark, clients).await
+                conntrack::end_of(&self.netfilter, family, *mark, clients)
             }
         }
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 
 use super::error::{ENOENT, is_errno};
-use super::netlink::{Channel, NESTED, NET_BYTEORDER, Raw, Writer, attributes, find};
+use super::netlink::{Channel, NESTED, NET_BYTEORDER, NFGENMSG, Raw, Writer, attributes, find};
 use crate::model::{Client, Family, Mark};
 
 /// `NFNL_SUBSYS_CTNETLINK`, the upper byte of the message type.
@@ -14,8 +14,6 @@ const SUBSYSTEM: u16 = 1 << 8;
 const MSG_GET: u16 = 1;
 const MSG_DELETE: u16 = 2;
 
-/// `struct nfgenmsg`: family, version, resource id.
-const NFGENMSG: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_PROTOINFO: u16 = 4;
@@ -34,40 +32,32 @@ const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const OVER: [u8; 2] = [7, 8];
 
 /// How many flows have this connmark.
-pub async fn count(netfilter: &Channel, family: Family, mark: Mark) -> Result<usize> {
-    Ok(list(netfilter, family, mark).await?.len())
+pub fn count(netfilter: &Channel, family: Family, mark: Mark) -> Result<usize> {
+    Ok(list(netfilter, family, mark)?.len())
 }
 
 /// How many live flows with this connmark each client has: those it began, and those that came in
 /// to it by a port forward. Strangers at the other end are counted too; nobody asks for them.
-pub async fn by_client(
-    netfilter: &Channel,
-    family: Family,
-    mark: Mark,
-) -> Result<HashMap<Client, u64>> {
+pub fn by_client(netfilter: &Channel, family: Family, mark: Mark) -> Result<HashMap<Client, u64>> {
     let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY];
-    live(netfilter, family, mark, &ends).await
+    live(netfilter, family, mark, &ends)
 }
 
 /// How many live flows with this connmark each client, or stranger, began.
-pub async fn begun_by(
-    netfilter: &Channel,
-    family: Family,
-    mark: Mark,
-) -> Result<HashMap<Client, u64>> {
-    live(netfilter, family, mark, &[CTA_TUPLE_ORIG]).await
+pub fn begun_by(netfilter: &Channel, family: Family, mark: Mark) -> Result<HashMap<Client, u64>> {
+    live(netfilter, family, mark, &[CTA_TUPLE_ORIG])
 }
 
 /// Counts live flows by the senders of these directions: of the original one who began the flow, of
 /// the other who answers.
-async fn live(
+fn live(
     netfilter: &Channel,
     family: Family,
     mark: Mark,
     directions: &[u16],
 ) -> Result<HashMap<Client, u64>> {
     let mut flows = HashMap::new();
-    for flow in list(netfilter, family, mark).await? {
+    for flow in list(netfilter, family, mark)? {
         if is_over(&flow)? {
             continue;
         }
@@ -81,8 +71,8 @@ async fn live(
     Ok(flows)
 }
 
-async fn list(netfilter: &Channel, family: Family, mark: Mark) -> Result<Vec<Raw>> {
-    netfilter.dump(message(MSG_GET, family.number(), mark)).await.context("listing the flows")
+fn list(netfilter: &Channel, family: Family, mark: Mark) -> Result<Vec<Raw>> {
+    netfilter.dump(message(MSG_GET, family.number(), mark)).context("listing the flows")
 }
 
 fn is_over(flow: &Raw) -> Result<bool> {
@@ -104,20 +94,15 @@ fn deep(flow: &Raw, path: [u16; 3]) -> Result<Option<&[u8]>> {
 
 /// Ends all flows with this connmark in one message. The kernel takes a deletion without a mark
 /// for one of everything, so there is no way to call this without one.
-pub async fn end(netfilter: &Channel, mark: Mark) -> Result<()> {
-    netfilter.request(message(MSG_DELETE, 0, mark), 0).await?;
+pub fn end(netfilter: &Channel, mark: Mark) -> Result<()> {
+    netfilter.request(message(MSG_DELETE, 0, mark), 0)?;
     Ok(())
 }
 
 /// Ends the flows with this connmark that these addresses began, each by its own tuple and id.
-pub async fn end_of(
-    netfilter: &Channel,
-    family: Family,
-    mark: Mark,
-    clients: &[Ipv4Addr],
-) -> Result<()> {
+pub fn end_of(netfilter: &Channel, family: Family, mark: Mark, clients: &[Ipv4Addr]) -> Result<()> {
     let clients: HashSet<Ipv4Addr> = clients.iter().copied().collect();
-    for flow in list(netfilter, family, mark).await? {
+    for flow in list(netfilter, family, mark)? {
         if !sender(&flow, CTA_TUPLE_ORIG)?.is_some_and(|sender| clients.contains(&sender)) {
             continue;
         }
@@ -130,7 +115,7 @@ pub async fn end_of(
                 _ => {}
             }
         }
-        match netfilter.request(message.into_message(SUBSYSTEM | MSG_DELETE), 0).await {
+        match netfilter.request(message.into_message(SUBSYSTEM | MSG_DELETE), 0) {
             Err(error) if is_errno(&error, ENOENT) => {}
             done => drop(done?),
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::iptables::Iptables;
-use super::netlink::{Channel, Writer, find, native_u32};
+use super::netlink::{Channel, NFGENMSG, Writer, find, native_u32};
 use super::{route, rule};
 use crate::model::Family;
 use crate::state::Health;
@@ -22,10 +22,9 @@ const ARP_TABLE: &[u8] = b"arp_cache\0";
 
 /// `NFT_MSG_GETFLOWTABLE` of `NFNL_SUBSYS_NFTABLES`; `NFTA_FLOWTABLE_NAME`.
 const GETFLOWTABLE: u16 = (10 << 8) | 23;
-const NFGENMSG: usize = 4;
 const NFTA_FLOWTABLE_NAME: u16 = 2;
 
-pub async fn look(
+pub fn look(
     route: &Channel,
     netfilter: &Channel,
     iptables: &Iptables,
@@ -35,17 +34,17 @@ pub async fn look(
 ) -> Result<Health> {
     let mut foreign_defaults = Vec::new();
     for &table in tables {
-        let metrics = route::foreign_defaults(route, family, table, protocol).await?;
+        let metrics = route::foreign_defaults(route, family, table, protocol)?;
         foreign_defaults.extend(metrics.into_iter().map(|metric| (table, metric)));
     }
     Ok(Health {
-        foreign_rules: rule::list_foreign(route, family, protocol).await?,
+        foreign_rules: rule::list_foreign(route, family, protocol)?,
         foreign_defaults,
         accepted_before: iptables.accepted_before()?,
         other_iptables: iptables.other_with_rules(),
-        flowtables: flowtables(netfilter).await,
+        flowtables: flowtables(netfilter),
         conntrack: number("nf_conntrack_count").zip(number("nf_conntrack_max")),
-        neighbour_limit: neighbour_limit(route, family).await?,
+        neighbour_limit: neighbour_limit(route, family)?,
         networkd_deletes: is_networkd_running() && networkd_deletes(),
     })
 }
@@ -55,9 +54,9 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// A kernel without nftables has no flowtables either.
-async fn flowtables(netfilter: &Channel) -> Vec<String> {
+fn flowtables(netfilter: &Channel) -> Vec<String> {
     let request = Writer::new(&[0; NFGENMSG]).into_message(GETFLOWTABLE);
-    let answers = netfilter.dump(request).await.unwrap_or_default();
+    let answers = netfilter.dump(request).unwrap_or_default();
     let name = |answer: &super::netlink::Raw| {
         let name = find(&answer.attributes(NFGENMSG).ok()?, NFTA_FLOWTABLE_NAME)?;
         Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
@@ -65,9 +64,9 @@ async fn flowtables(netfilter: &Channel) -> Vec<String> {
     answers.iter().filter_map(name).collect()
 }
 
-async fn neighbour_limit(route: &Channel, family: Family) -> Result<Option<u32>> {
+fn neighbour_limit(route: &Channel, family: Family) -> Result<Option<u32>> {
     let request = Writer::new(&[family.number(), 0, 0, 0]).into_message(RTM_GETNEIGHTBL);
-    for answer in route.dump(request).await? {
+    for answer in route.dump(request)? {
         let attributes = answer.attributes(NDTMSG)?;
         let limit = find(&attributes, NDTA_THRESH3).and_then(native_u32);
         // A table comes once for itself and once for each device; only the first has limits.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::error::{ENOENT, is_errno};
 use super::netlink::{
-    Channel, NET_BYTEORDER, Raw, Writer, attributes, big_endian_u32, each_attribute, find,
+    Channel, NET_BYTEORDER, NFGENMSG, Raw, Writer, attributes, big_endian_u32, each_attribute, find,
 };
 use crate::model::{Client, Family, Mark};
 use crate::state::{SET_NAME, Set};
@@ -26,6 +26,7 @@ const ATTR_SETNAME: u16 = 2;
 const ATTR_TYPENAME: u16 = 3;
 const ATTR_REVISION: u16 = 4;
 const ATTR_FAMILY: u16 = 5;
+const ATTR_FLAGS: u16 = 6;
 const ATTR_DATA: u16 = 7;
 const ATTR_ADT: u16 = 8;
 const ATTR_LINENO: u16 = 9;
@@ -37,10 +38,12 @@ const ATTR_CADT_FLAGS: u16 = 8;
 const ATTR_MAXELEM: u16 = 19;
 const ATTR_NETMASK: u16 = 20;
 const ATTR_BUCKETSIZE: u16 = 21;
+const ATTR_ELEMENTS: u16 = 24;
 const ATTR_PACKETS: u16 = 25;
 const ATTR_SKBMARK: u16 = 27;
 const ATTR_IPADDR_IPV4: u16 = 1;
 
+const FLAG_LIST_HEADER: u32 = 1 << 2;
 const FLAG_WITH_COUNTERS: u32 = 1 << 3;
 const FLAG_WITH_SKBINFO: u32 = 1 << 6;
 
@@ -65,76 +68,94 @@ pub enum Found {
     Foreign(String),
 }
 
-pub async fn list(netfilter: &Channel) -> Result<Found> {
-    let request =
-        begin(Family::Inet).put_str(ATTR_SETNAME, SET_NAME).into_message(SUBSYSTEM | CMD_LIST);
-    let answers = match netfilter.dump(request).await {
+/// The set with all its members.
+pub fn list(netfilter: &Channel) -> Result<Found> {
+    let listed = netfilter.dump_into(named().into_message(SUBSYSTEM | CMD_LIST), parse);
+    let Listing { mut set, odd, .. } = match listed {
         Err(error) if is_errno(&error, ENOENT) => return Ok(Found::Nothing),
-        answers => answers?,
+        listed => listed?,
     };
-    let mut set = Set::default();
-    for answer in &answers {
-        if let Some(odd) = parse(answer, &mut set)? {
-            return Ok(Found::Foreign(odd));
-        }
+    if let Some(odd) = odd {
+        return Ok(Found::Foreign(odd));
     }
     set.entries.sort_unstable_by_key(|&(client, _)| client);
     Ok(Found::Ours(set))
 }
 
+/// How many members the set has, by its header: what that costs does not grow with them. `None`
+/// where there is no set that could be ours.
+pub fn count(netfilter: &Channel) -> Result<Option<u32>> {
+    let request = named().put(ATTR_FLAGS | NET_BYTEORDER, &FLAG_LIST_HEADER.to_be_bytes());
+    match netfilter.dump_into(request.into_message(SUBSYSTEM | CMD_LIST), parse) {
+        Err(error) if is_errno(&error, ENOENT) => Ok(None),
+        listed => Ok(listed.map(|Listing { count, odd, .. }| count.filter(|_| odd.is_none()))?),
+    }
+}
+
+/// What a listing has told so far.
+#[derive(Default)]
+struct Listing {
+    set: Set,
+    count: Option<u32>,
+    /// What the set is, if none of ours.
+    odd: Option<String>,
+}
+
 /// Reads one message of a listing: the first has the header, all have members.
-fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
+fn parse(listing: &mut Listing, message: &Raw<&[u8]>) -> Result<()> {
     for attribute in message.each_attribute(NFGENMSG)? {
         let (kind, value) = attribute?;
         match kind {
             ATTR_FAMILY if value != [Family::Inet.number()] => {
-                return Ok(Some("of another address family".into()));
+                listing.odd = Some("of another address family".into());
             }
             ATTR_TYPENAME => {
                 let name = String::from_utf8_lossy(value);
                 let name = name.trim_end_matches('\0');
                 if name != TYPE {
-                    return Ok(Some(format!("of type {name}")));
+                    listing.odd = Some(format!("of type {name}"));
                 }
             }
-            ATTR_DATA => {
-                let header = attributes(value)?;
-                let number = |wanted| find(&header, wanted).and_then(big_endian_u32);
-                let flags = number(ATTR_CADT_FLAGS).unwrap_or_default();
-                if flags & FLAG_WITH_SKBINFO == 0 || flags & FLAG_WITH_COUNTERS == 0 {
-                    return Ok(Some("without skbinfo and counters".into()));
-                }
-                if find(&header, ATTR_TIMEOUT).is_some() || find(&header, ATTR_NETMASK).is_some() {
-                    return Ok(Some("with a timeout or a netmask".into()));
-                }
-                set.max = number(ATTR_MAXELEM).unwrap_or_default();
-            }
-            ATTR_ADT => {
+            ATTR_DATA => parse_header(listing, &attributes(value)?),
+            ATTR_ADT if listing.odd.is_none() => {
                 for member in each_attribute(value) {
-                    set.entries.extend(parse_member(member?.1)?);
+                    listing.set.entries.extend(parse_member(member?.1)?);
                 }
             }
             _ => {}
         }
     }
-    Ok(None)
+    Ok(())
+}
+
+fn parse_header(listing: &mut Listing, header: &[(u16, &[u8])]) {
+    let number = |wanted| find(header, wanted).and_then(big_endian_u32);
+    let flags = number(ATTR_CADT_FLAGS).unwrap_or_default();
+    if flags & FLAG_WITH_SKBINFO == 0 || flags & FLAG_WITH_COUNTERS == 0 {
+        listing.odd.get_or_insert("without skbinfo and counters".into());
+    }
+    if find(header, ATTR_TIMEOUT).is_some() || find(header, ATTR_NETMASK).is_some() {
+        listing.odd.get_or_insert("with a timeout or a netmask".into());
+    }
+    listing.set.max = number(ATTR_MAXELEM).unwrap_or_default();
+    listing.count = number(ATTR_ELEMENTS);
 }
 
 /// How many packets of each client met the set: the first of each flow, so its connections.
-pub async fn counters(netfilter: &Channel) -> Result<HashMap<Client, u64>> {
-    let request =
-        begin(Family::Inet).put_str(ATTR_SETNAME, SET_NAME).into_message(SUBSYSTEM | CMD_LIST);
-    let mut counters = HashMap::new();
-    for answer in netfilter.dump(request).await.context("listing the set wanpool")? {
+pub fn counters(netfilter: &Channel) -> Result<HashMap<Client, u64>> {
+    let request = named().into_message(SUBSYSTEM | CMD_LIST);
+    let take = |counters: &mut HashMap<Client, u64>, answer: &Raw<&[u8]>| {
         let members = find(&answer.attributes(NFGENMSG)?, ATTR_ADT).unwrap_or_default();
-        for (_, member) in attributes(members)? {
+        for member in each_attribute(members) {
+            let (_, member) = member?;
             let packets = find(&attributes(member)?, ATTR_PACKETS);
             let packets = packets.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes);
             let client = parse_member(member)?.and_then(|(client, _)| Client::new(client).ok());
             counters.extend(client.zip(packets));
         }
-    }
-    Ok(counters)
+        Ok(())
+    };
+    netfilter.dump_into(request, take).context("listing the set wanpool")
 }
 
 fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
@@ -165,15 +186,17 @@ fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
 }
 
 /// Makes the set as `ipset create` would: of the newest revision that the kernel has.
-pub async fn create(netfilter: &Channel, family: Family, max: u32) -> Result<()> {
-    let revision = newest_revision(netfilter, family).await?;
+pub fn create(netfilter: &Channel, family: Family, max: u32) -> Result<()> {
+    let revision = newest_revision(netfilter, family)?;
     let flags = FLAG_WITH_COUNTERS | FLAG_WITH_SKBINFO;
-    let data = Writer::default()
-        .put(ATTR_MAXELEM | NET_BYTEORDER, &max.to_be_bytes())
-        .put(ATTR_CADT_FLAGS | NET_BYTEORDER, &flags.to_be_bytes());
-    let data = match revision {
-        BUCKETSIZE_REVISION.. => data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]),
-        _ => data,
+    let data = |data: Writer| {
+        let data = data
+            .put(ATTR_MAXELEM | NET_BYTEORDER, &max.to_be_bytes())
+            .put(ATTR_CADT_FLAGS | NET_BYTEORDER, &flags.to_be_bytes());
+        match revision {
+            BUCKETSIZE_REVISION.. => data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]),
+            _ => data,
+        }
     };
     let message = begin(family)
         .put_str(ATTR_SETNAME, SET_NAME)
@@ -181,13 +204,13 @@ pub async fn create(netfilter: &Channel, family: Family, max: u32) -> Result<()>
         .put(ATTR_REVISION, &[revision])
         .put(ATTR_FAMILY, &[family.number()])
         .nest(ATTR_DATA, data);
-    netfilter.request(message.into_message(SUBSYSTEM | CMD_CREATE), 0).await?;
+    netfilter.request(message.into_message(SUBSYSTEM | CMD_CREATE), 0)?;
     Ok(())
 }
 
-async fn newest_revision(netfilter: &Channel, family: Family) -> Result<u8> {
+fn newest_revision(netfilter: &Channel, family: Family) -> Result<u8> {
     let message = begin(family).put_str(ATTR_TYPENAME, TYPE).put(ATTR_FAMILY, &[family.number()]);
-    let answers = netfilter.request(message.into_message(SUBSYSTEM | CMD_TYPE), 0).await?;
+    let answers = netfilter.request(message.into_message(SUBSYSTEM | CMD_TYPE), 0)?;
     let mut revision = OLDEST_REVISION;
     for answer in &answers {
         for (kind, value) in answer.attributes(NFGENMSG)? {
@@ -199,52 +222,54 @@ async fn newest_revision(netfilter: &Channel, family: Family) -> Result<u8> {
     Ok(revision.clamp(OLDEST_REVISION, NEWEST_REVISION))
 }
 
-pub async fn destroy(netfilter: &Channel) -> Result<()> {
-    let message = begin(Family::Inet).put_str(ATTR_SETNAME, SET_NAME);
-    netfilter.request(message.into_message(SUBSYSTEM | CMD_DESTROY), 0).await?;
+pub fn destroy(netfilter: &Channel) -> Result<()> {
+    netfilter.request(named().into_message(SUBSYSTEM | CMD_DESTROY), 0)?;
     Ok(())
 }
 
 /// Adds entries; one that is there gets the new mark.
-pub async fn add(netfilter: &Channel, family: Family, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
-    for batch in entries.chunks(BATCH) {
-        let members = batch.iter().fold(Writer::default(), |members, (client, mark)| {
-            let skbmark = [mark.value.to_be_bytes(), mark.mask.to_be_bytes()].concat();
-            members.nest(ATTR_DATA, address(*client).put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark))
-        });
-        change(netfilter, family, CMD_ADD, members).await?;
-    }
-    Ok(())
+pub fn add(netfilter: &Channel, family: Family, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
+    let member = |member: Writer, &(client, mark): &(Ipv4Addr, Mark)| {
+        let skbmark = u64::from(mark.value) << 32 | u64::from(mark.mask);
+        put_address(member, client).put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark.to_be_bytes())
+    };
+    change(netfilter, family, CMD_ADD, entries, member)
 }
 
 /// Deletes entries; one that is not there is no error.
-pub async fn delete(netfilter: &Channel, family: Family, clients: &[Ipv4Addr]) -> Result<()> {
-    for batch in clients.chunks(BATCH) {
-        let members = batch
-            .iter()
-            .fold(Writer::default(), |members, client| members.nest(ATTR_DATA, address(*client)));
-        change(netfilter, family, CMD_DEL, members).await?;
+pub fn delete(netfilter: &Channel, family: Family, clients: &[Ipv4Addr]) -> Result<()> {
+    change(netfilter, family, CMD_DEL, clients, |member, &client| put_address(member, client))
+}
+
+fn put_address(member: Writer, client: Ipv4Addr) -> Writer {
+    member.nest(ATTR_IP, |inner| inner.put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &client.octets()))
+}
+
+/// Without `NLM_F_EXCL` what is done already is no error.
+fn change<T>(
+    netfilter: &Channel,
+    family: Family,
+    command: u16,
+    members: &[T],
+    put: impl Fn(Writer, &T) -> Writer,
+) -> Result<()> {
+    for batch in members.chunks(BATCH) {
+        let all = |all: Writer| {
+            batch.iter().fold(all, |all, one| all.nest(ATTR_DATA, |member| put(member, one)))
+        };
+        let message = begin(family)
+            .put_str(ATTR_SETNAME, SET_NAME)
+            .put(ATTR_LINENO, &0u32.to_ne_bytes())
+            .nest(ATTR_ADT, all);
+        netfilter.request(message.into_message(SUBSYSTEM | command), 0).context("the set")?;
     }
     Ok(())
 }
 
-fn address(client: Ipv4Addr) -> Writer {
-    let inner = Writer::default().put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &client.octets());
-    Writer::default().nest(ATTR_IP, inner)
+/// A message about our set, of whatever family.
+fn named() -> Writer {
+    begin(Family::Inet).put_str(ATTR_SETNAME, SET_NAME)
 }
-
-/// Without `NLM_F_EXCL` what is done already is no error.
-async fn change(netfilter: &Channel, family: Family, command: u16, members: Writer) -> Result<()> {
-    let message = begin(family)
-        .put_str(ATTR_SETNAME, SET_NAME)
-        .put(ATTR_LINENO, &0u32.to_ne_bytes())
-        .nest(ATTR_ADT, members);
-    netfilter.request(message.into_message(SUBSYSTEM | command), 0).await.context("the set")?;
-    Ok(())
-}
-
-/// `struct nfgenmsg`: family, version, resource id.
-const NFGENMSG: usize = 4;
 
 fn begin(family: Family) -> Writer {
     Writer::new(&[family.number(), 0, 0, 0]).put(ATTR_PROTOCOL, &[PROTOCOL])

@@ -65,10 +65,19 @@ impl Iptables {
         Ok(foreign::accepted_before(&String::from_utf8_lossy(&output.stdout)))
     }
 
+    /// Whether our rules are in nftables: all programs of that kind are one, `xtables-nft-multi`.
+    pub fn is_nft(&self) -> bool {
+        self.real_name().is_some_and(|name| name.contains("nft"))
+    }
+
+    fn real_name(&self) -> Option<String> {
+        Some(self.save.canonicalize().ok()?.file_name()?.to_str()?.to_owned())
+    }
+
     /// The other kind of iptables, if it holds rules too.
     pub fn other_with_rules(&self) -> Option<&'static str> {
-        let name = self.save.canonicalize().ok()?.file_name()?.to_str()?.to_owned();
-        let other = if name.contains("legacy") { "iptables-nft" } else { "iptables-legacy" };
+        let is_legacy = self.real_name()?.contains("legacy");
+        let other = if is_legacy { "iptables-nft" } else { "iptables-legacy" };
         let save = find_program(&format!("{other}-save"))?;
         let output = run(&save, &[], "").ok()?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -29,11 +29,11 @@ const IFF_POINTOPOINT: u32 = 1 << 4;
 const IFF_NOARP: u32 = 1 << 7;
 const IFF_LOWER_UP: u32 = 1 << 16;
 
-pub async fn links(route: &Channel) -> Result<Vec<Link>> {
+pub fn links(route: &Channel) -> Result<Vec<Link>> {
     let request = Writer::new(&[0; IFINFOMSG])
         .put(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
         .into_message(RTM_GETLINK);
-    let answers = route.dump(request).await.context("listing the devices")?;
+    let answers = route.dump(request).context("listing the devices")?;
     answers.iter().map(parse_link).collect()
 }
 
@@ -54,10 +54,10 @@ fn parse_link(message: &Raw) -> Result<Link> {
 
 /// Bytes received and sent by each device: `rx_bytes`, `tx_bytes` of `struct rtnl_link_stats64`,
 /// behind `rx_packets` and `tx_packets`.
-pub async fn traffic(route: &Channel) -> Result<HashMap<DevName, (u64, u64)>> {
+pub fn traffic(route: &Channel) -> Result<HashMap<DevName, (u64, u64)>> {
     let request = Writer::new(&[0; IFINFOMSG]).into_message(RTM_GETLINK);
     let mut traffic = HashMap::new();
-    for answer in route.dump(request).await.context("listing the devices")? {
+    for answer in route.dump(request).context("listing the devices")? {
         let link = parse_link(&answer)?;
         let counters = find(&answer.attributes(IFINFOMSG)?, IFLA_STATS64).unwrap_or_default();
         let counters: Vec<u64> =
@@ -69,9 +69,9 @@ pub async fn traffic(route: &Channel) -> Result<HashMap<DevName, (u64, u64)>> {
     Ok(traffic)
 }
 
-pub async fn addresses(route: &Channel, family: Family, links: &[Link]) -> Result<Vec<Address>> {
+pub fn addresses(route: &Channel, family: Family, links: &[Link]) -> Result<Vec<Address>> {
     let request = Writer::new(&[family.number(), 0, 0, 0, 0, 0, 0, 0]).into_message(RTM_GETADDR);
-    let answers = route.dump(request).await.context("listing the addresses")?;
+    let answers = route.dump(request).context("listing the addresses")?;
     let parsed = answers.iter().filter_map(|message| parse_address(message, links).transpose());
     parsed.collect()
 }

@@ -17,22 +17,29 @@ const NDA_IFINDEX: u16 = 8;
 /// `ndm_type` of a host, as against a broadcast or multicast address.
 const RTN_UNICAST: u8 = 1;
 
-/// The entries behind one device that stand for a host we can reach, in the kernel's order.
-pub async fn behind(route: &Channel, family: Family, link: &Link) -> Result<Vec<Neighbour>> {
+/// What `keep` makes of the entries behind one device that stand for a host we can reach, in the
+/// kernel's order.
+pub fn behind<T>(
+    route: &Channel,
+    family: Family,
+    link: &Link,
+    keep: impl Fn(Neighbour) -> Option<T>,
+) -> Result<Vec<T>> {
     let mut fixed = [0; NDMSG];
     fixed[0] = family.number();
     let request =
         Writer::new(&fixed).put(NDA_IFINDEX, &link.index.to_ne_bytes()).into_message(RTM_GETNEIGH);
-    let answers = route
-        .dump(request)
-        .await
-        .with_context(|| format!("listing the neighbours behind {}", link.name))?;
-    let parsed = answers.iter().filter_map(|message| parse(message, link).transpose());
-    parsed.collect()
+    let take = |kept: &mut Vec<T>, message: &Raw<&[u8]>| {
+        kept.extend(parse(message, link)?.and_then(&keep));
+        Ok(())
+    };
+    route
+        .dump_into(request, take)
+        .with_context(|| format!("listing the neighbours behind {}", link.name))
 }
 
 /// `None` for what is no client's entry, or not behind this device.
-fn parse(message: &Raw, link: &Link) -> Result<Option<Neighbour>> {
+fn parse(message: &Raw<&[u8]>, link: &Link) -> Result<Option<Neighbour>> {
     let [_, _, _, _, i0, i1, i2, i3, s0, s1, _, kind] = message.fixed::<NDMSG>()?;
     let index = u32::from_ne_bytes([i0, i1, i2, i3]);
     let Some(state) = state_word(u16::from_ne_bytes([s0, s1])) else { return Ok(None) };

@@ -1,19 +1,21 @@
 //! Netlink exchanges: a request and its acknowledgement, a dump and its end.
 //!
-//! Runs on `rtnetlink::proto`. A message is carried undecoded ([`Raw`]), so that one that cannot be
-//! decoded spoils nothing but itself; the modules beside this one know what is in it. A dump whose
-//! end did not arrive, or that the kernel reports as interrupted by a change, is never taken for
-//! whole. Errors are the kernel's, in its own words where it gave any.
+//! One blocking socket a protocol, one exchange at a time: the kernel answers while we wait. A message
+//! is handed on undecoded ([`Raw`]), so that one that cannot be decoded spoils nothing but itself; the
+//! modules beside this one know what is in it. A dump whose end did not arrive, or that the kernel
+//! reports as interrupted by a change, is never taken for whole. Errors are the kernel's, in its own
+//! words where it gave any.
 
-use anyhow::{Result, anyhow};
-use futures_util::StreamExt;
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use anyhow::{Context, Result, anyhow, bail};
 use rtnetlink::packet_core::{
-    NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlaBuffer, NlasIterator,
+    NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer, NlasIterator,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::proto::ConnectionHandle;
-use rtnetlink::sys::{AsyncSocket, SocketAddr};
+use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::error::KernelError;
 
@@ -21,39 +23,35 @@ use super::error::KernelError;
 pub const ROUTE: isize = 0;
 pub const NETFILTER: isize = 12;
 
+/// `struct nfgenmsg`, which begins each message of nfnetlink: family, version, resource id.
+pub const NFGENMSG: usize = 4;
+
 /// How often an interrupted dump is begun anew.
 const DUMP_ATTEMPTS: usize = 20;
 
-/// The header of the message that an error is about; the kernel's own words stand behind it.
-const MESSAGE_HEADER: usize = 16;
+// The types of messages that are about the exchange itself: linux/netlink.h.
+const NLMSG_NOOP: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLMSG_OVERRUN: u16 = 4;
+
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// The errno with which an error, or the end of a dump, begins.
+const ERRNO: usize = 4;
+
+/// Room for one answer. The kernel fills at most 32 KiB of a dump at once (`netlink_recvmsg`); a
+/// device with many virtual functions can be longer than that.
+const ROOM: usize = 1 << 18;
+
+/// Of `recv(2)`: the length of what came, even if there was no room for all of it.
+const MSG_TRUNC: i32 = 0x20;
 
 /// A netlink message of whatever protocol: its type and the bytes behind its header.
 #[derive(Clone, Debug)]
-pub struct Raw {
+pub struct Raw<B = Vec<u8>> {
     pub kind: u16,
-    pub payload: Vec<u8>,
-}
-
-impl NetlinkSerializable for Raw {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.payload.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.payload);
-    }
-}
-
-impl NetlinkDeserializable for Raw {
-    type Error = std::convert::Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
-        Ok(Raw { kind: header.message_type, payload: payload.to_vec() })
-    }
+    pub payload: B,
 }
 
 impl From<RouteNetlinkMessage> for Raw {
@@ -64,18 +62,18 @@ impl From<RouteNetlinkMessage> for Raw {
     }
 }
 
-impl Raw {
+impl<B: AsRef<[u8]>> Raw<B> {
     /// Decodes a message of the route family with the types of `netlink-packet-route`.
     pub fn decode(&self) -> Result<RouteNetlinkMessage> {
         let mut header = NetlinkHeader::default();
         header.message_type = self.kind;
-        RouteNetlinkMessage::deserialize(&header, &self.payload)
+        RouteNetlinkMessage::deserialize(&header, self.payload.as_ref())
             .map_err(|error| anyhow!("the kernel's answer makes no sense: {error}"))
     }
 
     /// The fixed part of the message, which is `N` bytes long.
     pub fn fixed<const N: usize>(&self) -> Result<[u8; N]> {
-        self.payload.first_chunk().copied().ok_or_else(|| truncated(self.kind))
+        self.payload.as_ref().first_chunk().copied().ok_or_else(|| truncated(self.kind))
     }
 
     /// The attributes behind a fixed part of `skip` bytes: type and value.
@@ -88,7 +86,8 @@ impl Raw {
         &self,
         skip: usize,
     ) -> Result<impl Iterator<Item = Result<(u16, &[u8])>>> {
-        Ok(each_attribute(self.payload.get(skip..).ok_or_else(|| truncated(self.kind))?))
+        let payload = self.payload.as_ref();
+        Ok(each_attribute(payload.get(skip..).ok_or_else(|| truncated(self.kind))?))
     }
 }
 
@@ -115,11 +114,6 @@ pub fn find<'a>(attributes: &[(u16, &'a [u8])], wanted: u16) -> Option<&'a [u8]>
     attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value)
 }
 
-/// The attributes of an error, which may have none.
-fn attributes_or_none(bytes: &[u8]) -> Vec<(u16, &[u8])> {
-    attributes(bytes).unwrap_or_default()
-}
-
 /// A number as the kernel writes it into an attribute; `None` if the attribute has another size.
 pub fn native_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
@@ -144,20 +138,34 @@ impl Writer {
     }
 
     pub fn put(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = (value.len() + 4) as u16;
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
+        let at = self.begin(kind);
         self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
+        self.end(at)
     }
 
     pub fn put_str(self, kind: u16, text: &str) -> Self {
         self.put(kind, &[text.as_bytes(), b"\0"].concat())
     }
 
-    pub fn nest(self, kind: u16, inner: Writer) -> Self {
-        self.put(kind | NESTED, &inner.0)
+    /// An attribute that holds others.
+    pub fn nest(mut self, kind: u16, inner: impl FnOnce(Writer) -> Writer) -> Self {
+        let at = self.begin(kind | NESTED);
+        inner(self).end(at)
+    }
+
+    fn begin(&mut self, kind: u16) -> usize {
+        let at = self.0.len();
+        self.0.extend([0, 0]);
+        self.0.extend(kind.to_ne_bytes());
+        at
+    }
+
+    /// What is too long for its length to be said is refused by the kernel, not cut by us.
+    fn end(mut self, at: usize) -> Self {
+        let length = u16::try_from(self.0.len() - at).unwrap_or(u16::MAX);
+        self.0[at..at + 2].copy_from_slice(&length.to_ne_bytes());
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
     }
 
     pub fn into_message(self, kind: u16) -> Raw {
@@ -167,78 +175,191 @@ impl Writer {
 
 /// A socket of one netlink protocol.
 pub struct Channel {
-    handle: ConnectionHandle<Raw>,
+    socket: Socket,
+    sequence: Cell<u32>,
+    /// Where answers arrive: one buffer for all of them.
+    room: RefCell<Vec<u8>>,
 }
 
 impl Channel {
-    /// Opens a socket; its connection lives on the runtime this is called in.
     pub fn open(protocol: isize) -> Result<Self> {
-        let (mut connection, handle, _) = rtnetlink::proto::new_connection::<Raw>(protocol)?;
-        connection.set_forward_done(true);
-        connection.set_forward_ack(true);
-        let socket = connection.socket_mut().socket_mut();
+        let tried = "opening a netlink socket";
+        let mut socket = Socket::new(protocol).context(tried)?;
+        socket.bind_auto().context(tried)?;
         // Strict: dumps are filtered by the kernel. Ext and cap: errors carry its words, and no
         // copy of what we sent.
         socket.set_netlink_get_strict_chk(true)?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { socket, sequence: Cell::new(0), room: RefCell::new(Vec::with_capacity(ROOM)) })
     }
 
     /// Sends one message and waits for its acknowledgement. Returns what the kernel sent before it.
-    pub async fn request(&self, message: Raw, flags: u16) -> Result<Vec<Raw>> {
-        let (answers, _) = self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags).await?;
+    pub fn request(&self, message: Raw, flags: u16) -> Result<Vec<Raw>> {
+        let mut answers = Vec::new();
+        self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags, &mut |answer| {
+            answers.push(answer.to_owned());
+            Ok(())
+        })?;
         Ok(answers)
     }
 
     /// Asks for a dump and returns all of it, unchanged while it was read.
-    pub async fn dump(&self, message: Raw) -> Result<Vec<Raw>> {
+    pub fn dump(&self, message: Raw) -> Result<Vec<Raw>> {
+        self.dump_into(message, |answers: &mut Vec<Raw>, answer| {
+            answers.push(answer.to_owned());
+            Ok(())
+        })
+    }
+
+    /// The same for what comes in tens of thousands: each answer is taken from where it arrived. A
+    /// dump that was interrupted is begun anew, with nothing taken.
+    pub fn dump_into<T: Default>(
+        &self,
+        message: Raw,
+        take: impl Fn(&mut T, &Raw<&[u8]>) -> Result<()>,
+    ) -> Result<T> {
         for _ in 0..DUMP_ATTEMPTS {
-            let (answers, interrupted) =
-                self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP).await?;
-            if !interrupted {
-                return Ok(answers);
+            let mut taken = T::default();
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            if self.exchange(&message, flags, &mut |answer| take(&mut taken, answer))? == Whole::Yes
+            {
+                return Ok(taken);
             }
         }
         Err(anyhow!("the kernel's tables change faster than they can be read; try again"))
     }
 
-    /// The answers, and whether the kernel says that they do not fit together.
-    async fn exchange(&self, message: Raw, flags: u16) -> Result<(Vec<Raw>, bool)> {
-        let mut request =
-            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
-        request.header.flags = flags;
-        request.finalize();
-        let mut stream = self.handle.request(request, SocketAddr::new(0, 0))?;
-        let mut answers = Vec::new();
-        let mut interrupted = false;
-        while let Some(NetlinkMessage { header, payload, .. }) = stream.next().await {
-            interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
-            match payload {
-                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(KernelError::new(
-                        done.code,
-                        &attributes_or_none(&done.extended_ack),
-                    )
-                    .into());
-                }
-                NetlinkPayload::Done(_) => return Ok((answers, interrupted)),
-                NetlinkPayload::Error(error) => match error.code {
-                    None => return Ok((answers, interrupted)),
-                    Some(code) => {
-                        let text = error.header.get(MESSAGE_HEADER..).unwrap_or_default();
-                        return Err(KernelError::new(code.get(), &attributes_or_none(text)).into());
-                    }
-                },
-                NetlinkPayload::Overrun(_) => {
-                    return Err(anyhow!("the kernel had more to say than the socket could hold"));
-                }
-                _ => {}
+    /// Hands over the answers, to the last one: a dump that is left half read would be in the way
+    /// of the next.
+    fn exchange(&self, message: &Raw, flags: u16, take: &mut Take) -> Result<Whole> {
+        let sequence = self.send(message, flags).context("asking the kernel")?;
+        let mut room = self.room.borrow_mut();
+        let mut exchange = Exchange { sequence, whole: Whole::Yes, failure: None, take };
+        loop {
+            self.receive(&mut room).context("hearing the kernel's answer")?;
+            if exchange.is_over(&room)? {
+                return match exchange.failure {
+                    Some(error) => Err(error),
+                    None => Ok(exchange.whole),
+                };
             }
         }
-        Err(anyhow!("the kernel's answer broke off"))
+    }
+
+    /// Returns the number that the answers will carry.
+    fn send(&self, message: &Raw, flags: u16) -> io::Result<u32> {
+        let sequence = self.sequence.get().wrapping_add(1);
+        self.sequence.set(sequence);
+        let length = u32::try_from(HEADER + message.payload.len()).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(HEADER + message.payload.len());
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(message.kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(&message.payload);
+        let kernel = SocketAddr::new(0, 0);
+        uninterrupted(|| self.socket.send_to(&bytes, &kernel, 0))?;
+        Ok(sequence)
+    }
+
+    /// Fills `room` with what the kernel, and nobody else, has sent.
+    fn receive(&self, room: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            room.clear();
+            let (length, from) = uninterrupted(|| self.socket.recv_from(room, MSG_TRUNC))?;
+            if length > room.len() {
+                return Err(io::Error::other(format!("it is {length} bytes long")));
+            }
+            if from.port_number() == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Tries again when a signal came between.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+type Take<'a> = dyn FnMut(&Raw<&[u8]>) -> Result<()> + 'a;
+
+/// Whether the kernel says that the parts of a dump fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    Interrupted,
+}
+
+/// The answers to one message, as they come in.
+struct Exchange<'a, 'b> {
+    sequence: u32,
+    whole: Whole,
+    /// Why an answer could not be taken: the first such reason.
+    failure: Option<anyhow::Error>,
+    take: &'a mut Take<'b>,
+}
+
+impl Exchange<'_, '_> {
+    /// Takes the messages of one datagram. Says whether the last has come; the error is the
+    /// kernel's own.
+    fn is_over(&mut self, mut datagram: &[u8]) -> Result<bool> {
+        while !datagram.is_empty() {
+            let message = NetlinkBuffer::new_checked(datagram)
+                .map_err(|error| anyhow!("the kernel's answer makes no sense: {error}"))?;
+            let length = (message.length() as usize).next_multiple_of(4);
+            if message.sequence_number() == self.sequence && self.is_last(&message)? {
+                return Ok(true);
+            }
+            datagram = datagram.get(length..).unwrap_or_default();
+        }
+        Ok(false)
+    }
+
+    fn is_last(&mut self, message: &NetlinkBuffer<&[u8]>) -> Result<bool> {
+        if message.flags() & NLM_F_DUMP_INTR != 0 {
+            self.whole = Whole::Interrupted;
+        }
+        match message.message_type() {
+            NLMSG_NOOP => Ok(false),
+            NLMSG_OVERRUN => bail!("the kernel had more to say than the socket could hold"),
+            NLMSG_DONE => ended(message, ERRNO),
+            // The header of the message that it is about stands before the kernel's words.
+            NLMSG_ERROR => ended(message, ERRNO + HEADER),
+            kind => {
+                if self.failure.is_none() {
+                    self.failure = (self.take)(&Raw { kind, payload: message.payload() }).err();
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// The end of an exchange: done, or the kernel's reason why not, with its words at `words`.
+fn ended(message: &NetlinkBuffer<&[u8]>, words: usize) -> Result<bool> {
+    let payload = message.payload();
+    let errno = payload.first_chunk().copied().map(i32::from_ne_bytes);
+    match errno.ok_or_else(|| truncated(message.message_type()))? {
+        // The end of a dump may carry its length.
+        0.. => Ok(true),
+        errno => {
+            let words = payload.get(words..).unwrap_or_default();
+            Err(KernelError::new(errno, &attributes(words).unwrap_or_default()).into())
+        }
+    }
+}
+
+impl Raw<&[u8]> {
+    fn to_owned(&self) -> Raw {
+        Raw { kind: self.kind, payload: self.payload.to_vec() }
     }
 }
 
@@ -250,7 +371,7 @@ mod tests {
     fn attributes_read_back_as_written() {
         let message = Writer::new(&[0; 8])
             .put_str(2, "wanpool")
-            .nest(7, Writer::default().put(1, &[1, 2, 3, 4]))
+            .nest(7, |inner| inner.put(1, &[1, 2, 3, 4]))
             .into_message(9);
         let read = message.attributes(8).unwrap();
         assert_eq!(read[0], (2, b"wanpool\0".as_slice()));

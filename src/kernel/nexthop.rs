@@ -30,8 +30,8 @@ pub struct Found {
     pub nexthop: Nexthop,
 }
 
-pub async fn list(route: &Channel, devices: &Devices) -> Result<Vec<Found>> {
-    let answers = route.dump(Writer::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP)).await?;
+pub fn list(route: &Channel, devices: &Devices) -> Result<Vec<Found>> {
+    let answers = route.dump(Writer::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP))?;
     answers.iter().map(|message| parse(message, devices)).collect()
 }
 
@@ -70,7 +70,7 @@ fn parse_group(members: &[u8]) -> Vec<(u32, u16)> {
 }
 
 /// Makes a nexthop, or changes the one with this id in place.
-pub async fn set(
+pub fn set(
     route: &Channel,
     family: Family,
     id: u32,
@@ -99,12 +99,12 @@ pub async fn set(
         }
         Nexthop::Other => anyhow::bail!("a nexthop of a kind that we never make"),
     };
-    route.request(message.into_message(RTM_NEWNEXTHOP), NLM_F_CREATE | NLM_F_REPLACE).await?;
+    route.request(message.into_message(RTM_NEWNEXTHOP), NLM_F_CREATE | NLM_F_REPLACE)?;
     Ok(())
 }
 
-pub async fn delete(route: &Channel, id: u32) -> Result<()> {
-    route.request(begin(0, 0, 0, id).into_message(RTM_DELNEXTHOP), 0).await?;
+pub fn delete(route: &Channel, id: u32) -> Result<()> {
+    route.request(begin(0, 0, 0, id).into_message(RTM_DELNEXTHOP), 0)?;
     Ok(())
 }
 

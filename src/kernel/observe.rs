@@ -9,13 +9,13 @@ use crate::state::{Link, Observed, Slice};
 
 impl Kernel {
     pub fn observe(&self, query: &Query) -> Result<Observed> {
-        self.runtime.block_on(self.observe_async(query)).context("looking at the kernel")
+        self.observe_all(query).context("looking at the kernel")
     }
 
-    async fn observe_async(&self, query: &Query) -> Result<Observed> {
+    fn observe_all(&self, query: &Query) -> Result<Observed> {
         let Query { family, numbers, .. } = *query;
-        let links = link::links(&self.route).await?;
-        let addresses = link::addresses(&self.route, family, &links).await?;
+        let links = link::links(&self.route)?;
+        let addresses = link::addresses(&self.route, family, &links)?;
         let devices = Devices::new(&links);
         let mut found = Observed {
             addresses,
@@ -24,21 +24,21 @@ impl Kernel {
             slice: Slice { family, ..Slice::default() },
             ..Observed::default()
         };
-        self.observe_nexthops(query, &devices, &mut found).await?;
-        found.slice.routes = route::list(&self.route, family, numbers.protocol, &devices).await?;
-        self.observe_tables(query, &mut found).await?;
-        found.slice.rules = rule::list(&self.route, family, numbers.protocol).await?;
+        self.observe_nexthops(query, &devices, &mut found)?;
+        found.slice.routes = route::list(&self.route, family, numbers.protocol, &devices)?;
+        self.observe_tables(query, &mut found)?;
+        found.slice.rules = rule::list(&self.route, family, numbers.protocol)?;
         let needs_gateway =
             |link: &&Link| !link.point_to_point && query.gateways_of.contains(&link.name);
         for link in links.iter().filter(needs_gateway) {
-            if let Some(via) = route::gateway(&self.route, family, link, numbers.protocol).await? {
+            if let Some(via) = route::gateway(&self.route, family, link, numbers.protocol)? {
                 found.gateways.insert(link.name.clone(), via);
             }
         }
         found.links = links;
         self.devices.replace(devices);
         if query.set {
-            self.observe_set(&mut found).await?;
+            self.observe_set(&mut found)?;
         }
         if query.chains {
             self.iptables()?.read(&mut found.slice)?;
@@ -47,13 +47,13 @@ impl Kernel {
     }
 
     /// Ours are those with our protocol; one of our numbers with another protocol is in our way.
-    async fn observe_nexthops(
+    fn observe_nexthops(
         &self,
         query: &Query,
         devices: &Devices,
         found: &mut Observed,
     ) -> Result<()> {
-        for nexthop in nexthop::list(&self.route, devices).await? {
+        for nexthop in nexthop::list(&self.route, devices)? {
             if nexthop.protocol == query.numbers.protocol {
                 found.slice.nexthops.insert(nexthop.id, nexthop.nexthop);
             } else if query.nexthops.contains(&nexthop.id) {
@@ -67,14 +67,12 @@ impl Kernel {
     }
 
     /// A table of ours that holds nothing of ours yet should hold no default route of others.
-    async fn observe_tables(&self, query: &Query, found: &mut Observed) -> Result<()> {
+    fn observe_tables(&self, query: &Query, found: &mut Observed) -> Result<()> {
         for &table in &query.tables {
             let settled = found.slice.routes.iter().any(|route| route.table == table);
             let protocol = query.numbers.protocol;
             if !settled
-                && !route::foreign_defaults(&self.route, query.family, table, protocol)
-                    .await?
-                    .is_empty()
+                && !route::foreign_defaults(&self.route, query.family, table, protocol)?.is_empty()
             {
                 found.taken.push(format!(
                     "table {table} holds a default route that is not ours; \
@@ -85,8 +83,8 @@ impl Kernel {
         Ok(())
     }
 
-    async fn observe_set(&self, found: &mut Observed) -> Result<()> {
-        match ipset::list(&self.netfilter).await.context("listing the set wanpool")? {
+    fn observe_set(&self, found: &mut Observed) -> Result<()> {
+        match ipset::list(&self.netfilter).context("listing the set wanpool")? {
             ipset::Found::Nothing => {}
             ipset::Found::Ours(set) => found.slice.set = Some(set),
             ipset::Found::Foreign(odd) => found.taken.push(format!(

@@ -18,7 +18,7 @@ use super::netlink::Channel;
 use crate::model::Family;
 use crate::state::{Link, MAIN_TABLE, Route, Way};
 
-pub async fn list(
+pub fn list(
     route: &Channel,
     family: Family,
     protocol: u8,
@@ -27,12 +27,12 @@ pub async fn list(
     let mut filter = RouteMessage::default();
     filter.header.address_family = AddressFamily::from(family.number());
     filter.header.protocol = RouteProtocol::from(protocol);
-    let found = dump(route, filter).await?;
+    let found = dump(route, filter)?;
     Ok(found.iter().map(|message| parse(message, devices)).collect())
 }
 
 /// The gateway of the best default route through a device in the main table, if there is one.
-pub async fn gateway(
+pub fn gateway(
     route: &Channel,
     family: Family,
     link: &Link,
@@ -41,8 +41,7 @@ pub async fn gateway(
     let mut filter = RouteMessage::default();
     filter.header.address_family = AddressFamily::from(family.number());
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
-    let mut found: Vec<_> = dump(route, filter)
-        .await?
+    let mut found: Vec<_> = dump(route, filter)?
         .into_iter()
         .filter(|message| message.header.destination_prefix_length == 0)
         .filter(|message| u8::from(message.header.protocol) != our_protocol)
@@ -52,8 +51,8 @@ pub async fn gateway(
     Ok(found.first().map(|&(_, gateway)| gateway))
 }
 
-async fn dump(route: &Channel, filter: RouteMessage) -> Result<Vec<RouteMessage>> {
-    let answers = route.dump(RouteNetlinkMessage::GetRoute(filter).into()).await?;
+fn dump(route: &Channel, filter: RouteMessage) -> Result<Vec<RouteMessage>> {
+    let answers = route.dump(RouteNetlinkMessage::GetRoute(filter).into())?;
     let mut routes = Vec::new();
     for answer in answers {
         // A route with attributes newer than we know is somebody else's.
@@ -117,7 +116,7 @@ fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
 }
 
 /// The metrics of others' default routes in a table. Their routes to somewhere do no harm there.
-pub async fn foreign_defaults(
+pub fn foreign_defaults(
     route: &Channel,
     family: Family,
     table: u32,
@@ -126,7 +125,7 @@ pub async fn foreign_defaults(
     let mut filter = RouteMessage::default();
     filter.header.address_family = AddressFamily::from(family.number());
     filter.attributes = vec![RouteAttribute::Table(table)];
-    let routes = match dump(route, filter).await {
+    let routes = match dump(route, filter) {
         // Filtered by a table that does not exist.
         Err(error) if error.is::<KernelError>() => return Ok(vec![]),
         routes => routes?,
@@ -139,27 +138,22 @@ pub async fn foreign_defaults(
 }
 
 /// Makes a route. One of somebody else at the same table, destination and metric is an error.
-pub async fn add(route: &Channel, wanted: &Route, protocol: u8, devices: &Devices) -> Result<()> {
+pub fn add(route: &Channel, wanted: &Route, protocol: u8, devices: &Devices) -> Result<()> {
     let message = RouteNetlinkMessage::NewRoute(build(wanted, protocol, devices)?);
-    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL).await?;
+    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL)?;
     Ok(())
 }
 
 /// Changes the route at the same table, destination and metric in place.
-pub async fn replace(
-    route: &Channel,
-    wanted: &Route,
-    protocol: u8,
-    devices: &Devices,
-) -> Result<()> {
+pub fn replace(route: &Channel, wanted: &Route, protocol: u8, devices: &Devices) -> Result<()> {
     let message = RouteNetlinkMessage::NewRoute(build(wanted, protocol, devices)?);
-    route.request(message.into(), NLM_F_CREATE | NLM_F_REPLACE).await?;
+    route.request(message.into(), NLM_F_CREATE | NLM_F_REPLACE)?;
     Ok(())
 }
 
-pub async fn delete(route: &Channel, found: &Route, protocol: u8, devices: &Devices) -> Result<()> {
+pub fn delete(route: &Channel, found: &Route, protocol: u8, devices: &Devices) -> Result<()> {
     let message = build(found, protocol, devices)?;
-    route.request(RouteNetlinkMessage::DelRoute(message).into(), 0).await?;
+    route.request(RouteNetlinkMessage::DelRoute(message).into(), 0)?;
     Ok(())
 }
 
@@ -196,7 +190,7 @@ const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// What the kernel would do with a client's packet to [`SOMEWHERE`]: the device it would leave by.
 /// The error is the kernel's when it would not forward the packet at all.
-pub async fn lookup(
+pub fn lookup(
     route: &Channel,
     client: Ipv4Addr,
     mark: u32,
@@ -212,7 +206,7 @@ pub async fn lookup(
     message.header.kind = RouteType::Unspec;
     message.header.table = 0;
     message.attributes.extend(from.map(|link| RouteAttribute::Iif(link.index)));
-    let answers = route.request(RouteNetlinkMessage::GetRoute(message).into(), 0).await?;
+    let answers = route.request(RouteNetlinkMessage::GetRoute(message).into(), 0)?;
     for answer in answers {
         if let RouteNetlinkMessage::NewRoute(message) = answer.decode()? {
             let dev = message.attributes.iter().find_map(|attribute| match attribute {

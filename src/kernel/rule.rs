@@ -17,19 +17,19 @@ use crate::state::{Action, Rule};
 /// `suppress_prefixlength` of a rule that has none: −1.
 const NO_SUPPRESSION: u32 = u32::MAX;
 
-pub async fn list(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
-    Ok(ours(route, family, protocol).await?.iter().map(parse).collect())
+pub fn list(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
+    Ok(ours(route, family, protocol)?.iter().map(parse).collect())
 }
 
 /// The rules of everybody else.
-pub async fn list_foreign(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
-    let all = dump(route, family).await?;
+pub fn list_foreign(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
+    let all = dump(route, family)?;
     Ok(all.iter().filter(|message| !is_ours(message, protocol)).map(parse).collect())
 }
 
 /// The rules of our protocol, as dumped. The kernel cannot filter them for us.
-async fn ours(route: &Channel, family: Family, protocol: u8) -> Result<Vec<RuleMessage>> {
-    let mut rules = dump(route, family).await?;
+fn ours(route: &Channel, family: Family, protocol: u8) -> Result<Vec<RuleMessage>> {
+    let mut rules = dump(route, family)?;
     rules.retain(|message| is_ours(message, protocol));
     Ok(rules)
 }
@@ -38,10 +38,10 @@ fn is_ours(message: &RuleMessage, protocol: u8) -> bool {
     message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(protocol)))
 }
 
-async fn dump(route: &Channel, family: Family) -> Result<Vec<RuleMessage>> {
+fn dump(route: &Channel, family: Family) -> Result<Vec<RuleMessage>> {
     let mut request = RuleMessage::default();
     request.header.family = AddressFamily::from(family.number());
-    let answers = route.dump(RouteNetlinkMessage::GetRule(request).into()).await?;
+    let answers = route.dump(RouteNetlinkMessage::GetRule(request).into())?;
     let mut rules = Vec::new();
     for answer in answers {
         // A rule with attributes newer than we know is somebody else's.
@@ -101,9 +101,9 @@ fn parse(message: &RuleMessage) -> Rule {
     rule
 }
 
-pub async fn add(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
+pub fn add(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
     let message = RouteNetlinkMessage::NewRule(build(family, rule, protocol));
-    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL).await?;
+    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL)?;
     Ok(())
 }
 
@@ -142,18 +142,18 @@ fn build(family: Family, rule: &Rule, protocol: u8) -> RuleMessage {
 
 /// Deletes a rule. One that was altered by hand is looked up again, to delete it by the message as
 /// dumped, which no other rule matches.
-pub async fn delete(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
+pub fn delete(route: &Channel, family: Family, rule: &Rule, protocol: u8) -> Result<()> {
     let plain = rule.odd.is_none() && rule.from.is_none();
     let message = match rule.action {
         Action::Lookup(_) | Action::Blackhole | Action::Unreachable if plain => {
             build(family, rule, protocol)
         }
         _ => {
-            let found = ours(route, family, protocol).await?;
+            let found = ours(route, family, protocol)?;
             let same = found.into_iter().find(|message| parse(message) == *rule);
             same.ok_or_else(|| KernelError::of_errno(ENOENT))?
         }
     };
-    route.request(RouteNetlinkMessage::DelRule(message).into(), 0).await?;
+    route.request(RouteNetlinkMessage::DelRule(message).into(), 0)?;
     Ok(())
 }

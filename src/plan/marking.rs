@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::Diff;
 use crate::config::{Config, Lan};
-use crate::model::{DevName, Mark};
+use crate::model::{Client, DevName, Mark};
 use crate::pools::Pools;
 use crate::state::{Chain, Jump, SET_NAME, Set, Slice};
 use crate::step::Step;
@@ -16,6 +16,7 @@ use crate::step::Step;
 /// Room in the set, at the least: `maxelem`.
 pub const SET_ROOM: u32 = 1 << 20;
 
+/// The whole set.
 pub fn set(config: &Config, pools: &Pools) -> Set {
     let mut entries = Vec::with_capacity(pools.len());
     for &no in config.uplinks.keys() {
@@ -23,8 +24,29 @@ pub fn set(config: &Config, pools: &Pools) -> Set {
         entries.extend(pools.members(no).iter().map(|client| (client.address(), mark)));
     }
     entries.sort_unstable_by_key(|&(client, _)| client);
-    let room = u32::try_from(entries.len()).unwrap_or(u32::MAX).saturating_mul(2);
-    Set { max: room.max(SET_ROOM), entries }
+    Set { max: room(config, pools), entries }
+}
+
+/// The set as far as these clients go.
+pub fn set_of(config: &Config, pools: &Pools, clients: &[Client]) -> Set {
+    let entry = |&client: &Client| {
+        let no = pools.place(client).filter(|no| config.uplinks.contains_key(no))?;
+        Some((client.address(), config.numbers.pool_mark(no)))
+    };
+    let mut entries: Vec<_> = clients.iter().filter_map(entry).collect();
+    entries.sort_unstable_by_key(|&(client, _)| client);
+    entries.dedup();
+    Set { max: room(config, pools), entries }
+}
+
+/// How many members the whole set has.
+pub fn count(config: &Config, pools: &Pools) -> u32 {
+    let count: usize = config.uplinks.keys().map(|&no| pools.members(no).len()).sum();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn room(config: &Config, pools: &Pools) -> u32 {
+    count(config, pools).saturating_mul(2).max(SET_ROOM)
 }
 
 pub fn chains(config: &Config) -> BTreeMap<Chain, Vec<String>> {

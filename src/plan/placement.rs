@@ -3,7 +3,9 @@
 //! With equal weights this is exactly `EvaLoad` of the script of 2003: the first of the pools with
 //! the fewest lines.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashSet;
 
 use crate::config::{Config, Role};
 use crate::model::{Client, UplinkNo};
@@ -15,6 +17,16 @@ pub enum Change {
     Assigned { client: Client, to: UplinkNo },
     Moved { client: Client, from: UplinkNo, to: UplinkNo },
     Released { client: Client, from: UplinkNo },
+}
+
+impl Change {
+    pub fn client(&self) -> Client {
+        match *self {
+            Change::Assigned { client, .. }
+            | Change::Moved { client, .. }
+            | Change::Released { client, .. } => client,
+        }
+    }
 }
 
 /// Places those that are in no pool, in their order; those that are in one stay.
@@ -51,7 +63,7 @@ pub fn put(pools: &mut Pools, clients: &[Client], to: UplinkNo) -> Vec<Change> {
 
 /// Takes clients out of whatever pools they are in.
 pub fn release(pools: &mut Pools, clients: &[Client]) -> Vec<Change> {
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     let changes = clients
         .iter()
         .filter(|&&client| seen.insert(client))

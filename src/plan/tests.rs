@@ -10,6 +10,7 @@ use super::service::{Intent, State, Why};
 use super::*;
 use crate::config::Role;
 use crate::model::{Client, DevName, UplinkNo};
+use crate::pools::Pools;
 use crate::state::{Address, Link, Nexthop, Route, Way};
 
 mod kernel;
@@ -89,7 +90,7 @@ fn built(config: &Config, found: &Observed, clients: &[(u8, &str)], intent: Inte
         pools.insert(client.parse::<Client>().unwrap(), no(*pool)).unwrap();
     }
     let services = service::decide(config, found, intent).unwrap();
-    wanted(config, &pools, &services, Family::Inet)
+    wanted(config, marking::set(config, &pools), &services, Family::Inet)
 }
 
 /// A machine on which everything has been built.

@@ -21,8 +21,8 @@ impl Store {
         self.discard_next()
     }
 
-    /// Makes the files hold `after`. `before` is what they hold now.
-    pub fn commit(&self, _lock: &Lock, before: &Pools, after: &Pools) -> Result<()> {
+    /// Makes the files hold `after`. `before` is what they hold now. Returns whether they differ.
+    pub fn commit(&self, _lock: &Lock, before: &Pools, after: &Pools) -> Result<bool> {
         // A pool that goes is emptied first, in the same commit: a run that is killed before its
         // file is removed leaves nobody in two pools.
         let gone =
@@ -39,11 +39,13 @@ impl Store {
             })?;
             self.finish_commit()?;
         }
+        let mut differ = !changed.is_empty();
         for (pool, _) in before.iter().filter(|&(pool, _)| !has(after, pool)) {
             let path = self.pool_path(pool);
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            differ = true;
         }
-        Ok(())
+        Ok(differ)
     }
 
     /// Writes `.next/` whole and turns it into `.commit/`: the commit point.
@@ -52,7 +54,7 @@ impl Store {
         make_dir(&next)?;
         for &(pool, members) in changed {
             let path = next.join(pool_name(pool));
-            write_synced(&path, format::write(members).as_bytes())
+            write_synced(&path, &format::write(members))
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         sync_dir(&next)?;

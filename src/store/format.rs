@@ -1,7 +1,7 @@
 //! The text of a pool file ↔ clients: one address a line, a newline at the end, as the script of
 //! 2003 wrote it. Pure.
 
-use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 use crate::model::Client;
 
@@ -15,23 +15,46 @@ pub struct BadLine {
 
 /// Reads a whole file. The last line may lack its newline, as an editor may have left it.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Client>, BadLine> {
-    let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Ok(Vec::new());
+    // The shortest line is `1.1.1.1`; most are about twice as long.
+    let mut clients = Vec::with_capacity(bytes.len() / 12);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (client, length) = match leading_address(rest) {
+            Some((address, length)) => (Client::new(address), length),
+            None => (Err(String::new()), 0),
+        };
+        match (client, rest.get(length)) {
+            (Ok(client), None | Some(b'\n')) => clients.push(client),
+            _ => {
+                let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
+                let (column, why) = explain(line);
+                return Err(BadLine { line: clients.len() + 1, column, why });
+            }
+        }
+        rest = rest.get(length + 1..).unwrap_or_default();
     }
-    body.split(|&byte| byte == b'\n')
-        .enumerate()
-        .map(|(index, line)| {
-            parse_line(line).map_err(|(column, why)| BadLine { line: index + 1, column, why })
-        })
-        .collect()
+    Ok(clients)
 }
 
-fn parse_line(line: &[u8]) -> Result<Client, (usize, String)> {
-    if let Ok(client) = std::str::from_utf8(line).unwrap_or("").parse() {
-        return Ok(client);
+/// The dotted quad that a text begins with, in its one spelling, and its length.
+fn leading_address(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if index > 0 {
+            (text.get(at) == Some(&b'.')).then_some(())?;
+            at += 1;
+        }
+        let digits = text[at..].iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+        let number = &text[at..at + digits];
+        if digits == 0 || digits > 1 && number[0] == b'0' {
+            return None;
+        }
+        let value = number.iter().fold(0u16, |value, digit| value * 10 + u16::from(digit - b'0'));
+        *octet = u8::try_from(value).ok()?;
+        at += digits;
     }
-    Err(explain(line))
+    Some((octets.into(), at))
 }
 
 /// The column of the first byte that cannot stand there, and what the matter is.
@@ -57,11 +80,17 @@ fn explain(line: &[u8]) -> (usize, String) {
     (column, why)
 }
 
-pub fn write(clients: &[Client]) -> String {
-    let mut text = String::with_capacity(clients.len() * 16);
+pub fn write(clients: &[Client]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(clients.len() * 16);
     for client in clients {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{client}");
+        for (index, octet) in client.address().octets().into_iter().enumerate() {
+            if index > 0 {
+                text.push(b'.');
+            }
+            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+            text.extend(&digits[usize::from(octet < 100) + usize::from(octet < 10)..]);
+        }
+        text.push(b'\n');
     }
     text
 }
@@ -75,11 +104,11 @@ mod tests {
         let clients: Vec<Client> =
             ["192.168.7.10", "10.0.0.1"].iter().map(|text| text.parse().unwrap()).collect();
         let text = write(&clients);
-        assert_eq!(text, "192.168.7.10\n10.0.0.1\n");
-        assert_eq!(parse(text.as_bytes()), Ok(clients.clone()));
+        assert_eq!(text, b"192.168.7.10\n10.0.0.1\n");
+        assert_eq!(parse(&text), Ok(clients.clone()));
         assert_eq!(parse(b"192.168.7.10\n10.0.0.1"), Ok(clients));
         assert_eq!(parse(b""), Ok(vec![]));
-        assert_eq!(write(&[]), "");
+        assert_eq!(write(&[]), b"");
     }
 
     #[test]
@@ -99,6 +128,22 @@ mod tests {
             let bad = parse(bytes).unwrap_err();
             assert_eq!((bad.line, bad.column), (*line, *column), "{bytes:?}: {}", bad.why);
             assert!(bad.why.starts_with(why), "{bytes:?}: {}", bad.why);
+        }
+    }
+
+    #[test]
+    fn every_octet_is_written_as_display_writes_it_and_read_as_the_library_reads_it() {
+        for octet in 0..=255 {
+            let client = Client::new([10, octet, 0, octet].into()).unwrap();
+            assert_eq!(write(&[client]), format!("{client}\n").into_bytes());
+        }
+        for text in
+            ["1.2.3.4", "01.2.3.4", "1.2.3", "1.2.3.256", "1.2.3.1000", "1..2.3", "1.2.3.4."]
+        {
+            let read = leading_address(text.as_bytes());
+            let whole =
+                read.filter(|&(_, length)| length == text.len()).map(|(address, _)| address);
+            assert_eq!(whole, text.parse().ok(), "{text}");
         }
     }
 

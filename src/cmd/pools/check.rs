@@ -9,6 +9,7 @@ use crate::cmd::{Context, Outcome};
 use crate::kernel::Kernel;
 use crate::plan;
 use crate::plan::findings::{self, Finding};
+use crate::plan::marking;
 use crate::plan::service::{self, Intent};
 use crate::step::Step;
 
@@ -20,7 +21,8 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let found = kernel.observe(&query)?;
     let services = service::decide(&context.config, &found, Intent::Keep)
         .map_err(|why| anyhow!("pools --check: {why}"))?;
-    let wanted = plan::wanted(&context.config, &pools, &services, context.family);
+    let set = marking::set(&context.config, &pools);
+    let wanted = plan::wanted(&context.config, set, &services, context.family);
     let steps = plan::steps(&context.config, &found, &wanted);
     let health = kernel.health(&query)?;
     let mut findings = findings::find(&context.config, &pools, &health, &found.sysctls);
