@@ -104,10 +104,8 @@ impl Kernel {
     pub fn signs(&self) -> Signs {
         let is_nft = self.iptables().is_ok_and(Iptables::is_nft);
         let generation = || ruleset::generation(&self.netfilter).ok().flatten();
-        Signs {
-            entries: ipset::count(&self.netfilter).ok().flatten(),
-            generation: is_nft.then(generation).flatten(),
-        }
+        let (entries, room) = ipset::count(&self.netfilter).ok().flatten().unzip();
+        Signs { entries, room, generation: is_nft.then(generation).flatten() }
     }
 
     /// What `keep` makes of the clients in the neighbour table behind these devices.

@@ -63,8 +63,9 @@ pub struct Health {
 /// there are. `None` where there is no such sign.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signs {
-    /// How many members the set has.
+    /// How many members the set has, and how many it has room for.
     pub entries: Option<u32>,
+    pub room: Option<u32>,
     /// Counts the changes to the ruleset of nftables.
     pub generation: Option<u32>,
 }

@@ -49,6 +49,8 @@ pub enum Step {
     },
     SetCreate {
         max: u32,
+        /// Where it begins to grow from: `hashsize`.
+        buckets: u32,
     },
     SetDestroy,
     /// Makes the entries or changes their marks in place.
@@ -98,6 +100,16 @@ impl Step {
         }
     }
 
+    /// How many commands that are.
+    pub fn count(&self) -> usize {
+        match self {
+            Step::EntriesSet(entries) => entries.len(),
+            Step::EntriesDelete(clients) | Step::ClientFlowsEnd { clients, .. } => clients.len(),
+            Step::ChainDelete(_) => 2,
+            _ => 1,
+        }
+    }
+
     fn command(&self) -> String {
         match self {
             Step::LoadModule(module) => format!("modprobe {module}"),
@@ -121,11 +133,10 @@ impl Step {
             Step::RuleDelete { rule, protocol } => {
                 format!("ip rule del {} protocol {protocol}", RuleText(rule))
             }
-            Step::SetCreate { max } => {
-                format!(
-                    "ipset create {SET_NAME} hash:ip family inet maxelem {max} counters skbinfo"
-                )
-            }
+            Step::SetCreate { max, buckets } => format!(
+                "ipset create {SET_NAME} hash:ip family inet hashsize {buckets} maxelem {max} \
+                 counters skbinfo"
+            ),
             Step::SetDestroy => format!("ipset destroy {SET_NAME}"),
             Step::ChainsSet(chains) => {
                 format!("iptables-restore -w --noflush <<'END'\n{}END", restore_text(chains))

@@ -72,11 +72,16 @@ impl<'a> Run<'a> {
         let before = service::as_found(&self.context.config, &found);
         let services = decide(self.context, &found, intent)?;
         let steps = self.plan(&pools, &found, &services, &sight);
-        let files = self.context.store.commands(&self.pools, &pools);
-        let tell_those_out =
-            intent == Intent::RestoreAll && !(steps.is_empty() && files.is_empty());
+        // Where clients change, their lines say more than the files' commands.
+        let files = match changes.is_empty() || self.shows_commands() {
+            true => self.context.store.commands(&self.pools, &pools),
+            false => vec![],
+        };
+        let is_idle = steps.is_empty() && files.is_empty() && changes.is_empty();
+        let tell_those_out = intent == Intent::RestoreAll && !is_idle;
         let mut report = Report {
             uplinks: uplink_lines(self.context, &before, &services, tell_those_out),
+            done: files.len(),
             commands: files,
             changes,
             verb: "mended",
@@ -91,7 +96,7 @@ impl<'a> Run<'a> {
             report.commands.extend(steps);
             return self.print_plan(report);
         }
-        if !(steps.is_empty() && report.commands.is_empty()) {
+        if !is_idle {
             // From here on nothing is known to be in order.
             self.context.memory.forget_checked();
         }
@@ -106,6 +111,7 @@ impl<'a> Run<'a> {
             // What the files hold is told even if the kernel then did not follow.
             report.uplinks.clear();
             report.commands.clear();
+            report.done = 0;
         }
         self.print(report)?;
         let events = done?;
@@ -198,11 +204,20 @@ impl<'a> Run<'a> {
     fn apply(&self, steps: &[Step], report: &mut Report) -> Result<(), (usize, anyhow::Error)> {
         for (at, step) in steps.iter().enumerate() {
             self.kernel.apply(self.context.family, step).map_err(|error| (at, error))?;
-            let commands = step.commands();
-            self.tell(&commands).map_err(|error| (at, error))?;
-            report.commands.extend(commands);
+            report.done += step.count();
+            if self.shows_commands() {
+                let commands = step.commands();
+                self.tell(&commands).map_err(|error| (at, error))?;
+                report.commands.extend(commands);
+            }
         }
         Ok(())
+    }
+
+    /// Whether anybody is to see the commands; there may be one for each client.
+    fn shows_commands(&self) -> bool {
+        let output = self.context.output;
+        self.lock.is_none() || output.is_json() || output.is_verbose()
     }
 
     fn tell(&self, commands: &[String]) -> Result<()> {

@@ -38,7 +38,9 @@ impl Kernel {
             }
             Step::RuleAdd { rule, protocol } => rule::add(route, family, rule, *protocol),
             Step::RuleDelete { rule, protocol } => rule::delete(route, family, rule, *protocol),
-            Step::SetCreate { max } => ipset::create(&self.netfilter, family, *max),
+            Step::SetCreate { max, buckets } => {
+                ipset::create(&self.netfilter, family, *max, *buckets)
+            }
             Step::SetDestroy => ipset::destroy(&self.netfilter),
             Step::EntriesSet(entries) => ipset::add(&self.netfilter, family, entries),
             Step::EntriesDelete(clients) => ipset::delete(&self.netfilter, family, clients),

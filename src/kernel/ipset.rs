@@ -35,6 +35,7 @@ const ATTR_LINENO: u16 = 9;
 const ATTR_IP: u16 = 1;
 const ATTR_TIMEOUT: u16 = 6;
 const ATTR_CADT_FLAGS: u16 = 8;
+const ATTR_HASHSIZE: u16 = 18;
 const ATTR_MAXELEM: u16 = 19;
 const ATTR_NETMASK: u16 = 20;
 const ATTR_BUCKETSIZE: u16 = 21;
@@ -82,13 +83,16 @@ pub fn list(netfilter: &Channel) -> Result<Found> {
     Ok(Found::Ours(set))
 }
 
-/// How many members the set has, by its header: what that costs does not grow with them. `None`
-/// where there is no set that could be ours.
-pub fn count(netfilter: &Channel) -> Result<Option<u32>> {
+/// How many members the set has and has room for, by its header alone. `None` where there is no set
+/// that could be ours.
+pub fn count(netfilter: &Channel) -> Result<Option<(u32, u32)>> {
     let request = named().put(ATTR_FLAGS | NET_BYTEORDER, &FLAG_LIST_HEADER.to_be_bytes());
     match netfilter.dump_into(request.into_message(SUBSYSTEM | CMD_LIST), parse) {
         Err(error) if is_errno(&error, ENOENT) => Ok(None),
-        listed => Ok(listed.map(|Listing { count, odd, .. }| count.filter(|_| odd.is_none()))?),
+        listed => {
+            let Listing { set, count, odd } = listed?;
+            Ok(count.filter(|_| odd.is_none()).map(|count| (count, set.max)))
+        }
     }
 }
 
@@ -186,11 +190,12 @@ fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
 }
 
 /// Makes the set as `ipset create` would: of the newest revision that the kernel has.
-pub fn create(netfilter: &Channel, family: Family, max: u32) -> Result<()> {
+pub fn create(netfilter: &Channel, family: Family, max: u32, buckets: u32) -> Result<()> {
     let revision = newest_revision(netfilter, family)?;
     let flags = FLAG_WITH_COUNTERS | FLAG_WITH_SKBINFO;
     let data = |data: Writer| {
         let data = data
+            .put(ATTR_HASHSIZE | NET_BYTEORDER, &buckets.to_be_bytes())
             .put(ATTR_MAXELEM | NET_BYTEORDER, &max.to_be_bytes())
             .put(ATTR_CADT_FLAGS | NET_BYTEORDER, &flags.to_be_bytes());
         match revision {

@@ -170,7 +170,9 @@ pub fn diff(found: &Slice, wanted: &Slice) -> Diff {
 fn diff_set(found: Option<&Set>, wanted: Option<&Set>, diff: &mut Diff) {
     let nothing = Set::default();
     match (found, wanted) {
-        (None, Some(wanted)) => diff.build.push(Step::SetCreate { max: wanted.max }),
+        (None, Some(wanted)) => {
+            diff.build.push(Step::SetCreate { max: wanted.max, buckets: buckets(wanted) });
+        }
         (Some(_), None) => {
             diff.tear_down.push(Step::SetDestroy);
             return;
@@ -186,6 +188,13 @@ fn diff_set(found: Option<&Set>, wanted: Option<&Set>, diff: &mut Diff) {
     if !deleted.is_empty() {
         diff.tear_down.push(Step::EntriesDelete(deleted));
     }
+}
+
+/// Buckets for those that come at once: while the kernel grows the set, it moves all members again
+/// and again. A bucket holds several, and 1024 is what ipset(8) begins with.
+fn buckets(set: &Set) -> u32 {
+    let members = u32::try_from(set.entries.len()).unwrap_or(u32::MAX);
+    (members / 2).clamp(1024, SET_ROOM).next_power_of_two()
 }
 
 type Entry = (Ipv4Addr, Mark);

@@ -53,6 +53,8 @@ impl Lab {
         sets.sort();
         // Equal routes of several devices stand in the order in which they were made.
         let routes = ask("ip -4 route show table all");
+        // A device may not have noticed yet that its line carries.
+        let routes = routes.replace(" linkdown", "");
         let mut routes: Vec<&str> = routes.lines().collect();
         routes.sort_unstable();
         let parts = [

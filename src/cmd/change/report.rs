@@ -15,6 +15,9 @@ pub(super) struct Report {
     pub(super) changes: Vec<Change>,
     pub(super) uplinks: Vec<String>,
     pub(super) flows_ended: usize,
+    /// How many commands would have done it.
+    pub(super) done: usize,
+    /// Those commands, if they are to be shown.
     pub(super) commands: Vec<String>,
     /// What was done to the slice, where no line says more.
     pub(super) verb: &'static str,
@@ -35,8 +38,8 @@ impl Run<'_> {
         }
         let mut lines = report.uplinks;
         lines.extend(report.changes.iter().map(|change| self.change_line(change)));
-        if lines.is_empty() && !report.commands.is_empty() {
-            lines.push(format!("slice {}: {} steps", report.verb, report.commands.len()));
+        if lines.is_empty() && report.done > 0 {
+            lines.push(format!("slice {}: {} steps", report.verb, report.done));
         }
         output.news(&lines)
     }

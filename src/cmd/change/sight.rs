@@ -129,7 +129,7 @@ impl Run<'_> {
 
     /// What must be the same for all to be as it was. `None` where a sign is missing.
     fn seen(&self, signs: &Signs) -> Option<String> {
-        let (entries, generation) = (signs.entries?, signs.generation?);
+        let (entries, room, generation) = (signs.entries?, signs.room?, signs.generation?);
         let mut config = DefaultHasher::new();
         format!("{:?}", self.context.config).hash(&mut config);
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -140,7 +140,7 @@ impl Run<'_> {
         let _ = writeln!(seen, "boot {}", boot.trim());
         let _ = writeln!(seen, "network {network}");
         let _ = writeln!(seen, "config {:016x}", config.finish());
-        let _ = writeln!(seen, "set {entries}");
+        let _ = writeln!(seen, "set {entries} of {room}");
         let _ = writeln!(seen, "ruleset {generation}");
         seen.push_str(self.version.as_deref()?);
         Some(seen)

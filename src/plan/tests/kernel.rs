@@ -34,7 +34,7 @@ pub fn apply(slice: &mut Slice, step: &Step) {
             slice.rules.push(rule.clone());
         }
         Step::RuleDelete { rule, .. } => take(&mut slice.rules, rule, step),
-        Step::SetCreate { max } => {
+        Step::SetCreate { max, .. } => {
             assert!(slice.set.is_none(), "{step}: it is there");
             slice.set = Some(Set { max: *max, entries: vec![] });
         }
