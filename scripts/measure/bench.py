@@ -1,4 +1,4 @@
-"""One run of the bench: the folder it works in, the programs it has built, and the gateways and routers it has raised."""
+"""One run of the bench: the folder it works in, its C programs, and the gateways and routers it has raised."""
 import os
 import shutil
 import sys
@@ -9,7 +9,7 @@ from ground import compile_c, tool
 from timing import Contestant
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPT = os.path.join(HERE, "../../tests/seed/pass.sh")  # one pass of the script of 2003
+SCRIPT = os.path.normpath(f"{HERE}/../../tests/seed/pass.sh")  # one pass of the script of 2003
 
 
 class Bench:
@@ -70,6 +70,7 @@ class Bench:
         """A pass of the script with two empty pools, in a namespace without anything of ours."""
         theirs = Gateway(f"{self.folder}/script-{clients}", self.wanpool, clients)
         empty = ": >pool1; : >pool2; iptables -t mangle -F PREROUTING"
-        contestant = Contestant([tool("env"), "-C", theirs.folder, tool("bash"), SCRIPT], theirs.namespace, runs=1, warmup=0,
+        command = [tool("env"), "-C", theirs.folder, tool("bash"), SCRIPT]
+        contestant = Contestant(command, theirs.namespace, runs=1, warmup=0, check=theirs.check_script,
                                 prepare=[tool("sh"), "-ec", f"cd {theirs.folder}; {empty}"])
         return theirs, contestant

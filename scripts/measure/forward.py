@@ -62,7 +62,8 @@ class Router:
         """Nanoseconds a packet of a `known` flow, or a `new` flow."""
         before = self.server.inside(self._received)
         much = KNOWN_SECONDS if kind == "known" else NEW_FLOWS
-        printed = self.client.run([tool("taskset"), "-c", cpu(), f"{os.path.dirname(self.folder)}/flow", kind, SERVER, much])
+        flow = f"{os.path.dirname(self.folder)}/flow"
+        printed = self.client.run([tool("taskset"), "-c", cpu(), flow, kind, SERVER, much])
         nanoseconds, sent = map(float, printed.split())
         after = self.server.inside(self._received)
         got = {number: after[number] - before[number] for number in WAN}

@@ -91,7 +91,7 @@ def current_namespace():
 
 def filesystem(folder):
     """The kind of filesystem a folder lies on; fsync must mean something there."""
-    kind = run([tool("findmnt"), "-n", "-o", "FSTYPE", "-T", folder]).strip()
+    kind = run([tool("findmnt"), "-n", "-o", "FSTYPE", "-T", folder]).split()[-1]  # what is mounted uppermost
     if kind in IN_MEMORY:
         raise CannotMeasure(f"{folder} lies in memory ({kind}), where fsync costs nothing: name another by --dir")
     return kind

@@ -20,8 +20,9 @@ text { font: 12px system-ui, sans-serif; fill: #333 }
 
 def draw(path, commands, packets):
     """`commands`, `packets`: name of the curve to {clients: seconds}. Those of wanpool begin with its name."""
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-             f'role="img" aria-label="Cost against the number of clients">', f"<style>{STYLE}</style>"]
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+             f'height="{HEIGHT}" role="img" aria-label="Cost against the number of clients">',
+             f"<style>{STYLE}</style>"]
     parts += panel(0, SPLIT, 185, "A command, with so many clients", commands)
     parts += panel(SPLIT, WIDTH, 110, "A packet of a known flow, CPU time", packets)
     with open(path, "w") as file:
@@ -45,7 +46,7 @@ def panel(begin, end, margin, title, curves):
         at = ends[name]
         parts.append(f'<polyline class="{"ours" if ours else "theirs"}" stroke="{colour}" points="{line}"/>')
         parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3" fill="{colour}"/>')
-        parts.append(f'<text x="{at[0] + 9:.1f}" y="{heights[name] + 4:.1f}" style="fill:{colour}">{escape(name)}</text>')
+        parts.append(text(at[0] + 9, heights[name] + 4, name, style=f"fill:{colour}"))
     return parts
 
 
@@ -86,5 +87,6 @@ def named(power):
     return f"{10 ** (power - 3 * unit)} {({0: 's', -1: 'ms', -2: 'µs', -3: 'ns'}[unit])}"
 
 
-def text(x, y, words, kind="", anchor="start"):
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def text(x, y, words, kind="", anchor="start", style=""):
+    more = "".join(f' {key}="{value}"' for key, value in [("class", kind), ("style", style)] if value)
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(words)}</text>'

@@ -48,7 +48,7 @@ class Result:
     ours: Series
     baseline: Series = None
     ratio: Series = None
-    note: str = ""
+    parts: dict = None  # what was judged of each command
 
     def __post_init__(self):
         if self.baseline and not self.ratio:
@@ -76,8 +76,9 @@ def our(gateway, name, runs, hook=False):
     if hook:
         env = {key: value for key, value in env.items() if key.startswith("WANPOOL")} | {"WANPOOL_HOOK": "1"}
     changes = state in ("new", "boot")  # a run that has something to do ends in another state than it began in
-    return Contestant([gateway.wanpool, *words], gateway.namespace, runs, before=gateway.to["settled" if changes else state],
-                      prepare=gateway.to[state] if changes else None, env=env)
+    before = gateway.to["settled" if changes else state]
+    return Contestant([gateway.wanpool, *words], gateway.namespace, runs, before=before,
+                      prepare=gateway.to[state] if changes else None, env=env, check=gateway.check_settled)
 
 
 def duel(bench, ours, baseline, rounds=5):
@@ -89,8 +90,6 @@ def duel(bench, ours, baseline, rounds=5):
 def script(bench):
     gateway, (old, theirs) = bench.gateway(USUAL), bench.script(USUAL)
     series = race({"ours": bench.sized(our(gateway, "assign, all new", 10)), "theirs": theirs}, bench.rounds(2, 1))
-    gateway.check_settled()
-    old.check_script()
     bench.forget(old)
     return Result(series["ours"], series["theirs"], series["theirs"].over(series["ours"]))
 
@@ -102,7 +101,7 @@ def noop_ip(bench):
     return duel(bench, our(gateway, "assign, nothing new", 10), show)
 
 
-@row("noop-bare", "the same / the bare netlink dump of the neighbour table", 4, 2)
+@row("noop-bare", "nothing new, 65,536 neighbours and pool lines / the bare netlink dump of the neighbour table", 4, 2)
 def noop_bare(bench):
     gateway = bench.gateway(MANY)
     return duel(bench, our(gateway, "assign, nothing new", 10), bench.bare(gateway, "neigh", runs=10))
@@ -111,17 +110,13 @@ def noop_bare(bench):
 @row("new", "65,536 new clients, set, files and fsync included / bare netlink fill of a map", 3, 1.5)
 def new(bench):
     gateway = bench.gateway(MANY)
-    result = duel(bench, our(gateway, "assign, all new", 5), bench.fill(gateway))
-    gateway.check_settled()
-    return result
+    return duel(bench, our(gateway, "assign, all new", 5), bench.fill(gateway))
 
 
 @row("restore", "`restore` at boot, 65,536 clients in the files, empty kernel / bare netlink fill", 3, 1.5)
 def restore(bench):
     gateway = bench.gateway(MANY)
-    result = duel(bench, our(gateway, "restore at boot", 5), bench.fill(gateway))
-    gateway.check_settled()
-    return result
+    return duel(bench, our(gateway, "restore at boot", 5), bench.fill(gateway))
 
 
 @row("million", "1,000,000 clients in the files, 1,000 new ones / the same with 10,000 in the files", 60, 30)
@@ -129,7 +124,6 @@ def million(bench):
     huge, tenth = bench.gateway(USUAL, HUGE), bench.gateway(USUAL, TENTH)
     result = duel(bench, our(huge, "assign, all new", 3), our(tenth, "assign, all new", 10), 3)
     for gateway in (huge, tenth):
-        gateway.check_settled()
         bench.forget(gateway)
     return result
 
@@ -188,15 +182,14 @@ def processes(bench):
 
 
 def worst(bench, names, measure):
-    """The result of the command that comes off worst; the note names all, the worst first."""
+    """The result of the command that comes off worst; its parts are all of them, the worst first."""
     results = {}
     for name in names:
         bench.say(f"  {name}")
         results[name] = measure(name)
     order = sorted(results, key=lambda name: results[name].judged, reverse=True)
     result = results[order[0]]
-    short = (lambda value: f"{value / 1e6:.1f} MB") if result.ours.median > 1e5 else (lambda value: f"{value:.3g}")
-    result.note = ", ".join(f"{name}: {short(results[name].judged)}" for name in order)
+    result.parts = {name: results[name].judged for name in order}
     return result
 
 
@@ -204,25 +197,26 @@ def peak(bench, name):
     """The largest resident set of a command or of a process it started, in bytes."""
     series = Series()
     for _ in range(bench.rounds(3, 1)):
-        report = once(bench.gateway(MANY), name, lambda file: [tool("time"), "-f", "%M", "-o", file])
+        report = once(bench.gateway(MANY), name, [tool("time"), "-f", "%M", "-o"])
         series.add([int(report) * 1024])
     return Result(series)
 
 
 def started(bench, name):
-    report = once(bench.gateway(MANY), name, lambda file: [tool("strace"), "-f", "-qq", "-e", "trace=execve", "-o", file])
+    watch = [tool("strace"), "-f", "-qq", "-e", "trace=execve", "-o"]
+    report = once(bench.gateway(MANY), name, watch)
     series = Series()
     series.add([len(re.findall(r"execve.* = 0$", report, re.MULTILINE)) - 1])
     return Result(series)
 
 
 def once(gateway, name, watch):
-    """One run of a command of ours, behind a program that watches it: what that reported."""
+    """One run of a command of ours, behind a program that watches it and ends in the name of a file: its report."""
     command = our(gateway, name, 1)
     gateway.namespace.run(command.before)
     if command.prepare:
         gateway.namespace.run(command.prepare)
     report = f"{gateway.folder}/report"
-    gateway.namespace.run(watch(report) + command.command)
+    gateway.namespace.run([*watch, report, *command.command])
     with open(report) as file:
         return file.read()

@@ -1,14 +1,19 @@
 """How results are shown: as rows of a Markdown table, or as flat objects for JSON."""
 
 HEAD = ["what", "wanpool (median, spread)", "baseline (median)", "ratio", "bar", "aim"]
-STEPS = {"s": [(1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")], "B": [(1e6, "MB")], "": [(1, "")]}
+STEPS = {"s": [(1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")], "B": [(1e6, "MB")]}
 
 
 def table(rows, results, where):
     lines = [HEAD, ["---"] * len(HEAD)] + [cells(rows[name], result) for name, result in results.items()]
-    notes = [f"{rows[name].what}: {result.note}." for name, result in results.items() if result.note]
+    notes = [each_part(rows[name], result) for name, result in results.items() if result.parts]
     about = [f"{where}. Spread: the quartiles of all runs, of the ratio those of the rounds."]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *"\n\n".join(about + notes).splitlines()])
+
+
+def each_part(row, result):
+    unit = "×" if result.ratio else row.unit
+    return f"{row.what}: " + "; ".join(f"{name} {shown(value, unit)}" for name, value in result.parts.items()) + "."
 
 
 def cells(row, result):
@@ -16,7 +21,6 @@ def cells(row, result):
     ours = shown(result.ours.median, row.unit)
     if low < high:
         ours += f" ({shown(low, row.unit)} – {shown(high, row.unit)})"
-    unit = "×" if result.ratio else row.unit
     baseline, ratio = "–", "–"
     if result.ratio:
         low, high = result.ratio.spread
@@ -24,7 +28,7 @@ def cells(row, result):
         ratio = f"{digits(result.ratio.median)} ({digits(low)} – {digits(high)})"
     if beyond(row, result):
         ratio += " **beyond the bar**"
-    return [row.what, ours, baseline, ratio, shown(row.bar, unit), shown(row.aim, unit)]
+    return [row.what, ours, baseline, ratio, limit(row.bar, row, result), limit(row.aim, row, result)]
 
 
 def beyond(row, result):
@@ -37,20 +41,24 @@ def flat(row, result):
     for key, series in [("wanpool", result.ours), ("baseline", result.baseline), ("ratio", result.ratio)]:
         if series:
             values |= {key: series.median, f"{key}_q1": series.spread[0], f"{key}_q3": series.spread[1]}
-    return values | {"bar": row.bar, "aim": row.aim, "beyond": beyond(row, result), "note": result.note}
+    return values | {"bar": row.bar, "aim": row.aim, "beyond": beyond(row, result), "parts": result.parts}
+
+
+def limit(value, row, result):
+    return f"{value:,g}" if result.ratio or not row.unit else f"{value / 1e6:g} MB"
 
 
 def shown(value, unit):
     if unit == "×":
         return digits(value)
+    if not unit:
+        return f"{value:g}"
     for size, name in STEPS[unit]:
         if value >= size:
             break
-    return f"{digits(value / size)} {name}".strip()
+    return f"{digits(value / size)} {name}"
 
 
 def digits(value):
     """Three that count, and never fewer than the number has before its point."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"

@@ -11,7 +11,10 @@ from ground import tool
 
 @dataclass
 class Contestant:
-    """`before` runs once a round, `prepare` before each run, both untimed. `where`: the namespace."""
+    """`before` runs once a round, `prepare` before each run, both untimed. `where`: the namespace.
+
+    `check` is called after each round: nothing wins by not working.
+    """
     command: list
     where: object
     runs: int
@@ -19,6 +22,7 @@ class Contestant:
     before: list = None
     prepare: list = None
     env: dict = None
+    check: object = None
 
 
 @dataclass
@@ -72,4 +76,7 @@ def times(contestant):
             command += ["--prepare", shlex.join(contestant.prepare)]
         contestant.where.run(command + [shlex.join(contestant.command)], env=contestant.env)
         with open(report) as file:
-            return json.load(file)["results"][0]["times"]
+            measured = json.load(file)["results"][0]["times"]
+    if contestant.check:
+        contestant.check()
+    return measured
