@@ -4,6 +4,7 @@
 
 mod again;
 mod at_once;
+mod bench;
 mod by_hand;
 mod check;
 mod drift;
