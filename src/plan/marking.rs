@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::Diff;
 use crate::config::{Config, Lan};
-use crate::model::{Client, DevName, Mark};
+use crate::model::{Client, Mark};
 use crate::pools::Pools;
 use crate::state::{Chain, Jump, SET_NAME, Set, Slice};
 use crate::step::Step;
@@ -67,23 +67,25 @@ pub fn chains(config: &Config) -> BTreeMap<Chain, Vec<String>> {
 fn classify(config: &Config) -> Vec<String> {
     let marked = format!("-m mark ! --mark {}", config.numbers.unmarked());
     let bits = config.numbers.mark_mask;
+    let done = format!("{marked} -j RETURN");
+    let map = |selector: &str| format!("{selector}-j SET --map-set {SET_NAME} src --map-mark");
     let mut rules = vec![
         format!("-j CONNMARK --restore-mark --nfmask {bits:#x} --ctmask {bits:#x}"),
-        format!("{marked} -j RETURN"),
+        done.clone(),
     ];
+    // Each rule costs every packet that gets to it, and the LAN begins most flows: where its devices
+    // are known, its packets are done before those of the uplinks are looked for.
+    if let Lan::Devices(devices) = &config.lan {
+        rules.extend(devices.iter().map(|dev| map(&format!("-i {dev} "))));
+        rules.push(done.clone());
+    }
     for (&no, uplink) in &config.uplinks {
         let mark = config.numbers.carrier_mark(no);
         rules.push(format!("-i {} -j MARK --set-xmark {mark}", uplink.dev));
     }
     rules.push(format!("{marked} -j CONNMARK --save-mark --nfmask {bits:#x} --ctmask {bits:#x}"));
-    rules.push(format!("{marked} -j RETURN"));
-    let from_lan = |dev: Option<&DevName>| {
-        let selector = dev.map(|dev| format!("-i {dev} ")).unwrap_or_default();
-        format!("{selector}-j SET --map-set {SET_NAME} src --map-mark")
-    };
-    match &config.lan {
-        Lan::Devices(devices) => rules.extend(devices.iter().map(|dev| from_lan(Some(dev)))),
-        Lan::AllButUplinks => rules.push(from_lan(None)),
+    if config.lan == Lan::AllButUplinks {
+        rules.extend([done, map("")]);
     }
     rules
 }
@@ -98,9 +100,10 @@ fn output(config: &Config) -> Vec<String> {
     )]
 }
 
-/// From POSTROUTING: a flow that has no uplink yet belongs from now on to the one it leaves by.
+/// From POSTROUTING: a flow that has no uplink yet belongs from now on to the one it leaves by. What
+/// has one bears it in its mark by now; to ask that costs half of what asking the connmark would.
 fn remember(config: &Config) -> Vec<String> {
-    let known = format!("-m connmark ! --mark {} -j RETURN", config.numbers.unmarked());
+    let known = format!("-m mark --mark {} -j RETURN", config.numbers.any_carrier());
     let by_uplink = config.uplinks.iter().map(|(&no, uplink)| {
         format!("-o {} -j CONNMARK --set-xmark {}", uplink.dev, config.numbers.carrier_mark(no))
     });
