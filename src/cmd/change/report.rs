@@ -36,7 +36,9 @@ impl Run<'_> {
         let mut lines = report.uplinks;
         lines.extend(report.changes.iter().map(|change| self.change_line(change)));
         if lines.is_empty() && !report.commands.is_empty() {
-            lines.push(format!("slice {}: {} steps", report.verb, report.commands.len()));
+            let (count, verb) = (report.commands.len(), report.verb);
+            let steps = if count == 1 { "step" } else { "steps" };
+            lines.push(format!("slice {verb}: {count} {steps}"));
         }
         output.news(&lines)
     }
