@@ -5,6 +5,7 @@
 //! `memory` and `probe` do what they are told.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,6 +35,7 @@ const LOCKED: u8 = 4;
 
 /// Parses the command line, does it, prints `wanpool: what: why` if that fails.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -63,7 +65,7 @@ fn status_of(error: &anyhow::Error) -> u8 {
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed stdout is no error.
-        let _ = error.print();
+        let _ = io::stdout().write_all(error.to_string().as_bytes());
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
@@ -82,7 +84,6 @@ fn without_numbers(text: &str) -> String {
 }
 
 fn complain(text: &str) {
-    use std::io::Write;
     // Nobody listening is no reason to panic.
-    let _ = writeln!(std::io::stderr().lock(), "wanpool: {}", without_numbers(text));
+    let _ = writeln!(io::stderr().lock(), "wanpool: {}", without_numbers(text));
 }

@@ -14,6 +14,7 @@ mod failover;
 mod flows;
 mod foreign;
 mod gateways;
+mod habits;
 mod healing;
 mod hooks;
 mod hooks_lan;
