@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 
 pub mod cli;
 mod cmd;
+mod complete;
 mod config;
 mod generate;
 mod kernel;
@@ -36,6 +37,10 @@ const LOCKED: u8 = 4;
 /// Parses the command line, does it, prints `wanpool: what: why` if that fails.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
+    if args.get(1).is_some_and(|first| first == complete::ASK) {
+        complete::run(&args[2..]);
+        return ExitCode::SUCCESS;
+    }
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

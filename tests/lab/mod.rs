@@ -25,6 +25,7 @@ mod shape;
 mod snapshot;
 mod spread;
 mod talk;
+mod terminal;
 mod traffic;
 mod uplink;
 mod watch;
