@@ -7,6 +7,7 @@ mod at_once;
 mod by_hand;
 mod check;
 mod completion;
+mod documents;
 mod drift;
 mod dry_run;
 mod edited;
