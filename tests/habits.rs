@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use nix::pty::openpty;
 
-use crate::lab::{Lab, binary, three};
+use crate::lab::{Lab, binary, three, uplinks};
 
 const COMMANDS: [&str; 8] =
     ["scan", "assign", "pools", "failover", "restore", "multipath", "flush", "help"];
@@ -140,6 +140,25 @@ fn columns_fit_a_terminal_of_80_and_numbers_stand_to_the_right() {
 }
 
 #[test]
+fn of_many_who_carry_a_pool_the_text_names_two_and_json_all() {
+    let lab = Lab::with().point_to_point(6).client_addresses(2).raise();
+    let devs = ["ppp0", "ppp1", "ppp2", "ppp3", "ppp4", "ppp5", "eth1"];
+    lab.serve(&(uplinks("", &devs) + "via = \"10.65.4.1\"\n"));
+    for (out, text, json) in [
+        (1, "ppp1,ppp2,+4", "ppp1,ppp2,ppp3,ppp4,ppp5,eth1"),
+        (2, "ppp2,ppp3,+3", "ppp2,ppp3,ppp4,ppp5,eth1"),
+        (3, "ppp3,ppp4,+2", "ppp3,ppp4,ppp5,eth1"),
+        (4, "ppp4,ppp5,eth1", "ppp4,ppp5,eth1"),
+    ] {
+        lab.wanpool(["failover", &out.to_string()]).ok();
+        let pools = lab.wanpool(["pools"]);
+        assert_eq!(pools.rows()[0][3], text, "{pools}");
+        assert!(pools.lines().iter().all(|line| line.len() <= 80), "{pools}");
+        assert_eq!(lab.wanpool(["-j", "pools"]).json()[0]["carried_by"], json);
+    }
+}
+
+#[test]
 fn every_command_speaks_json() {
     let lab = Lab::new();
     lab.config(&three(""));
@@ -169,4 +188,5 @@ fn every_command_speaks_json() {
         let said = run.json();
         assert!(said.is_array() || said.is_object(), "{run}");
     }
+    lab.wanpool(["-j", "pools", "--metrics"]).refused(2).naming(&["--json"]);
 }
