@@ -91,7 +91,10 @@ impl Page {
             text += &match line.strip_prefix('@').filter(|_| !verbatim) {
                 Some(request) => included(request, command)
                     .with_context(|| format!("{}: @{request}", self.file()))?,
-                None if verbatim && line != ".EX" => verbatim_line(line),
+                // Tables as wide as a terminal should not be wider here.
+                None if line == ".EX" => String::from(".in 4\n.EX\n"),
+                None if line == ".EE" => String::from(".EE\n.in\n"),
+                None if verbatim => verbatim_line(line),
                 None => format!("{line}\n"),
             };
         }
