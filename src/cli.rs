@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
     version,
     infer_subcommands = true,
     disable_help_subcommand = true,
+    max_term_width = 80,
     override_usage = "wanpool [OPTIONS] [COMMAND]",
     after_help = "Without a command: pools. UPLINK is a number or a device, CLIENT an address.\n\
                   Any unambiguous prefix of a command works. See wanpool(8)."

@@ -117,8 +117,11 @@ fn of_very_many_clients_no_more_than_256_lines_are_offered() {
         (last.len(), last[0].as_str(), last[255].as_str()),
         (256, "10.9.77.0", "10.9.77.255")
     );
-    assert_eq!(lab.terminal("bash").completed("wanpool assign 1"), "wanpool assign 1");
-    assert_eq!(lab.terminal("bash").completed("wanpool assign 10"), "wanpool assign 10.");
+    for shell in SHELLS {
+        // The second TAB is at the end; after the first there is no blank.
+        let line = lab.terminal(shell).completed("wanpool assign 10\t9.77.25\t4");
+        assert_eq!(line, "wanpool assign 10.9.77.254", "{shell}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn help_is_there_for_every_command_and_its_prefixes_without_a_config() {
         assert!(help.ok().stdout.contains(&format!("Usage: wanpool {command}")), "{help}");
         assert_eq!(lab.wanpool([command, "--help"]).ok().stdout, help.stdout);
         assert!(lab.wanpool(["help"]).ok().stdout.contains(&format!("\n  {command} ")));
-        assert!(help.lines().iter().all(|line| line.chars().count() <= 100), "{help}");
+        assert!(help.lines().iter().all(|line| line.chars().count() <= 80), "{help}");
     }
     assert_eq!(lab.wanpool(["he", "po"]).ok().stdout, lab.wanpool(["help", "pools"]).stdout);
     assert_eq!(lab.wanpool(["--help"]).ok().stdout, lab.wanpool(["help"]).stdout);
