@@ -11,14 +11,15 @@
 //!
 //! A command that fails must show what it prints. The files are where the text says:
 //! `/etc/wanpool.toml`, `/var/lib/wanpool`, `/run/wanpool` are the tour's own, in mount namespaces.
+//! In a man page a block stands between `.EX` and `.EE`, in Markdown it is fenced as `console`.
 //! Between blocks the text may carry stage directions, which its readers do not see (`.\" lab: …` in
 //! a man page, `<!-- lab: … -->` in Markdown):
 //!
 //! | direction | what |
 //! | --- | --- |
-//! | `fresh` | a new lab, in which no command was run; also with `served` or another set of lines |
-//! | `served` | a new lab with three lines, restored, six clients assigned (so a tour begins) |
-//! | `ppp 2` | a new lab with two lines and eth1 |
+//! | `fresh` | a new lab with three lines and six clients heard, in which no command was run |
+//! | `served` | the same, restored, and the clients assigned: so a tour begins |
+//! | `ppp 2` | a new lab with two lines and eth1, in which no command was run |
 //! | `config` | the next block is /etc/wanpool.toml |
 //! | `commands only` | the next block shows no output; its commands must not fail |
 //! | `redial N`, `swallow N` | line N is dialled again, or goes dead while its device stays up |
@@ -123,8 +124,10 @@ impl Stage {
             fs::create_dir_all(at(dir)).expect("a folder of the tour's");
         }
         symlink(binary(), at("programs").join("wanpool")).expect("a link to the program");
-        lab.gateway
-            .sh(&format!("for name in {ETC}; do cp -a /etc/$name {}; done", at("etc").display()));
+        lab.gateway.sh(&format!(
+            "for name in {ETC}; do [ ! -e /etc/$name ] || cp -a /etc/$name {}; done",
+            at("etc").display()
+        ));
         let stage = Stage { lab };
         if served {
             for command in ["wanpool restore", "wanpool assign"] {
