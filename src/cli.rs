@@ -1,4 +1,4 @@
-//! What can be typed, and its help: clap types only, nothing of ours. Parser, help texts, man page
+//! What can be typed, and its help: clap types only, nothing of ours. Parser, help texts, man pages
 //! and completions all come from here.
 
 use std::net::Ipv4Addr;
@@ -12,7 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
     name = "wanpool",
     version,
     infer_subcommands = true,
-    disable_help_subcommand = false,
+    disable_help_subcommand = true,
+    max_term_width = 80,
+    override_usage = "wanpool [OPTIONS] [COMMAND]",
     after_help = "Without a command: pools. UPLINK is a number or a device, CLIENT an address.\n\
                   Any unambiguous prefix of a command works. See wanpool(8)."
 )]
@@ -20,9 +22,9 @@ pub struct Cli {
     #[command(flatten)]
     pub options: Options,
 
-    /// Print the man page or a shell's completions, for packagers
-    #[arg(long, value_name = "KIND", hide = true)]
-    pub generate: Option<Generate>,
+    /// Write the man pages into DIR, for packagers
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub generate: Option<PathBuf>,
 
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -53,6 +55,21 @@ pub struct Options {
     /// Print each step as it is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
+
+    /// Colour the states of uplinks: by default on a terminal without NO_COLOR; -c alone is always
+    #[arg(
+        short,
+        long,
+        value_name = "WHEN",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "auto",
+        default_missing_value = "always",
+        hide_possible_values = true,
+        global = true
+    )]
+    pub color: Color,
 
     /// Wait this long for another run to end; 0: fail at once
     #[arg(short, long, value_name = "SECONDS", default_value = "10", global = true)]
@@ -93,6 +110,13 @@ pub struct Options {
     pub state_dir: PathBuf,
 }
 
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    Always,
+    Auto,
+    Never,
+}
+
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// List the clients heard behind the LAN devices
@@ -100,6 +124,7 @@ pub enum Command {
     /// Clients in the neighbour table: no failed or incomplete entries, no addresses of the
     /// gateway's own, no excluded, broadcast or multicast addresses; in order of address. Needs no
     /// root and changes nothing.
+    #[command(override_usage = "wanpool scan [--new] [--dev DEV]... [--from FILE]")]
     Scan(Scan),
 
     /// Give clients a pool; without CLIENT, all new ones that scan finds
@@ -108,9 +133,14 @@ pub enum Command {
     /// one that is in a pool stays. The pool files are written first, then the kernel follows.
     /// Whatever of the slice is missing is built, and a device that came back without a hook is put
     /// in service; an uplink that was failed over stays out. This is what cron runs.
+    #[command(override_usage = "wanpool assign [--prune] [--rebalance]\n\
+                       \x20      wanpool assign CLIENT... [--from FILE] [--pool UPLINK | --release]\n\
+                       \x20      wanpool assign --from FILE [--pool UPLINK | --release]")]
     Assign(Assign),
 
     /// Show the pools, one pool's clients, or the way of one client's packets
+    #[command(override_usage = "wanpool pools [UPLINK | CLIENT]\n\
+                       \x20      wanpool pools { --check | --metrics }")]
     Pools(Pools),
 
     /// Take an uplink out of service
@@ -121,21 +151,30 @@ pub enum Command {
     ///
     /// With --probe: what the targets of [probe] say decides, and this is what a timer runs. The
     /// last uplink in service is never taken out, and what was taken out by hand stays out.
+    #[command(override_usage = "wanpool failover UPLINK [--to UPLINK]\n\
+                       \x20      wanpool failover --probe [UPLINK]...")]
     Failover(Failover),
 
     /// Put one uplink back in service, or make everything as config and pool files say
     ///
     /// Without UPLINK: the whole slice, with all present uplinks in service (at boot; after an edit
     /// by hand). With one: that uplink is put back in service; no flow is broken.
+    #[command(override_usage = "wanpool restore [UPLINK [--via GATEWAY]]")]
     Restore(Restore),
 
     /// Spread everything else, per flow, over all uplinks in service
     ///
     /// The default route of what belongs to no pool, the router's own traffic too.
+    #[command(override_usage = "wanpool multipath [show | on | off]")]
     Multipath(Multipath),
 
     /// Take the whole slice out of the kernel; the files stay
+    #[command(override_usage = "wanpool flush")]
     Flush,
+
+    /// Print this help, or that of a command
+    #[command(override_usage = "wanpool help [COMMAND]")]
+    Help(Help),
 }
 
 #[derive(Args, Debug)]
@@ -237,10 +276,20 @@ pub enum MultipathAction {
     Off,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum Generate {
-    Man,
-    Bash,
-    Zsh,
-    Fish,
+#[derive(Args, Debug)]
+pub struct Help {
+    /// Any unambiguous prefix will do
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
+/// The command of which this is the name, or a prefix that no other has.
+pub fn meant<'a>(program: &'a clap::Command, typed: &str) -> Option<&'a str> {
+    let names = || program.get_subcommands().map(clap::Command::get_name);
+    let mut begin_so = names().filter(|name| name.starts_with(typed));
+    match (names().find(|name| *name == typed), begin_so.next(), begin_so.next()) {
+        (Some(exact), ..) => Some(exact),
+        (None, Some(one), None) => Some(one),
+        _ => None,
+    }
 }

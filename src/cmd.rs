@@ -21,6 +21,7 @@ mod clients;
 mod event;
 mod failover;
 mod flush;
+mod help;
 mod multipath;
 mod pools;
 mod probe;
@@ -45,8 +46,12 @@ pub enum Outcome {
 }
 
 pub fn run(cli: Cli) -> Result<Outcome> {
-    if let Some(kind) = cli.generate {
-        generate::run(kind)?;
+    if let Some(dir) = &cli.generate {
+        generate::run(dir)?;
+        return Ok(Outcome::Done);
+    }
+    if let Some(Command::Help(args)) = &cli.command {
+        help::run(args)?;
         return Ok(Outcome::Done);
     }
     if cli.options.hook && !cli.options.config.exists() {
@@ -69,6 +74,8 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Command::Restore(args) => restore::run(&context, &args),
         Command::Multipath(args) => multipath::run(&context, &args),
         Command::Flush => flush::run(&context),
+        // Told before there was a configuration.
+        Command::Help(_) => Ok(()),
     }?;
     Ok(Outcome::Done)
 }

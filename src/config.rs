@@ -187,7 +187,7 @@ impl Config {
 
     /// A fault of something typed, in the light of this configuration.
     pub fn fault(&self, place: &str, reason: impl Into<String>) -> Fault {
-        Fault { place: place.to_owned(), reason: reason.into() }
+        Fault::of(place, reason)
     }
 
     fn names(&self) -> String {
@@ -202,6 +202,13 @@ pub struct Fault {
     /// `file:line:column`, or what can be said of it.
     place: String,
     reason: String,
+}
+
+impl Fault {
+    /// A fault of something typed, with no configuration to look it up in.
+    pub fn of(place: &str, reason: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), reason: reason.into() }
+    }
 }
 
 impl fmt::Display for Fault {

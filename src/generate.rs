@@ -1,27 +1,26 @@
-//! The man page and the completions, from the same clap types that parse the command line.
+//! The man pages, from the same clap types that parse the command line and the texts in
+//! `generate/pages`.
 
-use std::io::{self, Write};
+use std::fs;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::CommandFactory;
-use clap_complete::{Shell, generate};
 
-use crate::cli::{Cli, Generate};
+use crate::cli::Cli;
 
-mod man;
+mod clap_text;
+mod page;
 
-pub fn run(kind: Generate) -> Result<()> {
-    let mut text = Vec::new();
-    match kind {
-        Generate::Man => man::page(&mut text)?,
-        Generate::Bash => completions(Shell::Bash, &mut text),
-        Generate::Zsh => completions(Shell::Zsh, &mut text),
-        Generate::Fish => completions(Shell::Fish, &mut text),
+/// Writes every page into this directory.
+pub fn run(dir: &Path) -> Result<()> {
+    let mut program = Cli::command();
+    program.build();
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    for page in &page::PAGES {
+        let file = dir.join(page.file());
+        fs::write(&file, page.text(&program)?)
+            .with_context(|| format!("writing {}", file.display()))?;
     }
-    io::stdout().write_all(&text)?;
     Ok(())
-}
-
-fn completions(shell: Shell, text: &mut Vec<u8>) {
-    generate(shell, &mut Cli::command(), "wanpool", text);
 }

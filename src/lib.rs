@@ -5,6 +5,7 @@
 //! `memory` and `probe` do what they are told.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,6 +13,7 @@ use clap::error::ErrorKind;
 
 pub mod cli;
 mod cmd;
+mod complete;
 mod config;
 mod generate;
 mod kernel;
@@ -43,6 +45,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         let _ = writeln!(std::io::stdout(), "wanpool {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
+    if args.get(1).is_some_and(|first| first == complete::ASK) {
+        complete::run(&args[2..]);
+        return ExitCode::SUCCESS;
+    }
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -72,7 +78,7 @@ fn status_of(error: &anyhow::Error) -> u8 {
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed stdout is no error.
-        let _ = error.print();
+        let _ = io::stdout().write_all(error.to_string().as_bytes());
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
@@ -91,7 +97,6 @@ fn without_numbers(text: &str) -> String {
 }
 
 fn complain(text: &str) {
-    use std::io::Write;
     // Nobody listening is no reason to panic.
-    let _ = writeln!(std::io::stderr().lock(), "wanpool: {}", without_numbers(text));
+    let _ = writeln!(io::stderr().lock(), "wanpool: {}", without_numbers(text));
 }

@@ -1,5 +1,5 @@
 //! What `pools` shows of pools and clients, beside what the kernel's own tools say, and as the man
-//! page has it.
+//! pages have it.
 
 use std::fs;
 
@@ -30,13 +30,14 @@ const WAY: [&str; 11] = [
     "differs",
 ];
 
-/// The words in italics of one item of the man page's section OUTPUT: the keys it documents.
-fn documented(item: &str) -> Vec<String> {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/man/wanpool.8");
+/// The words in italics of one item of a man page's section OUTPUT: the keys it documents.
+fn documented(page: &str, item: &str) -> Vec<String> {
+    let page = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(page).expect("the man page");
     let (_, output) = page.split_once(".SH OUTPUT\n").expect("OUTPUT");
     let (_, item) = output.split_once(&format!("{item}\n")).unwrap_or_else(|| panic!("{item}"));
-    let end = item.find("\n.TP\n").or(item.find("\n.SH ")).expect("its end");
+    let ends = ["\n.TP\n", "\n.PP\n", "\n.SH "];
+    let end = ends.iter().filter_map(|end| item.find(end)).min().expect("its end");
     let mut words = Vec::new();
     for line in item[..end].lines() {
         // `.IR` takes one word in italics, the next in roman, and so on.
@@ -62,17 +63,17 @@ fn the_keys_are_those_of_the_man_page_in_its_order() {
     lab.serve(&three(""));
     let client = lab.member(1, 0).to_string();
     let scan = lab.wanpool(["-j", "scan"]).json();
-    assert_eq!(keys(&scan), documented("\n.B scan"));
+    assert_eq!(keys(&scan), documented("wanpool-scan.8", "\n.B scan"));
     assert_eq!(keys(&scan), ["address", "lladdr", "dev", "state", "pool"]);
 
-    let mut of_one = documented("\n.B pools");
+    let mut of_one = documented("wanpool-pools.8", "\n.B pools");
     assert_eq!(keys(&lab.wanpool(["-j", "pools", "2"]).json()), of_one);
     assert_eq!(of_one.pop().as_deref(), Some("members"));
     assert_eq!(keys(&lab.wanpool(["-j", "pools"]).json()), of_one);
     assert_eq!(of_one, POOLS);
 
     let way = lab.wanpool(["-j", "pools", &client]).json();
-    assert_eq!(keys(&way), documented("\n.BI pools \" CLIENT\""));
+    assert_eq!(keys(&way), documented("wanpool-pools.8", "\n.BI pools \" CLIENT\""));
     assert_eq!(keys(&way), WAY);
     assert_eq!(keys(&lab.wanpool(["-j", "pools", "--check"]).json()), ["steps", "findings"]);
     let changed = lab.wanpool(["-j", "assign"]).json();

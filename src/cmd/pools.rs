@@ -35,6 +35,10 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
     }
     let pools = context.store.read()?;
     match args.of.as_deref() {
+        None if args.metrics && context.output.is_json() => {
+            let why = "it has a form of its own; pools --json has the same figures";
+            return Err(context.config.fault("--metrics", why).into());
+        }
         None if args.metrics => metrics::print(context, &pools)?,
         None => all(context, &pools)?,
         Some(text) => match text.parse::<Client>() {
@@ -79,7 +83,7 @@ fn row(
         no.get().into(),
         uplink.dev.as_str().into(),
         services.uplinks[&no].state.word().into(),
-        carried_by(context, services, no),
+        carriers(context, carried_by(context, services, no)),
         format!("{:#x}", numbers.pool_mark(no).value).into(),
         numbers.pool_table(no).into(),
         uplink.weight.into(),
@@ -119,6 +123,17 @@ fn carried_by(context: &Context, services: &Services, no: UplinkNo) -> Value {
     match devices.is_empty() {
         true => Value::Null,
         false => devices.join(",").into(),
+    }
+}
+
+/// For people the first two and how many more, where a line of a terminal would not hold them.
+fn carriers(context: &Context, all: Value) -> Value {
+    let devices: Vec<&str> = all.as_str().unwrap_or_default().split(',').collect();
+    match devices[..] {
+        [first, second, _, _, ..] if !context.output.is_json() => {
+            format!("{first},{second},+{}", devices.len() - 2).into()
+        }
+        _ => all,
     }
 }
 

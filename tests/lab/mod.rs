@@ -25,6 +25,8 @@ mod shape;
 mod snapshot;
 mod spread;
 mod talk;
+mod terminal;
+mod tour;
 mod traffic;
 mod uplink;
 mod watch;
@@ -51,6 +53,7 @@ pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
 pub use spread::{assert_spread, count_seen};
+pub use tour::{Scene, Tour, exchanges, matches};
 pub use traffic::Speaker;
 pub use watch::Check;
 

@@ -62,6 +62,12 @@ impl Netns {
         self.file.try_clone().expect("another handle of the namespace")
     }
 
+    /// A variable of every command's.
+    pub fn env(&self, name: &str) -> &str {
+        let found = self.env.0.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.envs(self.env.0.iter().cloned());

@@ -39,7 +39,8 @@ impl Run<'_> {
         let mut lines = report.uplinks;
         lines.extend(report.changes.iter().map(|change| self.change_line(change)));
         if lines.is_empty() && report.done > 0 {
-            lines.push(format!("slice {}: {} steps", report.verb, report.done));
+            let steps = if report.done == 1 { "step" } else { "steps" };
+            lines.push(format!("slice {}: {} {steps}", report.verb, report.done));
         }
         output.news(&lines)
     }

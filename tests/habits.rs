@@ -1,0 +1,192 @@
+//! The habits of `ip`: help, version, colours, widths, `--`, JSON everywhere.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::Stdio;
+
+use nix::pty::openpty;
+
+use crate::lab::{Lab, binary, three, uplinks};
+
+const COMMANDS: [&str; 8] =
+    ["scan", "assign", "pools", "failover", "restore", "multipath", "flush", "help"];
+
+#[test]
+fn help_is_there_for_every_command_and_its_prefixes_without_a_config() {
+    let lab = Lab::with().point_to_point(1).client_addresses(1).raise();
+    for command in COMMANDS {
+        let help = lab.wanpool(["help", command]);
+        assert!(help.ok().stdout.contains(&format!("Usage: wanpool {command}")), "{help}");
+        assert_eq!(lab.wanpool([command, "--help"]).ok().stdout, help.stdout);
+        assert!(lab.wanpool(["help"]).ok().stdout.contains(&format!("\n  {command} ")));
+        assert!(help.lines().iter().all(|line| line.chars().count() <= 80), "{help}");
+    }
+    assert_eq!(lab.wanpool(["he", "po"]).ok().stdout, lab.wanpool(["help", "pools"]).stdout);
+    assert_eq!(lab.wanpool(["--help"]).ok().stdout, lab.wanpool(["help"]).stdout);
+    for unknown in ["nosuch", "", "f"] {
+        lab.wanpool(["help", unknown]).refused(2);
+    }
+    let version = concat!("wanpool ", env!("CARGO_PKG_VERSION"), "\n");
+    for option in ["-V", "--version"] {
+        assert_eq!(lab.wanpool([option]).ok().stdout, version);
+    }
+}
+
+#[test]
+fn two_dashes_end_the_options() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    assert_eq!(lab.wanpool(["pools", "--", "ppp0"]).ok().rows().len(), 10);
+    assert_eq!(lab.wanpool(["assign", "--", "192.168.7.99"]).ok().lines().len(), 1);
+    lab.wanpool(["failover", "--", "--probe"]).refused(2).naming(&["--probe"]);
+    lab.wanpool(["assign", "--", "-n"]).refused(2).naming(&["-n"]);
+}
+
+/// One uplink up, one failed over, one down.
+fn three_states() -> Lab {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    lab.wanpool(["failover", "ppp1"]).ok();
+    lab.hang_up(3);
+    lab
+}
+
+/// What the program writes to a terminal.
+fn on_a_terminal(lab: &Lab, vars: &[(&str, &str)], args: &[&str]) -> String {
+    let pty = openpty(None, None).expect("a pseudo-terminal");
+    let mut command = lab.gateway.command(&binary().display().to_string());
+    command.args(args).env_remove("NO_COLOR").env("TERM", "xterm").envs(vars.iter().copied());
+    let end = || Stdio::from(pty.slave.try_clone().expect("another handle of the terminal"));
+    command.stdin(Stdio::null()).stdout(end()).stderr(end());
+    let mut child = lab.gateway.enter(|| command.spawn()).expect("the program");
+    drop(command);
+    drop(pty.slave);
+    let (mut screen, mut bytes) = (File::from(pty.master), [0; 4096]);
+    let mut text = Vec::new();
+    // When nobody holds the other end, reading is an error.
+    while let Ok(count @ 1..) = screen.read(&mut bytes) {
+        text.extend(&bytes[..count]);
+    }
+    child.wait().expect("its end");
+    String::from_utf8(text).expect("UTF-8").replace("\r\n", "\n")
+}
+
+#[test]
+fn states_are_coloured_on_a_terminal_only_and_as_was_asked_for() {
+    let lab = three_states();
+    let plain = lab.wanpool(["pools"]).ok().stdout.clone();
+    assert!(!plain.contains('\x1b'), "{plain}");
+    let colored = plain
+        .replace("  up  ", "  \x1b[32mup\x1b[0m  ")
+        .replace("  failed-over  ", "  \x1b[33mfailed-over\x1b[0m  ")
+        .replace("  down  ", "  \x1b[31mdown\x1b[0m  ");
+    assert_eq!(colored.matches("\x1b[0m").count(), 3, "{plain}");
+    assert_eq!(on_a_terminal(&lab, &[], &["pools"]), colored);
+    assert_eq!(on_a_terminal(&lab, &[("NO_COLOR", "")], &["pools"]), colored, "empty is unset");
+    for args in [&["-c", "pools"][..], &["pools", "--color"], &["-c=always"], &["--color=always"]] {
+        let no_color = [("NO_COLOR", "1")];
+        assert_eq!(on_a_terminal(&lab, &no_color, args), colored, "{args:?}: what is typed wins");
+        assert_eq!(lab.script(&format!("$WANPOOL {}", args.join(" "))).ok().stdout, colored);
+    }
+    for (vars, args) in [
+        (&[("NO_COLOR", "1")][..], &["pools"][..]),
+        (&[("TERM", "dumb")], &["pools"]),
+        (&[], &["--color=never", "pools"]),
+        (&[], &["-c=never"]),
+        (&[("NO_COLOR", "1")], &["--color=auto"]),
+    ] {
+        assert_eq!(on_a_terminal(&lab, vars, args), plain, "{vars:?} {args:?}");
+    }
+    assert_eq!(lab.wanpool(["--color=auto"]).ok().stdout, plain);
+    lab.wanpool(["--color=sometimes"]).refused(2).naming(&["sometimes"]);
+}
+
+#[test]
+fn nothing_else_is_coloured() {
+    let lab = three_states();
+    let json = on_a_terminal(&lab, &[], &["-c", "-j", "pools"]);
+    serde_json::from_str::<serde_json::Value>(&json).expect("JSON");
+    for args in
+        [&["-c", "help"][..], &["-c", "scan"], &["-c", "pools", "nosuch"], &["-c", "--nosuch"]]
+    {
+        let said = on_a_terminal(&lab, &[], args);
+        assert!(!said.is_empty() && !said.contains('\x1b'), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn columns_fit_a_terminal_of_80_and_numbers_stand_to_the_right() {
+    let lab = three_states();
+    lab.hang_up(1);
+    lab.redial(3);
+    lab.wanpool(["restore", "ppp1"]).ok();
+    lab.wanpool(["restore", "ppp2"]).ok();
+    for args in [&["pools"][..], &["pools", "1"], &["scan"]] {
+        let run = lab.script(&format!("$WANPOOL {}", args.join(" ")));
+        assert!(run.ok().lines().iter().all(|line| line.chars().count() <= 80), "{run}");
+    }
+    let pools = lab.wanpool(["pools"]);
+    let ends = |line: &str, word: &str| line.find(word).map(|at| at + word.len());
+    let head = pools.lines()[0];
+    for (row, column, cell) in [(1, "pool", "1"), (1, "clients", "10"), (1, "share", "33.3/33.3")] {
+        let line = pools.lines()[row];
+        let of_column = ends(head, column).expect("the column");
+        assert!(line[..of_column].ends_with(cell), "{column}: {pools}");
+    }
+    lab.wanpool(["assign", "192.168.7.10", "--release"]).ok();
+    let share = lab.wanpool(["pools"]);
+    let width = share.lines()[0].len();
+    assert!(share.lines().iter().all(|line| line.len() == width), "{share}");
+}
+
+#[test]
+fn of_many_who_carry_a_pool_the_text_names_two_and_json_all() {
+    let lab = Lab::with().point_to_point(6).client_addresses(2).raise();
+    let devs = ["ppp0", "ppp1", "ppp2", "ppp3", "ppp4", "ppp5", "eth1"];
+    lab.serve(&(uplinks("", &devs) + "via = \"10.65.4.1\"\n"));
+    for (out, text, json) in [
+        (1, "ppp1,ppp2,+4", "ppp1,ppp2,ppp3,ppp4,ppp5,eth1"),
+        (2, "ppp2,ppp3,+3", "ppp2,ppp3,ppp4,ppp5,eth1"),
+        (3, "ppp3,ppp4,+2", "ppp3,ppp4,ppp5,eth1"),
+        (4, "ppp4,ppp5,eth1", "ppp4,ppp5,eth1"),
+    ] {
+        lab.wanpool(["failover", &out.to_string()]).ok();
+        let pools = lab.wanpool(["pools"]);
+        assert_eq!(pools.rows()[0][3], text, "{pools}");
+        assert!(pools.lines().iter().all(|line| line.len() <= 80), "{pools}");
+        assert_eq!(lab.wanpool(["-j", "pools"]).json()[0]["carried_by"], json);
+    }
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let lab = Lab::new();
+    lab.config(&three(""));
+    lab.hear(&lab.everyone());
+    for args in [
+        "restore",
+        "scan",
+        "scan --new",
+        "assign",
+        "assign 192.168.7.10 --pool 2",
+        "pools",
+        "pools 1",
+        "pools 192.168.7.10",
+        "pools --check",
+        "failover ppp0",
+        "restore ppp0",
+        "failover --probe",
+        "multipath",
+        "multipath on",
+        "multipath off",
+        "-n restore",
+        "-n flush",
+        "flush",
+    ] {
+        let run = lab.script(&format!("$WANPOOL -j {args}"));
+        assert_eq!(run.lines().len(), 1, "{run}");
+        let said = run.json();
+        assert!(said.is_array() || said.is_object(), "{run}");
+    }
+    lab.wanpool(["-j", "pools", "--metrics"]).refused(2).naming(&["--json"]);
+}
