@@ -2,13 +2,14 @@
 //! locked writer. A reader that has gone away is no error.
 
 use std::env;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
+use serde::Serializer;
 use serde_json::{Map, Value};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Padding, Style};
+use tabled::settings::{Alignment, Padding, Style, Width};
 
 use crate::cli::{Color, Options};
 
@@ -23,6 +24,9 @@ pub struct Output {
 
 /// A table of text that is wider has but one blank between its columns.
 const WIDTH: usize = 80;
+
+/// How many rows are drawn at a time.
+const PART: usize = 1000;
 
 /// The column that may be coloured, and the colours (ECMA-48) of its words.
 const COLORED: &str = "state";
@@ -51,27 +55,54 @@ impl Output {
     }
 
     /// Rows under their columns' names: aligned text with a header, or an array of flat objects.
-    /// No rows are no text at all.
-    pub fn table(self, columns: &[&str], rows: Vec<Row>) -> Result<()> {
+    /// No rows are no text at all. `rows` is gone through twice, so that of a hundred thousand only
+    /// a few are there at a time.
+    pub fn table<R>(self, columns: &[&str], rows: R) -> Result<()>
+    where
+        R: Iterator<Item = Row> + Clone,
+    {
+        let mut out = BufWriter::new(io::stdout().lock());
         if self.json {
-            let object = |row: Row| -> Value {
-                let keys = columns.iter().map(|&name| name.to_owned());
-                Value::Object(keys.zip(row).collect())
+            let object = |row: Row| -> Map<String, Value> {
+                columns.iter().map(|&name| name.to_owned()).zip(row).collect()
             };
-            return self.value(&Value::Array(rows.into_iter().map(object).collect()));
+            return ignore_closed(self.array(&mut out, rows.map(object)));
         }
-        if rows.is_empty() {
-            return Ok(());
+        let Some(layout) = Layout::of(columns, rows.clone()) else { return Ok(()) };
+        let mut rows = rows.map(|row| row.iter().map(cell).collect());
+        let mut names = Some(columns.iter().map(|&name| name.to_owned()).collect());
+        let written = loop {
+            let part: Vec<Vec<String>> =
+                names.take().into_iter().chain(&mut rows).take(PART).collect();
+            if part.is_empty() {
+                break out.flush();
+            }
+            let text = layout.draw(part);
+            let text = if self.color { layout.painted(columns, &text) } else { text };
+            if let Err(error) = out.write_all(text.as_bytes()) {
+                break Err(error);
+            }
+        };
+        ignore_closed(written)
+    }
+
+    fn array(
+        self,
+        out: &mut impl Write,
+        objects: impl Iterator<Item = Map<String, Value>>,
+    ) -> io::Result<()> {
+        match self.pretty {
+            true => serde_json::Serializer::pretty(&mut *out).collect_seq(objects)?,
+            false => serde_json::Serializer::new(&mut *out).collect_seq(objects)?,
         }
-        let text = align(columns, rows);
-        self.text(&if self.color { painted(&text) } else { text })
+        out.write_all(b"\n").and_then(|()| out.flush())
     }
 
     /// One thing's fields: a line each in text, an array of one flat object in JSON.
     pub fn record(self, fields: &[(&str, Value)]) -> Result<()> {
         if self.json {
             let (columns, row): (Vec<&str>, Row) = fields.iter().cloned().unzip();
-            return self.table(&columns, vec![row]);
+            return self.table(&columns, [row].into_iter());
         }
         let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         let line = |(name, value): &(&str, Value)| format!("{name:width$}  {}", cell(value));
@@ -132,30 +163,65 @@ fn wants_color() -> bool {
         && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn align(columns: &[&str], rows: Vec<Row>) -> String {
-    let numeric: Vec<usize> = (0..columns.len())
-        .filter(|&at| rows.iter().all(|row| is_number(&row[at]) || row[at].is_null()))
-        .filter(|&at| rows.iter().any(|row| is_number(&row[at])))
-        .collect();
-    let mut builder = Builder::with_capacity(rows.len() + 1, columns.len());
-    builder.push_record(columns.iter().copied());
-    for row in rows {
-        builder.push_record(row.iter().map(cell));
-    }
-    let mut table = builder.build();
-    table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
-    for at in numeric {
-        table.modify(Columns::one(at), Alignment::right());
-    }
-    let wide = trimmed(&table.to_string());
-    if wide.lines().all(|line| line.chars().count() <= WIDTH) {
-        return wide;
-    }
-    trimmed(&table.with(Padding::new(0, 1, 0, 0)).to_string())
+/// How a table is drawn, whichever part of it.
+struct Layout {
+    /// Of each column, without the gap behind it.
+    widths: Vec<usize>,
+    gap: usize,
+    /// Columns of numbers.
+    right: Vec<usize>,
 }
 
-fn trimmed(text: &str) -> String {
-    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+impl Layout {
+    /// `None` where there are no rows.
+    fn of(columns: &[&str], rows: impl Iterator<Item = Row>) -> Option<Self> {
+        let mut widths: Vec<usize> = columns.iter().map(|name| name.chars().count()).collect();
+        let (mut any, mut all) = (vec![false; columns.len()], vec![true; columns.len()]);
+        let mut count = 0;
+        for row in rows {
+            for (at, value) in row.iter().enumerate() {
+                widths[at] = widths[at].max(cell(value).chars().count());
+                any[at] |= is_number(value);
+                all[at] &= is_number(value) || value.is_null();
+            }
+            count += 1;
+        }
+        let gaps = widths.len().saturating_sub(1);
+        let gap = if widths.iter().sum::<usize>() + 2 * gaps <= WIDTH { 2 } else { 1 };
+        let right = (0..columns.len()).filter(|&at| any[at] && all[at]).collect();
+        (count > 0).then_some(Self { widths, gap, right })
+    }
+
+    fn draw(&self, part: Vec<Vec<String>>) -> String {
+        let mut table = Builder::from(part).build();
+        table.with(Style::empty()).with(Padding::new(0, self.gap, 0, 0));
+        table.with(Width::list(self.widths.iter().map(|width| width + self.gap)));
+        for &at in &self.right {
+            table.modify(Columns::one(at), Alignment::right());
+        }
+        table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    /// The words of the column of states in their colours.
+    fn painted(&self, columns: &[&str], text: &str) -> String {
+        let Some(column) = columns.iter().position(|&name| name == COLORED) else {
+            return text.to_owned();
+        };
+        let at: usize = self.widths[..column].iter().map(|width| width + self.gap).sum();
+        let paint = |line: &str| {
+            // A name may be in any script; what stands before it has the width of as many letters.
+            let at = line.char_indices().nth(at).map_or(line.len(), |(at, _)| at);
+            let (before, rest) = line.split_at(at);
+            let word = rest.split(' ').next().unwrap_or_default();
+            match COLORS.iter().find(|(state, _)| *state == word) {
+                Some((_, color)) => {
+                    format!("{before}\x1b[{color}m{word}\x1b[0m{}\n", &rest[word.len()..])
+                }
+                None => format!("{line}\n"),
+            }
+        };
+        text.lines().map(paint).collect()
+    }
 }
 
 /// A number, or two with a slash between them.
@@ -163,27 +229,6 @@ fn is_number(value: &Value) -> bool {
     let pair = value.as_str().and_then(|text| text.split_once('/'));
     value.is_number()
         || pair.is_some_and(|(a, b)| a.parse::<f64>().is_ok() && b.parse::<f64>().is_ok())
-}
-
-/// The words of the column of states, which begin below its name, in their colours.
-fn painted(table: &str) -> String {
-    let head = table.lines().next().unwrap_or_default();
-    let Some(at) = format!("{head} ").find(&format!(" {COLORED} ")).map(|at| at + 1) else {
-        return table.to_owned();
-    };
-    let paint = |line: &str| {
-        // A name may be in any script; what stands before it has the width of as many letters.
-        let at = line.char_indices().nth(at).map_or(line.len(), |(at, _)| at);
-        let (before, rest) = line.split_at(at);
-        let word = rest.split(' ').next().unwrap_or_default();
-        match COLORS.iter().find(|(state, _)| *state == word) {
-            Some((_, color)) => {
-                format!("{before}\x1b[{color}m{word}\x1b[0m{}\n", &rest[word.len()..])
-            }
-            None => format!("{line}\n"),
-        }
-    };
-    table.lines().map(paint).collect()
 }
 
 fn cell(value: &Value) -> String {
@@ -198,6 +243,13 @@ fn cell(value: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn align(columns: &[&str], rows: Vec<Row>) -> String {
+        let layout = Layout::of(columns, rows.iter().cloned()).unwrap();
+        let head = columns.iter().map(|&name| name.to_owned()).collect();
+        let body = rows.iter().map(|row| row.iter().map(cell).collect());
+        layout.draw(std::iter::once(head).chain(body).collect())
+    }
 
     #[test]
     fn columns_are_aligned_and_numbers_to_the_right() {
@@ -227,11 +279,14 @@ mod tests {
 
     #[test]
     fn only_the_states_of_uplinks_are_coloured() {
-        let table =
-            "uplink  state        carried_by\nup      failed-over  down\nppp1    up           -\n";
+        let columns = ["uplink", "state", "carried_by"];
+        let rows = [["up", "failed-over", "down"], ["ppp1", "up", "-"], ["e", "reachable", "up"]];
+        let rows = rows.map(|row| row.map(Value::from).to_vec());
+        let layout = Layout::of(&columns, rows.iter().cloned()).unwrap();
+        let text = align(&columns, rows.to_vec());
         let colored = "uplink  state        carried_by\nup      \x1b[33mfailed-over\x1b[0m  down\n\
-                       ppp1    \x1b[32mup\x1b[0m           -\n";
-        assert_eq!(painted(table), colored);
-        assert_eq!(painted("state\nreachable\n"), "state\nreachable\n");
+                       ppp1    \x1b[32mup\x1b[0m           -\ne       reachable    up\n";
+        assert_eq!(layout.painted(&columns, &text), colored);
+        assert_eq!(layout.painted(&["a", "b", "c"], &text), text);
     }
 }

@@ -27,5 +27,6 @@ fn show(context: &Context) -> Result<()> {
     let state = if services.multipath { "on" } else { "off" };
     let uplinks: Vec<&str> =
         services.serving().map(|no| context.config.uplinks[&no].dev.as_str()).collect();
-    context.output.table(&COLUMNS, vec![vec![state.into(), uplinks.join(",").into()]])
+    let row = vec![state.into(), uplinks.join(",").into()];
+    context.output.table(&COLUMNS, [row].into_iter())
 }

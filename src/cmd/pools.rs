@@ -55,7 +55,7 @@ fn all(context: &Context, pools: &Pools) -> Result<()> {
     let records = probed::read(context);
     let uplinks = context.config.uplinks.keys();
     let rows = uplinks.map(|&no| row(context, pools, &services, &records, no));
-    context.output.table(&columns(&records), rows.collect())
+    context.output.table(&columns(&records), rows)
 }
 
 /// What is remembered has columns only where anything is.
@@ -148,7 +148,7 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
         let mut row = row(context, pools, &services, &records, no);
         let members = pools.members(no).iter().map(Client::to_string);
         row.push(members.collect::<Vec<_>>().into());
-        return context.output.table(&columns, vec![row]);
+        return context.output.table(&columns, [row].into_iter());
     }
     let members = Members {
         heard: clients::heard(context, &kernel, &[]).unwrap_or_default(),
@@ -161,7 +161,7 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
         },
     };
     let rows = pools.members(no).iter().map(|&client| members.row(client));
-    context.output.table(&MEMBER_COLUMNS, rows.collect())
+    context.output.table(&MEMBER_COLUMNS, rows)
 }
 
 /// What is known of clients beside their pool.

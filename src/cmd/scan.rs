@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &Scan) -> Result<()> {
             found.iter().map(|neighbour| neighbour.client.to_string()).collect();
         return context.output.lines(&addresses);
     }
-    let rows = found.iter().map(|neighbour| row(neighbour, &pools)).collect();
+    let rows = found.iter().map(|neighbour| row(neighbour, &pools));
     context.output.table(&COLUMNS, rows)
 }
 
