@@ -43,10 +43,13 @@ impl Lab {
 }
 
 impl Run {
+    /// The status of a run that a signal ended.
+    pub const KILLED: i32 = -1;
+
     pub(super) fn new(command: String, output: Output) -> Run {
         Run {
             command,
-            status: output.status.code().unwrap_or(-1),
+            status: output.status.code().unwrap_or(Run::KILLED),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }

@@ -107,6 +107,11 @@ impl Lab {
         flows.lines().map(str::to_owned).collect()
     }
 
+    /// Makes the gateway forget all connections.
+    pub fn forget_flows(&self) {
+        self.gateway.sh("conntrack -F 2>/dev/null");
+    }
+
     /// The connmarks of all connections the gateway tracks, by the kernel's own id of each. Those
     /// that are over are left out: their entries go by themselves, sooner or later.
     pub fn tracked(&self) -> BTreeMap<u64, u32> {
