@@ -17,6 +17,10 @@ use rtnetlink::sys::{AsyncSocket, SocketAddr};
 
 use super::error::KernelError;
 
+mod socket;
+
+use socket::{Fault, Remembering};
+
 /// `NETLINK_ROUTE` and `NETLINK_NETFILTER` of `linux/netlink.h`.
 pub const ROUTE: isize = 0;
 pub const NETFILTER: isize = 12;
@@ -168,12 +172,15 @@ impl Writer {
 /// A socket of one netlink protocol.
 pub struct Channel {
     handle: ConnectionHandle<Raw>,
+    fault: Fault,
 }
 
 impl Channel {
     /// Opens a socket; its connection lives on the runtime this is called in.
     pub fn open(protocol: isize) -> Result<Self> {
-        let (mut connection, handle, _) = rtnetlink::proto::new_connection::<Raw>(protocol)?;
+        let (mut connection, handle, _) =
+            rtnetlink::proto::new_connection_with_socket::<Raw, Remembering>(protocol)?;
+        let fault = connection.socket_mut().fault();
         connection.set_forward_done(true);
         connection.set_forward_ack(true);
         let socket = connection.socket_mut().socket_mut();
@@ -183,7 +190,7 @@ impl Channel {
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, fault })
     }
 
     /// Sends one message and waits for its acknowledgement. Returns what the kernel sent before it.
@@ -210,7 +217,10 @@ impl Channel {
             NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
         request.header.flags = flags;
         request.finalize();
-        let mut stream = self.handle.request(request, SocketAddr::new(0, 0))?;
+        let mut stream = self
+            .handle
+            .request(request, SocketAddr::new(0, 0))
+            .map_err(|error| self.broken().unwrap_or_else(|| error.into()))?;
         let mut answers = Vec::new();
         let mut interrupted = false;
         while let Some(NetlinkMessage { header, payload, .. }) = stream.next().await {
@@ -238,7 +248,12 @@ impl Channel {
                 _ => {}
             }
         }
-        Err(anyhow!("the kernel's answer broke off"))
+        Err(self.broken().unwrap_or_else(|| anyhow!("the kernel's answer broke off")))
+    }
+
+    /// Why the socket is of no use any more.
+    fn broken(&self) -> Option<anyhow::Error> {
+        self.fault.get().map(anyhow::Error::from)
     }
 }
 
