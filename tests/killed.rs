@@ -19,7 +19,12 @@ fn killed_at_every_call(scene: &Scene, at_least: usize) {
         scene.assert_unharmed(&what);
         scene.assert_mended(&what);
     }
-    println!("{:?}: {} calls change anything, killed at {}", scene.command, changing.len(), points.len());
+    println!(
+        "{:?}: {} calls change anything, killed at {}",
+        scene.command,
+        changing.len(),
+        points.len()
+    );
 }
 
 /// Some calls only wait for others, now once and now twice, so that a run may be off its trace.

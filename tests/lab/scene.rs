@@ -159,6 +159,11 @@ impl Scene {
         self.assert_served(&[&self.after], what);
     }
 
+    /// Whether the admin's own command is run in the end.
+    pub fn tells_somebody(&self) -> bool {
+        matches!(self.kernel, Kernel::InService(_))
+    }
+
     fn run(&self) -> Run {
         let command = self.command.join(" ");
         self.lab.script(&format!("exec \"$WANPOOL\" {command}"))
@@ -170,7 +175,8 @@ impl Scene {
     fn assert_served(&self, files: &[&Files], what: &str) {
         let marks = self.lab.marks();
         let places = files.iter().map(|files| places(files)).collect::<Vec<_>>();
-        for client in places[0].keys().filter(|client| places.iter().all(|p| p.contains_key(client)))
+        for client in
+            places[0].keys().filter(|client| places.iter().all(|p| p.contains_key(client)))
         {
             let right = places.iter().map(|places| format!("{:#x}/0xff", places[client]));
             let mark = marks.get(client);
