@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 use serde_json::Value;
 
@@ -32,6 +32,13 @@ impl Lab {
         command.args(args);
         let output = self.gateway.output(command, input);
         Run::new(format!("wanpool {}", args.join(" ")), output)
+    }
+
+    /// Starts it, with nothing on stdin; what it prints on stdout is of no interest.
+    pub fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.gateway.command(&binary().display().to_string());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.gateway.enter(|| command.spawn()).expect("to start the program")
     }
 
     /// A script of the shell in the gateway's namespace in which `wanpool` is the program.
