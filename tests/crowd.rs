@@ -1,13 +1,10 @@
 //! Twenty runs at once, again and again.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::net::Ipv4Addr;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, three};
+use crate::lab::{Lab, places, three};
 
 /// How long all of a round may take before it counts as a deadlock. A round takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -40,22 +37,6 @@ fn all_end_well(children: Vec<(String, Child)>, round: usize) {
     }
 }
 
-/// Each line of each pool file is an address, and stands in one of them only.
-#[track_caller]
-fn places(lab: &Lab) -> BTreeMap<Ipv4Addr, u8> {
-    let mut places = BTreeMap::new();
-    for pool in 1..=3 {
-        let path = lab.pool_dir().join(format!("pool{pool}"));
-        let text = fs::read_to_string(path).expect("a pool file");
-        assert!(text.is_empty() || text.ends_with('\n'), "pool{pool} is torn: {text:?}");
-        for client in lab.members(pool) {
-            let other = places.insert(client, pool);
-            assert!(other.is_none(), "{client} is in {pool} and in {other:?}");
-        }
-    }
-    places
-}
-
 #[test]
 fn twenty_runs_at_once_fifty_times_leave_every_client_in_exactly_one_pool() {
     let lab = Lab::with().without_ethernet().raise();
@@ -78,7 +59,7 @@ fn twenty_runs_at_once_fifty_times_leave_every_client_in_exactly_one_pool() {
         go(&["-j", "pools"]);
         all_end_well(children, round.into());
         expected += clients.len();
-        let places = places(&lab);
+        let places = places(&lab.pool_files());
         assert_eq!(places.len(), expected, "round {round}");
         for client in &clients {
             assert!(places.contains_key(&client.parse().expect("an address")), "{client} is lost");

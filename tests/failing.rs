@@ -26,7 +26,7 @@ fn errors(call: &Call) -> &'static [Error] {
         "flock" => &[ENOMEM, EINTR],
         "fsync" => &[EIO, ENOSPC, EINTR],
         "chmod" | "fchmod" => &[EPERM, EIO],
-        "mkdir" | "rename" | "rmdir" | "unlink" => &[ENOSPC, EIO],
+        "mkdir" | "rename" | "rmdir" | "unlink" | "unlinkat" => &[ENOSPC, EIO],
         other => panic!("with which errors does {other} fail?"),
     }
 }
@@ -118,6 +118,11 @@ fn each_call_of_failover_that_fails_is_told_in_one_line_and_harms_nobody() {
 #[test]
 fn each_call_of_rebalance_that_fails_is_told_in_one_line_and_harms_nobody() {
     failing_at_every_call(&Scene::rebalance(), 60);
+}
+
+#[test]
+fn each_call_that_fails_while_a_commit_is_finished_is_told_in_one_line_and_harms_nobody() {
+    failing_at_every_call(&Scene::recovery(), 20);
 }
 
 #[test]

@@ -13,10 +13,13 @@ fn killed_at_every_call(scene: &Scene, at_least: usize) {
     let around = changing.iter().flat_map(|(at, _)| [*at, (at + 1).min(last)]);
     let points: BTreeSet<usize> = around.collect();
     assert!(points.len() >= at_least, "{} points are too few", points.len());
-    for &at in &points {
+    for (round, &at) in points.iter().enumerate() {
         let what = format!("{:?} killed at {}", scene.command, scene.trace.0[at]);
         kill(scene, at, &what);
         scene.assert_unharmed(&what);
+        if round % 3 == 0 {
+            scene.assert_cron_mends(&what);
+        }
         scene.assert_mended(&what);
     }
     println!(
@@ -71,6 +74,11 @@ fn a_release_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
     killed_at_every_call(&Scene::release(), 30);
 }
 
+#[test]
+fn a_run_killed_while_it_finishes_another_ones_commit_harms_nobody_and_the_next_run_ends_right() {
+    killed_at_every_call(&Scene::recovery(), 20);
+}
+
 /// Tells the scene's command to stop, in two ways in turn, at each call that changes anything.
 fn told_to_stop_at_every_call(scene: &Scene, at_least: usize) {
     let changing = scene.trace.changing();
@@ -102,4 +110,29 @@ fn an_assign_told_to_stop_stops_there_or_ends_and_harms_nobody() {
 #[test]
 fn a_failover_told_to_stop_stops_there_or_ends_and_harms_nobody() {
     told_to_stop_at_every_call(&Scene::failover(), 10);
+}
+
+#[test]
+fn what_is_committed_is_on_the_disk_before_it_counts_and_before_anything_follows() {
+    let scene = Scene::rebalance();
+    let calls = &scene.trace.0;
+    let place = |name: &str, word: &str| {
+        let found = calls.iter().position(|call| call.name == name && call.names(word));
+        found.unwrap_or_else(|| panic!("no {name} of {word}"))
+    };
+    let synced = |from: usize, to: usize| calls[from..to].iter().any(|call| call.name == "fsync");
+    let commit = place("rename", ".next");
+    let mut last = place("mkdir", ".next");
+    for pool in ["pool1", "pool2", "pool3"] {
+        let made = place("openat", &format!(".next/{pool}\", O_WRONLY"));
+        let written = made + calls[made..].iter().position(|call| call.name == "write").unwrap();
+        let next = calls[written..].iter().position(|call| call.name == "openat").unwrap();
+        assert!(last <= made && synced(written, written + next), "{pool} is not synced");
+        last = written + next;
+    }
+    assert!(last < commit && synced(last, commit), "the folder of the new files is not synced");
+    let in_place = place("rename", ".commit/pool1");
+    assert!(commit < in_place && synced(commit, in_place), "the commit is not synced");
+    let told = place("sendto", "IPSET_CMD_ADD");
+    assert!(in_place < told, "the kernel follows the files");
 }

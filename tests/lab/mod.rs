@@ -13,6 +13,7 @@
 //! namespace is never touched.
 
 mod far;
+mod files;
 mod flow;
 mod ftp;
 mod hook;
@@ -42,6 +43,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use far::Answerer;
+pub use files::places;
 pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
 pub use hook::Hooks;
