@@ -62,6 +62,10 @@ fn who_waits_long_enough_gets_the_lock() {
     let mut run = lab.start(&["-w", "600", "assign", "192.168.7.77"]);
     let waits = format!("ls -l /proc/{}/fd | grep -q '/\\.lock$'", run.id());
     wait_until("it waits", || lab.script(&waits).status == 0);
+    // Others come and go meanwhile.
+    for _ in 0..10 {
+        lab.wanpool(["pools"]).ok();
+    }
     assert!(run.try_wait().expect("its status").is_none());
     assert_eq!(lab.pool_of("192.168.7.77".parse().unwrap()), None);
     drop(holder.stdin.take());

@@ -162,7 +162,12 @@ impl Scene {
         first.extend(self.begun.clone());
         let whole = seen == first || seen == self.after;
         assert!(whole, "{what}: neither as before nor as after: {seen:#?}");
-        self.lab.wanpool(["pools"]).ok();
+        let rows = self.lab.wanpool(["-j", "pools"]).json();
+        for row in rows.as_array().expect("rows") {
+            let name = format!("pool{}", row["pool"]);
+            let lines = seen.get(&name).map_or(0, |text| text.lines().count());
+            assert_eq!(row["clients"], lines, "{what}: what a reader sees of {name}");
+        }
         match self.kernel {
             Kernel::Empty => {}
             // The kernel follows the files, and is never ahead of them.
@@ -212,7 +217,7 @@ impl Scene {
     }
 
     /// The first client of each pool, and the first two of all, leave by the uplink that one of
-    /// these says, and the set has each client that they say.
+    /// these says; the set has each client that they all say, and none that none of them says.
     #[track_caller]
     fn assert_served(&self, files: &[&Files], what: &str) {
         let marks = self.lab.marks();
@@ -227,6 +232,9 @@ impl Scene {
                 "{what}: {client} has the mark {mark:?}"
             );
         }
+        let known = |client: &Ipv4Addr| places.iter().any(|places| places.contains_key(client));
+        let stray = marks.keys().find(|client| !known(client));
+        assert!(stray.is_none(), "{what}: the set has {stray:?}, the files have not");
         for client in self.witnesses() {
             let pools: Vec<u8> =
                 places.iter().filter_map(|places| places.get(&client)).copied().collect();

@@ -101,14 +101,17 @@ impl Lab {
         trace
     }
 
-    /// Runs it so that this happens at one call.
-    pub fn inject(&self, args: &[&str], call: &Call, inject: Inject) -> Run {
+    /// Runs it so that this happens at one call. `None` if the run never came to a call
+    /// that was to fail.
+    pub fn inject(&self, args: &[&str], call: &Call, inject: Inject) -> Option<Run> {
         let what = match inject {
             Inject::Signal(signal) => format!("signal={signal}"),
             Inject::Error(error) => format!("error={error}"),
         };
         let expression = format!("inject={}:{what}:when={}", call.name, call.nth);
-        self.under_strace(args, &["-e", &expression]).0
+        let (run, trace) = self.under_strace(args, &["-e", &expression]);
+        let is_signal = matches!(inject, Inject::Signal(_));
+        (is_signal || trace.0.iter().any(|call| call.names("INJECTED"))).then_some(run)
     }
 
     /// Runs it, and kills it at the entry of call `at` of a trace of the same run. Says whether it
