@@ -13,6 +13,7 @@
 //! namespace is never touched.
 
 mod far;
+mod files;
 mod flow;
 mod ftp;
 mod hook;
@@ -20,11 +21,13 @@ mod inside;
 mod netns;
 mod probing;
 mod program;
+mod scene;
 mod serve;
 mod shape;
 mod snapshot;
 mod spread;
 mod talk;
+mod trace;
 mod traffic;
 mod uplink;
 mod watch;
@@ -40,6 +43,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use far::Answerer;
+pub use files::places;
 pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
 pub use hook::Hooks;
@@ -47,10 +51,12 @@ pub use inside::{DMZ, Inside, OFFICE, PORT, PRINTER};
 pub use netns::{Env, Netns};
 pub use probing::{QUICK, Servers};
 pub use program::{Run, binary};
+pub use scene::Scene;
 pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
 pub use spread::{assert_spread, count_seen};
+pub use trace::{Call, Inject, Trace};
 pub use traffic::Speaker;
 pub use watch::Check;
 
