@@ -131,7 +131,10 @@ impl<'a> Run<'a> {
         let mut report = Report { verb: "removed", ..Report::default() };
         let mut failure = None;
         for _ in 0..ROUNDS {
-            let found = self.kernel.observe(&query)?;
+            let found = match self.kernel.observe(&query) {
+                Ok(found) => found,
+                Err(error) => return Err(first_of(failure, error)),
+            };
             let steps = plan::removal(&found.slice, protocol);
             if self.lock.is_none() {
                 report.commands = steps.iter().flat_map(Step::commands).collect();
@@ -186,7 +189,10 @@ impl<'a> Run<'a> {
                 return Ok(services);
             }
             let failure = self.apply(&steps, report).err();
-            let found = self.look_again(pools, sight, failure.is_some())?;
+            let found = match self.look_again(pools, sight, failure.is_some()) {
+                Ok(found) => found,
+                Err(error) => return Err(first_of(failure, error)),
+            };
             services = decide(self.context, &found, intent)?;
             let next = self.plan(pools, &found, &services, sight);
             match failure {
@@ -228,6 +234,11 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// Where nothing can be asked any more, what failed before says why.
+fn first_of(failure: Option<(usize, anyhow::Error)>, error: anyhow::Error) -> anyhow::Error {
+    failure.map_or(error, |(_, first)| first)
 }
 
 fn decide(context: &Context, found: &Observed, intent: Intent) -> Result<Services> {

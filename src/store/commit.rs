@@ -72,9 +72,11 @@ impl Store {
         match fs::remove_dir(&commit) {
             Ok(()) => sync_dir(&self.dir),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error).with_context(|| {
-                format!("removing {}; it holds what is not ours", commit.display())
-            }),
+            Err(error) => {
+                let not_ours = error.kind() == ErrorKind::DirectoryNotEmpty;
+                let why = if not_ours { "; it holds what is not ours" } else { "" };
+                Err(error).with_context(|| format!("removing {}{why}", commit.display()))
+            }
         }
     }
 

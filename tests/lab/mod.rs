@@ -13,6 +13,7 @@
 //! namespace is never touched.
 
 mod far;
+mod files;
 mod flow;
 mod ftp;
 mod hook;
@@ -20,6 +21,7 @@ mod inside;
 mod netns;
 mod probing;
 mod program;
+mod scene;
 mod serve;
 mod shape;
 mod snapshot;
@@ -27,6 +29,7 @@ mod spread;
 mod talk;
 mod terminal;
 mod tour;
+mod trace;
 mod traffic;
 mod uplink;
 mod watch;
@@ -42,6 +45,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use far::Answerer;
+pub use files::places;
 pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
 pub use hook::Hooks;
@@ -49,11 +53,13 @@ pub use inside::{DMZ, Inside, OFFICE, PORT, PRINTER};
 pub use netns::{Env, Netns};
 pub use probing::{QUICK, Servers};
 pub use program::{Run, binary};
+pub use scene::Scene;
 pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
 pub use spread::{assert_spread, count_seen};
 pub use tour::{Scene, Tour, exchanges, matches};
+pub use trace::{Call, Inject, Trace};
 pub use traffic::Speaker;
 pub use watch::Check;
 

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 use serde_json::Value;
 
@@ -34,6 +34,13 @@ impl Lab {
         Run::new(format!("wanpool {}", args.join(" ")), output)
     }
 
+    /// Starts it, with nothing on stdin; what it prints on stdout is of no interest.
+    pub fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.gateway.command(&binary().display().to_string());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.gateway.enter(|| command.spawn()).expect("to start the program")
+    }
+
     /// A script of the shell in the gateway's namespace in which `wanpool` is the program.
     pub fn script(&self, script: &str) -> Run {
         let mut shell = self.gateway.command("sh");
@@ -43,10 +50,13 @@ impl Lab {
 }
 
 impl Run {
+    /// The status of a run that a signal ended.
+    pub const KILLED: i32 = -1;
+
     pub(super) fn new(command: String, output: Output) -> Run {
         Run {
             command,
-            status: output.status.code().unwrap_or(-1),
+            status: output.status.code().unwrap_or(Run::KILLED),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }

@@ -48,21 +48,33 @@ impl Lab {
     /// A table of the packet filter that exists but says nothing counts as absent, and so do
     /// counters and a set's random seed.
     pub fn kernel_state(&self) -> State {
-        let ask = |script: &str| self.gateway.sh(script);
-        let mut sets: Vec<String> = ask("ipset save").lines().map(settled).collect();
+        // One shell for all of them.
+        const ASK: [&str; 6] = [
+            "ip -4 rule show",
+            "ip -4 route show table all",
+            "ip nexthop show",
+            "iptables-nft-save",
+            "iptables-legacy-save",
+            "ipset save",
+        ];
+        let said = self.gateway.sh(&ASK.join("\necho %%\n"));
+        let said: Vec<&str> = said.split("%%\n").collect();
+        let [rules, routes, nexthops, nft, legacy, sets] = said[..] else {
+            panic!("not one answer to each question: {said:?}")
+        };
+        let mut sets: Vec<String> = sets.lines().map(settled).collect();
         sets.sort();
         // Equal routes of several devices stand in the order in which they were made.
-        let routes = ask("ip -4 route show table all");
         // A device may not have noticed yet that its line carries.
         let routes = routes.replace(" linkdown", "");
         let mut routes: Vec<&str> = routes.lines().collect();
         routes.sort_unstable();
         let parts = [
-            ("rules", ask("ip -4 rule show")),
+            ("rules", rules.to_owned()),
             ("routes", routes.join("\n")),
-            ("nexthops", ask("ip nexthop show")),
-            ("nft", saying_tables(&ask("iptables-nft-save"))),
-            ("legacy", saying_tables(&ask("iptables-legacy-save"))),
+            ("nexthops", nexthops.to_owned()),
+            ("nft", saying_tables(nft)),
+            ("legacy", saying_tables(legacy)),
             ("sets", sets.join("\n")),
         ]
         .map(|(name, text)| format!("== {name}\n{text}\n"));
@@ -107,6 +119,11 @@ impl Lab {
     pub fn flows(&self) -> Vec<String> {
         let flows = self.gateway.sh("conntrack -L 2>/dev/null");
         flows.lines().map(str::to_owned).collect()
+    }
+
+    /// Makes the gateway forget all connections.
+    pub fn forget_flows(&self) {
+        self.gateway.sh("conntrack -F 2>/dev/null");
     }
 
     /// The connmarks of all connections the gateway tracks, by the kernel's own id of each. Those

@@ -1,0 +1,78 @@
+//! No room left for the pool files.
+
+use crate::lab::{Lab, Run, three};
+
+/// Runs a script of the shell with the state folder on a file system of its own, with the files in
+/// it, which `$DIR` names. `limit` is an option of tmpfs.
+fn on_a_small_disk(lab: &Lab, limit: &str, script: &str) -> Run {
+    let dir = lab.pool_dir();
+    let inside = format!(
+        "cp -a $DIR $DIR.kept
+         mount -t tmpfs -o mode=755,{limit} tmpfs $DIR
+         cp -a $DIR.kept/. $DIR
+         {script}"
+    );
+    let inside = inside.replace('\'', r"'\''");
+    lab.script(&format!(
+        "export DIR={}
+         exec unshare --mount --propagation private sh -c '{inside}'",
+        dir.display()
+    ))
+}
+
+fn served() -> Lab {
+    let lab = Lab::with().without_ethernet().raise();
+    lab.serve(&three(""));
+    lab
+}
+
+/// Fails, in one line with these words, leaves no file behind and all files as they were; with
+/// room again it does what it should.
+fn fails_and_leaves_all_as_it_was(limit: &str, fill: &str, words: &[&str]) {
+    let lab = served();
+    let kernel = lab.kernel_state();
+    let run = on_a_small_disk(
+        &lab,
+        limit,
+        &format!(
+            "{fill}
+             ls -A $DIR >$DIR.before
+             $WANPOOL assign 192.168.7.77 192.168.7.78 && exit 99
+             status=$?
+             ls -A $DIR | diff $DIR.before - >&2 || exit 98
+             for file in pool1 pool2 pool3; do cmp $DIR/$file $DIR.kept/$file || exit 97; done
+             exit $status"
+        ),
+    );
+    run.refused(1).naming(words).naming(&["No space left on device"]);
+    lab.kernel_state().assert_is(&kernel, "the kernel does not follow what is not written");
+
+    // What needs no room works all the same, and so does the rest once there is some.
+    let run = on_a_small_disk(
+        &lab,
+        limit,
+        &format!(
+            "{fill}
+             $WANPOOL failover 1 || exit 1
+             $WANPOOL restore 1 || exit 2
+             rm $DIR/filler*
+             $WANPOOL assign 192.168.7.77 192.168.7.78 || exit 3
+             grep -x 192.168.7.77 $DIR/pool1 || exit 4
+             $WANPOOL pools --check || exit 5"
+        ),
+    );
+    run.ok();
+    assert_eq!(lab.marks().len(), 32);
+}
+
+#[test]
+fn on_a_full_disk_assign_fails_in_one_line_and_all_is_as_before() {
+    let fill = "dd if=/dev/zero of=$DIR/filler bs=1k 2>/dev/null";
+    fails_and_leaves_all_as_it_was("size=128k", fill, &["writing", "/.next/pool1"]);
+}
+
+#[test]
+fn on_a_disk_without_free_inodes_assign_fails_in_one_line_and_all_is_as_before() {
+    let fill = "for i in $(seq 40); do touch $DIR/filler$i 2>/dev/null; done";
+    fails_and_leaves_all_as_it_was("nr_inodes=20", fill, &["making", "/.next"]);
+}

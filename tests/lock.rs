@@ -1,0 +1,140 @@
+//! The lock: one run changes things at a time, whoever only looks is not kept waiting, and it is
+//! free as soon as its holder is gone, however that went.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::lab::{Lab, three, wait_until};
+
+fn served() -> Lab {
+    let lab = Lab::with().without_ethernet().raise();
+    lab.serve(&three(""));
+    lab
+}
+
+/// Somebody who has the lock until his stdin is closed.
+fn holder(lab: &Lab) -> Child {
+    let mut command = lab.gateway.command("flock");
+    command.arg(lab.pool_dir().join(".lock")).arg("cat");
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let holder = command.spawn().expect("to start flock");
+    let taken = format!("flock -n {}/.lock true && exit 1 || exit 0", lab.pool_dir().display());
+    wait_until("he has it", || lab.script(&taken).status == 0);
+    holder
+}
+
+#[test]
+fn who_waits_for_the_lock_in_vain_exits_4_and_has_changed_nothing() {
+    let lab = served();
+    let before = lab.state();
+    let mut holder = holder(&lab);
+    for command in
+        ["assign 192.168.7.77", "restore", "failover 1", "flush", "multipath on", "assign --prune"]
+    {
+        let run = lab.script(&format!("exec $WANPOOL -w 0 {command}"));
+        run.refused(4).naming(&[".lock", "another run holds it"]);
+    }
+    let start = Instant::now();
+    lab.wanpool(["-w", "1", "assign", "192.168.7.77"]).refused(4).naming(&["--wait"]);
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    lab.state().assert_is(&before, "while somebody else had the lock");
+
+    // Who only looks, and who only says what would be done, needs no lock.
+    lab.wanpool(["-w", "0", "pools"]).ok();
+    lab.wanpool(["-w", "0", "pools", "--check"]).ok();
+    lab.wanpool(["-w", "0", "scan"]).ok();
+    lab.wanpool(["-w", "0", "-n", "failover", "1"]).ok();
+
+    drop(holder.stdin.take());
+    holder.wait().expect("its end");
+    lab.wanpool(["-w", "0", "assign", "192.168.7.77"]).ok();
+}
+
+#[test]
+fn who_waits_long_enough_gets_the_lock() {
+    let lab = served();
+    let mut holder = holder(&lab);
+    let mut run = lab.start(&["-w", "600", "assign", "192.168.7.77"]);
+    let waits = format!("ls -l /proc/{}/fd | grep -q '/\\.lock$'", run.id());
+    wait_until("it waits", || lab.script(&waits).status == 0);
+    // Others come and go meanwhile.
+    for _ in 0..10 {
+        lab.wanpool(["pools"]).ok();
+    }
+    assert!(run.try_wait().expect("its status").is_none());
+    assert_eq!(lab.pool_of("192.168.7.77".parse().unwrap()), None);
+    drop(holder.stdin.take());
+    holder.wait().expect("its end");
+    assert!(run.wait().expect("its end").success());
+    assert_eq!(lab.pool_of("192.168.7.77".parse().unwrap()), Some(1));
+}
+
+#[test]
+fn a_child_that_outlives_its_killed_run_does_not_hold_the_lock() {
+    let lab = served();
+    let right = lab.state();
+    lab.wanpool(["flush"]).ok();
+    // An iptables-restore that never ends, as one does that waits for somebody's xtables lock.
+    let program = lab.scratch().join("bin/iptables-restore");
+    let (kept, pid_file) = (program.with_extension("kept"), lab.scratch().join("sleeper"));
+    fs::rename(&program, &kept).expect("to put iptables-restore aside");
+    let script = format!("#!/bin/sh\necho $$ >{}\nexec sleep 60\n", pid_file.display());
+    fs::write(&program, script).expect("to write another one");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+
+    let mut run = lab.start(&["restore"]);
+    let pid = || fs::read_to_string(&pid_file).ok()?.trim().parse::<i32>().ok();
+    wait_until("its child sleeps", || pid().is_some());
+    lab.wanpool(["-w", "0", "restore"]).refused(4);
+    run.kill().expect("to kill it");
+    run.wait().expect("its end");
+    fs::rename(&kept, &program).expect("to put iptables-restore back");
+
+    let child = Pid::from_raw(pid().expect("a number"));
+    kill(child, None).expect("the child lives on");
+    lab.wanpool(["-w", "0", "restore"]).ok();
+    lab.state().assert_is(&right, "after the next run");
+    kill(child, Signal::SIGKILL).expect("to end the child");
+    lab.wanpool(["-w", "0", "assign"]).silent();
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+}
+
+#[test]
+fn a_stopped_run_holds_the_lock_until_it_goes_on() {
+    let lab = served();
+    let before = lab.state();
+    let mut run = lab.gateway.command("sh");
+    run.arg("-c").arg(
+        "exec strace -qq -o /dev/null -e trace=rename -e inject=rename:signal=STOP:when=1 \
+         \"$0\" assign 192.168.7.77 192.168.7.78",
+    );
+    run.arg(crate::lab::binary()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut run = lab.gateway.enter(|| run.spawn()).expect("to start strace");
+    let child = || {
+        let file = format!("/proc/{0}/task/{0}/children", run.id());
+        fs::read_to_string(file).ok()?.trim().parse::<i32>().ok()
+    };
+    let stopped = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child()?)).ok()?;
+        let state = status.lines().find(|line| line.starts_with("State:"))?.to_owned();
+        let waits = state.contains("stop") && lab.pool_dir().join(".commit").exists();
+        waits.then_some(())
+    };
+    wait_until("it is stopped in the middle of its commit", || stopped().is_some());
+    lab.wanpool(["-w", "0", "assign", "192.168.7.79"]).refused(4);
+    // A reader sees the commit as done.
+    let rows = lab.wanpool(["-j", "pools"]).json();
+    let clients = rows.as_array().unwrap().iter().map(|row| row["clients"].as_u64().unwrap());
+    assert_eq!(clients.sum::<u64>(), 32, "{rows}");
+    let program = Pid::from_raw(child().expect("the program"));
+    kill(program, Signal::SIGCONT).expect("to let it go on");
+    assert!(run.wait().expect("its end").success());
+    assert_eq!([77, 78].map(|host| lab.pool_of([192, 168, 7, host].into())), [Some(1), Some(2)]);
+    lab.wanpool(["assign", "192.168.7.77", "192.168.7.78", "--release"]).ok();
+    lab.state().assert_is(&before, "all as before");
+}
