@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::{Scene, Tour, binary, exchanges, matches};
+use crate::lab::{Piece, Tour, binary, exchanges, matches};
 
 /// Commands of the README that no test of this kind can run, and why.
 const NOT_RUN: [(&str, &str); 7] = [
@@ -45,7 +45,7 @@ fn rendered(line: &str) -> String {
     text.replace("\\e", "\\")
 }
 
-fn scenes_of_page(text: &str) -> Vec<Scene> {
+fn scenes_of_page(text: &str) -> Vec<Piece> {
     let mut scenes = Vec::new();
     let mut block: Option<Vec<String>> = None;
     for (at, line) in text.lines().enumerate() {
@@ -53,19 +53,19 @@ fn scenes_of_page(text: &str) -> Vec<Scene> {
             (None, ".EX") => block = Some(vec![]),
             (Some(_), ".EE") => {
                 let lines = block.take().unwrap_or_default();
-                scenes.push(Scene::Block(at + 1 - lines.len(), lines));
+                scenes.push(Piece::Block(at + 1 - lines.len(), lines));
             }
             (Some(lines), _) => lines.push(rendered(line)),
             (None, _) => {
                 let direction = line.strip_prefix(".\\\" lab: ");
-                scenes.extend(direction.map(|text| Scene::Direction(text.to_owned())));
+                scenes.extend(direction.map(|text| Piece::Direction(text.to_owned())));
             }
         }
     }
     scenes
 }
 
-fn scenes_of_markdown(text: &str) -> Vec<Scene> {
+fn scenes_of_markdown(text: &str) -> Vec<Piece> {
     let mut scenes = Vec::new();
     let mut block: Option<(String, Vec<String>)> = None;
     let mut is_config = false;
@@ -75,7 +75,7 @@ fn scenes_of_markdown(text: &str) -> Vec<Scene> {
             (Some(_), Some(_)) => {
                 let (kind, lines) = block.take().unwrap_or_default();
                 if kind == "console" || is_config {
-                    scenes.push(Scene::Block(at + 1 - lines.len(), lines));
+                    scenes.push(Piece::Block(at + 1 - lines.len(), lines));
                 }
                 is_config = false;
             }
@@ -84,7 +84,7 @@ fn scenes_of_markdown(text: &str) -> Vec<Scene> {
                 let direction = line.strip_prefix("<!-- lab: ");
                 let direction = direction.and_then(|text| text.strip_suffix(" -->"));
                 is_config |= direction == Some("config");
-                scenes.extend(direction.map(|text| Scene::Direction(text.to_owned())));
+                scenes.extend(direction.map(|text| Piece::Direction(text.to_owned())));
             }
         }
     }
@@ -92,30 +92,30 @@ fn scenes_of_markdown(text: &str) -> Vec<Scene> {
 }
 
 /// Without the commands that are not run here.
-fn runnable(scenes: Vec<Scene>) -> Vec<Scene> {
+fn runnable(scenes: Vec<Piece>) -> Vec<Piece> {
     let is_exempt = |line: &String| {
         let command = line.trim_start_matches(['#', '$']).trim_start();
         line.starts_with(['#', '$']) && NOT_RUN.iter().any(|(begin, _)| command.starts_with(begin))
     };
     let keep = |scene| match scene {
-        Scene::Block(at, lines) => {
-            Scene::Block(at, lines.into_iter().filter(|line| !is_exempt(line)).collect())
+        Piece::Block(at, lines) => {
+            Piece::Block(at, lines.into_iter().filter(|line| !is_exempt(line)).collect())
         }
         direction => direction,
     };
     scenes.into_iter().map(keep).collect()
 }
 
-fn commands(scenes: &[Scene]) -> usize {
-    let count = |scene: &Scene| match scene {
-        Scene::Block(_, lines) => exchanges(lines).len(),
-        Scene::Direction(_) => 0,
+fn commands(scenes: &[Piece]) -> usize {
+    let count = |scene: &Piece| match scene {
+        Piece::Block(_, lines) => exchanges(lines).len(),
+        Piece::Direction(_) => 0,
     };
     scenes.iter().map(count).sum()
 }
 
 #[track_caller]
-fn is_as_it_says(name: &str, scenes: &[Scene]) {
+fn is_as_it_says(name: &str, scenes: &[Piece]) {
     let faults = Tour::run(name, scenes);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -58,7 +58,7 @@ pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
 pub use spread::{assert_spread, count_seen};
-pub use tour::{Scene, Tour, exchanges, matches};
+pub use tour::{Piece, Tour, exchanges, matches};
 pub use trace::{Call, Inject, Trace};
 pub use traffic::Speaker;
 pub use watch::Check;

@@ -33,7 +33,7 @@ use super::{Lab, Run, binary, three};
 const ETC: &str = "ld.so.cache nsswitch.conf passwd group protocols services hosts iproute2 \
                    alternatives ethertypes";
 
-pub enum Scene {
+pub enum Piece {
     Direction(String),
     /// A block of text, and the line it begins on.
     Block(usize, Vec<String>),
@@ -61,12 +61,12 @@ struct Stage {
 
 impl Tour<'_> {
     /// Goes through the scenes; returns what was otherwise than the text says.
-    pub fn run(name: &str, scenes: &[Scene]) -> Vec<String> {
+    pub fn run(name: &str, scenes: &[Piece]) -> Vec<String> {
         let mut tour = Tour { name, stage: None, next: Next::default(), faults: vec![] };
         for scene in scenes {
             match scene {
-                Scene::Direction(direction) => tour.follow(direction),
-                Scene::Block(line, lines) => tour.play(*line, lines),
+                Piece::Direction(direction) => tour.follow(direction),
+                Piece::Block(line, lines) => tour.play(*line, lines),
             }
         }
         tour.faults
