@@ -122,6 +122,8 @@ pub enum Nexthop {
 pub struct Route {
     pub table: u32,
     pub dst: Ipv4Net,
+    /// The type of service that it is for; ours are for all: 0.
+    pub tos: u8,
     pub metric: u32,
     pub way: Way,
 }
