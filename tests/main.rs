@@ -8,6 +8,7 @@ mod by_hand;
 mod check;
 mod drift;
 mod dry_run;
+mod each_object;
 mod edited;
 mod failback;
 mod failover;
