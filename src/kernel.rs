@@ -28,6 +28,7 @@ pub mod privileges;
 mod route;
 mod rule;
 mod sysctl;
+mod watch;
 
 use error::KernelError;
 use iptables::Iptables;
