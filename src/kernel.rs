@@ -120,6 +120,18 @@ impl Kernel {
         })
     }
 
+    /// Whether one client is behind any of these devices, asked for by itself.
+    pub fn is_neighbour(&self, family: Family, links: &[&Link], client: Client) -> Result<bool> {
+        self.runtime.block_on(async {
+            for link in links {
+                if neighbour::is_behind(&self.route, family, link, client).await? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
     /// The clients that have live flows over an uplink: flows whose connmark matches.
     pub fn busy_clients(&self, family: Family, mark: Mark) -> Result<HashSet<Client>> {
         Ok(self.flows_by_client(family, mark)?.into_keys().collect())

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
+use super::error::{ENOENT, is_errno};
 use super::netlink::{Channel, Raw, Writer};
 use crate::model::{Client, Family, LinkAddress};
 use crate::state::{Link, Neighbour};
@@ -29,6 +30,30 @@ pub async fn behind(route: &Channel, family: Family, link: &Link) -> Result<Vec<
         .with_context(|| format!("listing the neighbours behind {}", link.name))?;
     let parsed = answers.iter().filter_map(|message| parse(message, link).transpose());
     parsed.collect()
+}
+
+/// Whether one client is behind a device. What [`behind`] lists may lack entries, without any sign
+/// of it, when others came or went while the kernel listed them.
+pub async fn is_behind(
+    route: &Channel,
+    family: Family,
+    link: &Link,
+    client: Client,
+) -> Result<bool> {
+    let mut fixed = [0; NDMSG];
+    fixed[0] = family.number();
+    fixed[4..8].copy_from_slice(&link.index.to_ne_bytes());
+    let request = Writer::new(&fixed).put(NDA_DST, &client.address().octets());
+    let answers = match route.request(request.into_message(RTM_GETNEIGH), 0).await {
+        Err(error) if is_errno(&error, ENOENT) => return Ok(false),
+        answers => answers.with_context(|| format!("looking for the neighbour {client}"))?,
+    };
+    for answer in &answers {
+        if parse(answer, link)?.is_some_and(|found| found.client == client) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// `None` for what is no client's entry, or not behind this device.
