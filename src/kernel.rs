@@ -64,7 +64,7 @@ pub struct Kernel {
 }
 
 /// Device names and indexes, as of one moment.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Devices(BTreeMap<u32, DevName>);
 
 impl Devices {

@@ -16,6 +16,8 @@ use crate::model::{Client, DevName, Family, LinkAddress, Mark};
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub links: Vec<Link>,
+    /// A device is there that was not, or was another, when this run last looked; or one is gone.
+    pub links_moved: bool,
     pub addresses: Vec<Address>,
     /// Gateways of default routes in the main table that are not ours, by device.
     pub gateways: BTreeMap<DevName, Ipv4Addr>,

@@ -86,7 +86,11 @@ impl<'a> Run<'a> {
         }
         self.commit(&pools, &report.commands)?;
         let done = self.reconcile(&pools, &query, intent, steps, services, &mut report).and_then(
-            |services| self.settle(&pools, &found, &before, services, intent, &mut report),
+            |services| {
+                // A line may have come or gone meanwhile.
+                report.uplinks = uplink_lines(self.context, &before, &services, tell_those_out);
+                self.settle(&pools, &found, &before, services, intent, &mut report)
+            },
         );
         if done.is_err() {
             // What the files hold is told even if the kernel then did not follow.
@@ -172,7 +176,9 @@ impl<'a> Run<'a> {
             services = decide(self.context, &found, intent)?;
             let next = self.plan(pools, &found, &services);
             match failure {
-                Some((at, error)) if next.first() == steps.get(at) => return Err(error),
+                Some((at, error)) if next.first() == steps.get(at) && !found.links_moved => {
+                    return Err(error);
+                }
                 _ => steps = next,
             }
         }
