@@ -33,6 +33,7 @@ mod probe;
 mod probe_hook;
 mod probe_ways;
 mod prune;
+mod races;
 mod reading;
 mod rebalance;
 mod refusals;
