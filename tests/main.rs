@@ -28,6 +28,7 @@ mod many;
 mod metrics;
 mod multipath;
 mod networkd;
+mod others;
 mod placing;
 mod probe;
 mod probe_hook;
