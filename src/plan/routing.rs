@@ -94,7 +94,6 @@ pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
     let numbers = &config.numbers;
     let shared = Action::Lookup(numbers.shared_table());
     let pref = |offset: u32| numbers.rule_pref + offset;
-
     let mut rules = vec![Rule {
         not: true,
         fwmark: Some(numbers.unmarked()),
@@ -269,15 +268,13 @@ fn diff_routes(found: &[Route], wanted: &[Route], protocol: u8, diff: &mut Diff)
             None => missing.push(route),
         }
     }
-    for route in missing {
-        let route = route.clone();
+    for route in missing.into_iter().cloned() {
         // What stands of ours at the same key is changed in place: no moment without a route.
-        let at_key = spare.iter().position(|candidate| key(candidate) == key(&route));
-        match at_key.map(|at| spare.swap_remove(at)) {
-            Some(Route { way: Way::Other, .. }) if matches!(route.way, Way::Nexthop(_)) => {
-                // Of a route by a nexthop the kernel would keep an MTU and the like.
-                let other = Route { way: Way::Other, ..route.clone() };
-                diff.build.push(Step::RouteDelete { route: other, protocol });
+        let there = spare.iter().position(|candidate| key(candidate) == key(&route));
+        match there.map(|at| spare.swap_remove(at)) {
+            // Of a route by a nexthop the kernel would keep an MTU and the like.
+            Some(other) if other.way == Way::Other && matches!(route.way, Way::Nexthop(_)) => {
+                diff.build.push(Step::RouteDelete { route: other.clone(), protocol });
                 diff.build.push(Step::RouteAdd { route, protocol });
             }
             Some(_) => diff.build.push(Step::RouteReplace { route, protocol }),
