@@ -89,5 +89,7 @@ fn while_an_uplink_is_failed_over_assign_mends_the_same() {
     let memories = ["table 302 metric 1", "table 202 metric 15", "nexthop 8703"];
     let mut deeds = [routing::nexthops(&lab), routing::routes(&lab)].concat();
     deeds.retain(|deed| !memories.iter().any(|memory| deed.object.ends_with(memory)));
-    try_all(&lab, &deeds, Mender::Assign, 100);
+    // What is not otherwise while all are in service need not be tried in all its ways.
+    deeds.dedup_by_key(|deed| (deed.object.clone(), deed.kind));
+    try_all(&lab, &deeds, Mender::Assign, 40);
 }

@@ -102,11 +102,16 @@ fn try_one(lab: &Lab, deed: &Deed, mender: Mender, right: &[String]) -> Result<(
     }
 }
 
-/// What there is, whatever the order among rules of one preference.
+/// What there is, whatever the order among rules of one preference; counters do not count.
 fn picture(lab: &Lab) -> Vec<String> {
-    let mut lines: Vec<String> = lab.state().0.lines().map(str::to_owned).collect();
-    let sysctls = super::set::KEYS.map(|key| format!("{key} = {}", lab.gateway.read_sysctl(key)));
-    lines.extend(sysctls);
+    let sysctls = super::set::KEYS.map(|key| format!("/proc/sys/{key}")).join(" ");
+    let text = lab.gateway.sh(&format!(
+        "ip -4 rule show; ip -4 route show table all; ip nexthop show
+         iptables-save | sed '/^#/d; s/ \\[[0-9:]*\\]$//' | awk '/^\\*/ {{ t = $0 }} {{ print t, $0 }}'
+         ipset save | sed 's/ initval [^ ]*//; s/ packets [0-9]* bytes [0-9]*//'
+         grep . {sysctls}"
+    ));
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.sort();
     lines
 }

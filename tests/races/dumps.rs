@@ -22,7 +22,11 @@ fn while_churning(lab: &Lab, lines: &str, work: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     let done = thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) && stdin.write_all(lines.as_bytes()).is_ok() {}
+            while !stop.load(Ordering::Relaxed) {
+                if stdin.write_all(lines.as_bytes()).is_err() {
+                    break;
+                }
+            }
             drop(stdin);
         });
         let done = catch_unwind(AssertUnwindSafe(work));
@@ -61,11 +65,9 @@ fn rules_that_come_and_go_while_they_are_listed_make_nothing_of_ours_look_change
         for _ in 0..15 {
             let run = strace(&lab, SLOWLY, "restore");
             match run.status {
-                0 => drop(run.silent()),
-                _ => {
-                    drop(run.refused(1).naming(&["the rules change faster than they can be read"]))
-                }
-            }
+                0 => run.silent(),
+                _ => run.refused(1).naming(&["the rules change faster than they can be read"]),
+            };
             told += run.status;
         }
     });
@@ -123,9 +125,9 @@ fn routes_and_nexthops_that_come_and_go_make_nothing_of_ours_look_changed() {
         for _ in 0..10 {
             let run = lab.wanpool(["restore"]);
             match run.status {
-                0 => drop(run.silent()),
-                _ => drop(run.refused(1).naming(&["change faster than they can be read"])),
-            }
+                0 => run.silent(),
+                _ => run.refused(1).naming(&["change faster than they can be read"]),
+            };
         }
     });
     lab.state().assert_is(&before, "while routes of others came and went");
