@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use crate::cli::{self, Cli, Command, Options, Pools};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::generate;
 use crate::kernel::Query;
 use crate::memory::Memory;
@@ -96,7 +96,9 @@ impl Context {
         let config = &self.config;
         let numbers = config.numbers;
         let uplinks = || config.uplinks.keys().copied();
-        let groups = [numbers.group(), numbers.backup_group()];
+        // The number of a group that we do not need may be anybody's.
+        let backups = config.uplinks.values().any(|uplink| uplink.role == Role::Backup);
+        let groups = [numbers.group()].into_iter().chain(backups.then(|| numbers.backup_group()));
         let tables = uplinks().flat_map(|no| [numbers.pool_table(no), numbers.uplink_table(no)]);
         Query {
             family: self.family,

@@ -28,6 +28,7 @@ mod route;
 mod rule;
 mod ruleset;
 mod sysctl;
+mod watch;
 
 use error::KernelError;
 use iptables::Iptables;
@@ -62,7 +63,7 @@ pub struct Kernel {
 }
 
 /// Device names and indexes, as of one moment.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Devices(BTreeMap<u32, DevName>);
 
 impl Devices {
@@ -120,6 +121,16 @@ impl Kernel {
             neighbours.extend(neighbour::behind(&self.route, family, link, &keep)?);
         }
         Ok(neighbours)
+    }
+
+    /// Whether one client is behind any of these devices, asked for by itself.
+    pub fn is_neighbour(&self, family: Family, links: &[&Link], client: Client) -> Result<bool> {
+        for link in links {
+            if neighbour::is_behind(&self.route, family, link, client)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The clients that have live flows over an uplink: flows whose connmark matches.

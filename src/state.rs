@@ -16,6 +16,8 @@ use crate::model::{Client, DevName, Family, LinkAddress, Mark};
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub links: Vec<Link>,
+    /// A device is there that was not, or was another, when this run last looked; or one is gone.
+    pub links_moved: bool,
     pub addresses: Vec<Address>,
     /// Gateways of default routes in the main table that are not ours, by device.
     pub gateways: BTreeMap<DevName, Ipv4Addr>,
@@ -133,6 +135,8 @@ pub enum Nexthop {
 pub struct Route {
     pub table: u32,
     pub dst: Ipv4Net,
+    /// The type of service that it is for; ours are for all: 0.
+    pub tos: u8,
     pub metric: u32,
     pub way: Way,
 }

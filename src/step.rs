@@ -226,7 +226,7 @@ pub struct RouteText<'a>(pub &'a Route);
 
 impl fmt::Display for RouteText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Route { table, dst, metric, way } = self.0;
+        let Route { table, dst, tos, metric, way } = self.0;
         let dst = if dst.prefix_len() == 0 { "default".to_owned() } else { dst.to_string() };
         match way {
             Way::Nexthop(id) => write!(f, "{dst} nhid {id}")?,
@@ -234,6 +234,9 @@ impl fmt::Display for RouteText<'_> {
             Way::Device { dev, via: Some(via) } => write!(f, "{dst} via {via} dev {dev} onlink")?,
             Way::Unreachable => write!(f, "unreachable {dst}")?,
             Way::Other => write!(f, "{dst}")?,
+        }
+        if *tos != 0 {
+            write!(f, " tos {tos:#x}")?;
         }
         write!(f, " table {table}")?;
         match metric {

@@ -11,7 +11,7 @@ with_both_iptables! {
 }
 
 /// An admin's objects, some with numbers and names next to ours.
-const FOREIGN: &str = "
+pub const FOREIGN: &str = "
 ip link add side0 type veth peer name side1
 ip link set side0 up
 ip link set side1 up

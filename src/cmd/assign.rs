@@ -62,13 +62,14 @@ fn all_heard(
     if args.prune {
         clients::require_live_lan(context, &run.kernel).context("assign --prune")?;
         let heard: HashSet<Client> = heard.iter().copied().collect();
-        let gone = |client: &Client| {
+        let unheard = |client: &Client| {
             !heard.contains(client)
                 && !busy.contains(client)
                 && context.config.pin(*client).is_none()
         };
-        let gone: Vec<Client> =
-            pools.iter().flat_map(|(_, members)| members).copied().filter(gone).collect();
+        let unheard: Vec<Client> =
+            pools.iter().flat_map(|(_, members)| members).copied().filter(unheard).collect();
+        let gone = clients::gone(context, &run.kernel, unheard).context("assign --prune")?;
         changes.extend(placement::release(pools, &gone));
     }
     changes.extend(placement::place(&context.config, pools, &heard));

@@ -105,6 +105,8 @@ impl<'a> Run<'a> {
             .reconcile(&pools, intent, steps, services, &mut sight, &mut report)
             .and_then(|services| {
                 self.remember_checked(&sight);
+                // A line may have come or gone meanwhile.
+                report.uplinks = uplink_lines(self.context, &before, &services, tell_those_out);
                 self.settle(&pools, &found, &before, services, intent, &mut report)
             });
         if done.is_err() {
@@ -196,7 +198,9 @@ impl<'a> Run<'a> {
             services = decide(self.context, &found, intent)?;
             let next = self.plan(pools, &found, &services, sight);
             match failure {
-                Some((at, error)) if next.first() == steps.get(at) => return Err(error),
+                Some((at, error)) if next.first() == steps.get(at) && !found.links_moved => {
+                    return Err(error);
+                }
                 _ => steps = next,
             }
         }

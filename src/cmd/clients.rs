@@ -50,6 +50,20 @@ fn heard_as<T>(
     Ok(kept)
 }
 
+/// Those of the clients that are behind no LAN device, each asked for by itself: a listing may lack
+/// some.
+pub fn gone(context: &Context, kernel: &Kernel, clients: Vec<Client>) -> Result<Vec<Client>> {
+    let observed = kernel.devices(context.family)?;
+    let links = lan_links(&context.config, &observed, &[])?;
+    let mut gone = Vec::new();
+    for client in clients {
+        if !kernel.is_neighbour(context.family, &links, client)? {
+            gone.push(client);
+        }
+    }
+    Ok(gone)
+}
+
 /// What a file lists, in its order. `-` is stdin.
 pub fn read_list(file: &Path) -> Result<Vec<Neighbour>> {
     parse(&read(file)?, &file.display().to_string())

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
+use super::error::{ENOENT, is_errno};
 use super::netlink::{Channel, Raw, Writer};
 use crate::model::{Client, Family, LinkAddress};
 use crate::state::{Link, Neighbour};
@@ -38,8 +39,27 @@ pub fn behind<T>(
         .with_context(|| format!("listing the neighbours behind {}", link.name))
 }
 
+/// Whether one client is behind a device. What [`behind`] lists may lack entries, without any sign
+/// of it, when others came or went while the kernel listed them.
+pub fn is_behind(route: &Channel, family: Family, link: &Link, client: Client) -> Result<bool> {
+    let mut fixed = [0; NDMSG];
+    fixed[0] = family.number();
+    fixed[4..8].copy_from_slice(&link.index.to_ne_bytes());
+    let request = Writer::new(&fixed).put(NDA_DST, &client.address().octets());
+    let answers = match route.request(request.into_message(RTM_GETNEIGH), 0) {
+        Err(error) if is_errno(&error, ENOENT) => return Ok(false),
+        answers => answers.with_context(|| format!("looking for the neighbour {client}"))?,
+    };
+    for answer in &answers {
+        if parse(answer, link)?.is_some_and(|found| found.client == client) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// `None` for what is no client's entry, or not behind this device.
-fn parse(message: &Raw<&[u8]>, link: &Link) -> Result<Option<Neighbour>> {
+fn parse<B: AsRef<[u8]>>(message: &Raw<B>, link: &Link) -> Result<Option<Neighbour>> {
     let [_, _, _, _, i0, i1, i2, i3, s0, s1, _, kind] = message.fixed::<NDMSG>()?;
     let index = u32::from_ne_bytes([i0, i1, i2, i3]);
     let Some(state) = state_word(u16::from_ne_bytes([s0, s1])) else { return Ok(None) };

@@ -19,9 +19,13 @@ const RTM_GETNEXTHOP: u16 = 106;
 const NHMSG: usize = 8;
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
+const NHA_GROUP_TYPE: u16 = 3;
 const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
+const NHA_ENCAP_TYPE: u16 = 7;
 const RTNH_F_ONLINK: u32 = 4;
+/// A group that hashes each packet, as against a resilient one.
+const NEXTHOP_GRP_TYPE_MPATH: [u8; 2] = 0u16.to_ne_bytes();
 
 /// A nexthop as found, of whatever protocol.
 pub struct Found {
@@ -36,26 +40,43 @@ pub fn list(route: &Channel, devices: &Devices) -> Result<Vec<Found>> {
 }
 
 fn parse(message: &Raw, devices: &Devices) -> Result<Found> {
-    let [_, _, protocol, ..] = message.fixed::<NHMSG>()?;
+    let [_, _, protocol, _, f0, f1, f2, f3] = message.fixed::<NHMSG>()?;
+    let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
     let attributes: BTreeMap<u16, &[u8]> = message.attributes(NHMSG)?.into_iter().collect();
     let number = |kind| attributes.get(&kind).and_then(|value| native_u32(value));
-    let via = attributes
-        .get(&NHA_GATEWAY)
-        .and_then(|value| <[u8; 4]>::try_from(*value).ok())
-        .map(Ipv4Addr::from);
-    let nexthop = match (attributes.get(&NHA_GROUP), number(NHA_OIF)) {
-        (Some(members), _) => Nexthop::Group(parse_group(members)),
-        (None, Some(index)) => match devices.name(index) {
-            Some(dev) => Nexthop::Device { dev, via },
-            None => Nexthop::Other,
-        },
-        (None, None) => Nexthop::Other,
+    let nexthop = match attributes.get(&NHA_GROUP) {
+        Some(members) => parse_group(members, &attributes),
+        None => parse_device(number(NHA_OIF), flags, &attributes, devices),
     };
+    let nexthop = nexthop.unwrap_or(Nexthop::Other);
     Ok(Found { id: number(NHA_ID).unwrap_or_default(), protocol, nexthop })
 }
 
+/// `None` for a kind that we never make: a blackhole, a gateway that is not onlink or is no IPv4
+/// address, a tunnel.
+fn parse_device(
+    index: Option<u32>,
+    flags: u32,
+    attributes: &BTreeMap<u16, &[u8]>,
+    devices: &Devices,
+) -> Option<Nexthop> {
+    let dev = devices.name(index?)?;
+    let via = match attributes.get(&NHA_GATEWAY) {
+        None => None,
+        Some(_) if flags & RTNH_F_ONLINK == 0 => return None,
+        Some(value) => Some(Ipv4Addr::from(<[u8; 4]>::try_from(*value).ok()?)),
+    };
+    let is_tunnel = attributes.contains_key(&NHA_ENCAP_TYPE);
+    (!is_tunnel).then_some(Nexthop::Device { dev, via })
+}
+
 /// `struct nexthop_grp`: id, weight − 1 in one byte and its high byte in the next, two reserved.
-fn parse_group(members: &[u8]) -> Vec<(u32, u16)> {
+/// `None` for a group of a type that we never make, which the kernel changes into no other.
+fn parse_group(members: &[u8], attributes: &BTreeMap<u16, &[u8]>) -> Option<Nexthop> {
+    let of_type = attributes.get(&NHA_GROUP_TYPE);
+    if of_type.is_some_and(|value| *value != NEXTHOP_GRP_TYPE_MPATH) {
+        return None;
+    }
     let mut members: Vec<_> = members
         .as_chunks()
         .0
@@ -66,7 +87,7 @@ fn parse_group(members: &[u8]) -> Vec<(u32, u16)> {
         })
         .collect();
     members.sort_unstable();
-    members
+    Some(Nexthop::Group(members))
 }
 
 /// Makes a nexthop, or changes the one with this id in place.

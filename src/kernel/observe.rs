@@ -36,7 +36,7 @@ impl Kernel {
             }
         }
         found.links = links;
-        self.devices.replace(devices);
+        found.links_moved = self.devices.replace_with(|_| devices.clone()) != devices;
         if query.set {
             self.observe_set(&mut found)?;
         }

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -84,8 +84,23 @@ fn parse(message: &RouteMessage, devices: &Devices) -> Route {
         }
         _ => Way::Other,
     };
+    let way = if is_plain(message, &way) { way } else { Way::Other };
     let dst = Ipv4Net::new(dst, length.min(32)).unwrap_or_default();
-    Route { table, dst, metric: metric(message), way }
+    Route { table, dst, tos: message.header.tos, metric: metric(message), way }
+}
+
+/// Whether a route has nothing that ours never have: a source address, an MTU, a realm, a gateway
+/// that is not onlink.
+fn is_plain(message: &RouteMessage, way: &Way) -> bool {
+    let has_more = message.attributes.iter().any(|attribute| {
+        use RouteAttribute::{Encap, EncapType, Metrics, PrefSource, Realm, Via};
+        matches!(
+            attribute,
+            PrefSource(_) | Metrics(_) | Realm(_) | Via(_) | EncapType(_) | Encap(_)
+        )
+    });
+    let onlink = message.header.flags.contains(RouteFlags::Onlink);
+    !has_more && (onlink || !matches!(way, Way::Device { via: Some(_), .. }))
 }
 
 fn metric(message: &RouteMessage) -> u32 {
@@ -178,6 +193,7 @@ fn build(route: &Route, protocol: u8, devices: &Devices) -> Result<RouteMessage>
         Way::Other => builder.scope(RouteScope::NoWhere).kind(RouteType::Unspec),
     };
     let mut message = builder.build();
+    message.header.tos = route.tos;
     // A default route has no destination attribute.
     if route.dst.prefix_len() == 0 {
         message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));

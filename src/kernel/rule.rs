@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::RouteProtocol;
@@ -11,11 +11,15 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::error::{ENOENT, KernelError};
 use super::netlink::Channel;
+use super::watch::{self, Watch};
 use crate::model::{DevName, Family, Mark};
 use crate::state::{Action, Rule};
 
 /// `suppress_prefixlength` of a rule that has none: −1.
 const NO_SUPPRESSION: u32 = u32::MAX;
+
+/// How often the rules are read until none changed meanwhile.
+const READINGS: usize = 20;
 
 pub fn list(route: &Channel, family: Family, protocol: u8) -> Result<Vec<Rule>> {
     Ok(ours(route, family, protocol)?.iter().map(parse).collect())
@@ -38,7 +42,20 @@ fn is_ours(message: &RuleMessage, protocol: u8) -> bool {
     message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(protocol)))
 }
 
+/// All rules. One that comes or goes while they are listed makes the kernel pass over another, or
+/// list it twice; then they are read again.
 fn dump(route: &Channel, family: Family) -> Result<Vec<RuleMessage>> {
+    for _ in 0..READINGS {
+        let watch = Watch::open(watch::IPV4_RULES)?;
+        let rules = dump_once(route, family)?;
+        if !watch.has_seen_change() {
+            return Ok(rules);
+        }
+    }
+    bail!("the rules change faster than they can be read; try again")
+}
+
+fn dump_once(route: &Channel, family: Family) -> Result<Vec<RuleMessage>> {
     let mut request = RuleMessage::default();
     request.header.family = AddressFamily::from(family.number());
     let answers = route.dump(RouteNetlinkMessage::GetRule(request).into())?;

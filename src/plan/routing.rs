@@ -87,14 +87,13 @@ fn pool_table(
 }
 
 fn default_route(table: u32, metric: u32, way: Way) -> Route {
-    Route { table, dst: Ipv4Net::default(), metric, way }
+    Route { table, dst: Ipv4Net::default(), tos: 0, metric, way }
 }
 
 pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
     let numbers = &config.numbers;
     let shared = Action::Lookup(numbers.shared_table());
     let pref = |offset: u32| numbers.rule_pref + offset;
-
     let mut rules = vec![Rule {
         not: true,
         fwmark: Some(numbers.unmarked()),
@@ -260,7 +259,7 @@ fn dies_with_its_members(nexthop: &Nexthop, doomed: &BTreeSet<u32>) -> bool {
 }
 
 fn diff_routes(found: &[Route], wanted: &[Route], protocol: u8, diff: &mut Diff) {
-    let key = |route: &Route| (route.table, route.dst, route.metric);
+    let key = |route: &Route| (route.table, route.dst, route.tos, route.metric);
     let mut spare: Vec<&Route> = found.iter().collect();
     let mut missing = Vec::new();
     for route in wanted {
@@ -269,16 +268,18 @@ fn diff_routes(found: &[Route], wanted: &[Route], protocol: u8, diff: &mut Diff)
             None => missing.push(route),
         }
     }
-    for route in missing {
-        let route = route.clone();
+    for route in missing.into_iter().cloned() {
         // What stands of ours at the same key is changed in place: no moment without a route.
-        diff.build.push(match spare.iter().position(|candidate| key(candidate) == key(&route)) {
-            Some(at) => {
-                spare.swap_remove(at);
-                Step::RouteReplace { route, protocol }
+        let there = spare.iter().position(|candidate| key(candidate) == key(&route));
+        match there.map(|at| spare.swap_remove(at)) {
+            // Of a route by a nexthop the kernel would keep an MTU and the like.
+            Some(other) if other.way == Way::Other && matches!(route.way, Way::Nexthop(_)) => {
+                diff.build.push(Step::RouteDelete { route: other.clone(), protocol });
+                diff.build.push(Step::RouteAdd { route, protocol });
             }
-            None => Step::RouteAdd { route, protocol },
-        });
+            Some(_) => diff.build.push(Step::RouteReplace { route, protocol }),
+            None => diff.build.push(Step::RouteAdd { route, protocol }),
+        }
     }
     spare.sort();
     let delete = |route: &&Route| Step::RouteDelete { route: (*route).clone(), protocol };

@@ -1,0 +1,168 @@
+//! Listings that are changed, or fail, while they are read.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::strace;
+use crate::lab::{Lab, four, uplinks};
+
+/// Between two readings of a listing there is time for others.
+const SLOWLY: &str = "-e trace=recvfrom,recvmsg -e inject=recvfrom,recvmsg:delay_enter=3000";
+
+/// Does these lines of `ip -batch` in the gateway, over and over, while `work` is done.
+fn while_churning(lab: &Lab, lines: &str, work: impl FnOnce()) {
+    let mut ip = lab.gateway.command("ip");
+    ip.args(["-force", "-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = lab.gateway.enter(|| ip.spawn()).expect("to start ip");
+    let mut stdin = child.stdin.take().expect("its stdin is a pipe");
+    let stop = AtomicBool::new(false);
+    let done = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if stdin.write_all(lines.as_bytes()).is_err() {
+                    break;
+                }
+            }
+            drop(stdin);
+        });
+        let done = catch_unwind(AssertUnwindSafe(work));
+        stop.store(true, Ordering::Relaxed);
+        done
+    });
+    child.wait().expect("the end of ip");
+    done.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+fn batch(lab: &Lab, lines: &str) {
+    lab.gateway.sh(&format!("ip -batch - <<END\n{lines}END\n"));
+}
+
+/// The kernel lists rules in pieces, by their place: one that comes in front shifts all others, and
+/// no flag tells of it. With so many a piece ends amid ours.
+#[test]
+fn rules_that_come_and_go_while_they_are_listed_make_nothing_of_ours_look_changed() {
+    let lab = Lab::with().client_addresses(1).raise();
+    let many: Vec<String> = (0..50).map(|number| format!("ppp{number}")).collect();
+    lab.serve(&uplinks("", &many.iter().map(String::as_str).collect::<Vec<_>>()));
+    let mut others = String::new();
+    for number in 0..300 {
+        let from = format!("10.1.{}.{}", number / 250, number % 250);
+        writeln!(others, "rule add pref {} from {from} lookup 77", 2 + number).expect("memory");
+    }
+    batch(&lab, &others);
+    let (mut come, mut go) = (String::new(), String::new());
+    for number in 0..10 {
+        writeln!(come, "rule add pref 1 from 10.9.0.{number} lookup 77").expect("memory");
+        writeln!(go, "rule del pref 1 from 10.9.0.{number} lookup 77").expect("memory");
+    }
+    let before = lab.state();
+    let mut told = 0;
+    while_churning(&lab, &(come + &go), || {
+        for _ in 0..15 {
+            let run = strace(&lab, SLOWLY, "restore");
+            match run.status {
+                0 => run.silent(),
+                _ => run.refused(1).naming(&["the rules change faster than they can be read"]),
+            };
+            told += run.status;
+        }
+    });
+    println!("15 runs, {told} of them told that the rules change too fast");
+    lab.gateway.sh("while ip rule del pref 1 2>/dev/null; do :; done");
+    lab.state().assert_is(&before, "while rules of others came and went");
+    lab.wanpool(["restore"]).silent();
+}
+
+/// The same with neighbours: `assign --prune` must not release whom the listing passed over.
+#[test]
+fn nobody_who_is_there_is_released_while_neighbours_come_and_go() {
+    let lab = Lab::with().client_addresses(1).raise();
+    let address = |net: &str, number: u32| format!("{net}.{}.{}", number / 250, 1 + number % 250);
+    let mut there = String::from("addr add 172.16.0.1/16 dev br0\n");
+    for number in 250..3250 {
+        let mac = format!("lladdr 02:01:00:00:{:02x}:{:02x}", number / 250, number % 250);
+        let client = address("172.16", number);
+        writeln!(there, "neigh add {client} {mac} nud permanent dev br0").expect("memory");
+    }
+    batch(&lab, &there);
+    lab.serve(&four(""));
+    let (mut come, mut go) = (String::new(), String::new());
+    for number in 0..3000 {
+        let other = address("10.77", number);
+        let mac = "lladdr 02:02:00:00:00:01";
+        writeln!(come, "neigh add {other} {mac} nud permanent dev eth1").expect("memory");
+        writeln!(go, "neigh del {other} dev eth1").expect("memory");
+    }
+    let files = lab.files();
+    while_churning(&lab, &(come + &go), || {
+        for _ in 0..15 {
+            strace(&lab, SLOWLY, "assign --prune").silent();
+        }
+    });
+    assert!(lab.files() == files, "somebody was moved");
+}
+
+/// Routes are listed with a flag where they changed meanwhile, and read again.
+#[test]
+fn routes_and_nexthops_that_come_and_go_make_nothing_of_ours_look_changed() {
+    let lab = Lab::with().client_addresses(1).raise();
+    lab.serve(&four(""));
+    let before = lab.state();
+    let (mut come, mut go) = (String::new(), String::new());
+    for number in 0..50 {
+        writeln!(come, "nexthop add id {} dev br0 proto 99", 5000 + number).expect("memory");
+        writeln!(come, "route add 10.8.{number}.0/24 dev br0 table 201").expect("memory");
+        writeln!(come, "addr add 10.7.{number}.1/32 dev br0").expect("memory");
+        writeln!(go, "addr del 10.7.{number}.1/32 dev br0").expect("memory");
+        writeln!(go, "route del 10.8.{number}.0/24 dev br0 table 201").expect("memory");
+        writeln!(go, "nexthop del id {}", 5000 + number).expect("memory");
+    }
+    while_churning(&lab, &(come + &go), || {
+        for _ in 0..10 {
+            let run = lab.wanpool(["restore"]);
+            match run.status {
+                0 => run.silent(),
+                _ => run.refused(1).naming(&["change faster than they can be read"]),
+            };
+        }
+    });
+    lab.state().assert_is(&before, "while routes of others came and went");
+}
+
+/// One failure at each reading from the kernel in turn: done all the same, or told.
+#[test]
+fn a_reading_that_fails_is_tried_again_or_told_and_never_half_believed() {
+    let lab = Lab::with().client_addresses(4).raise();
+    lab.serve(&four(""));
+    let right = lab.state();
+    let damage = "ip rule del pref 1201\nip route del default table 202 metric 10";
+    let (mut done, mut told) = (0, 0);
+    for error in ["ENOBUFS", "EINTR", "EIO"] {
+        for at in (1..).step_by(if error == "ENOBUFS" { 1 } else { 4 }) {
+            lab.gateway.sh(damage);
+            let trace = "trace=recvfrom,recvmsg";
+            let inject = format!("inject=recvfrom,recvmsg:error={error}:when={at}");
+            let count = lab.scratch().join("count");
+            let run = lab.script(&format!(
+                "timeout 60 strace -f -qq -o {} -e {trace} -e {inject} \"$WANPOOL\" assign --prune",
+                count.display()
+            ));
+            match run.status {
+                0 => done += 1,
+                _ => told += run.refused(1).status,
+            }
+            lab.wanpool(["restore"]).ok();
+            lab.state().assert_is(&right, format!("{error} at {at}: {run}"));
+            let trace = std::fs::read_to_string(count).expect("what strace saw");
+            if !trace.contains("INJECTED") {
+                break;
+            }
+        }
+    }
+    println!("{done} runs did all, {told} told that they could not");
+    assert!(done + told > 30, "{done} done, {told} told");
+}
