@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         let mut report = Report { verb: "removed", ..Report::default() };
         let mut failure = None;
         for _ in 0..ROUNDS {
-            let found = self.kernel.observe(&query)?;
+            let found = self.context.observe(&self.kernel, &query)?;
             let steps = plan::removal(&found.slice, protocol);
             if self.lock.is_none() {
                 report.commands = steps.iter().flat_map(Step::commands).collect();
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
 
     /// The error is what stands in our way.
     fn look(&self, query: &Query) -> Result<Observed> {
-        let found = self.kernel.observe(query)?;
+        let found = self.context.observe(&self.kernel, query)?;
         match plan::in_our_way(&found) {
             Some(taken) => bail!("{taken}"),
             None => Ok(found),
