@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 
+use crate::files;
 use crate::model::{Client, DevName, Numbers, UplinkNo};
 
 mod numbers;
@@ -131,13 +132,15 @@ pub enum Hash {
 impl Config {
     /// Reads and checks the file.
     pub fn load(path: &Path) -> Result<Self, Fault> {
-        let text = std::fs::read_to_string(path).map_err(|error| Fault {
-            place: path.display().to_string(),
-            reason: match error.kind() {
-                ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        let fault = |reason| Fault { place: path.display().to_string(), reason };
+        let bytes = files::read_named(path).map_err(|error| {
+            fault(match error.kind() {
+                // What we ourselves have against it, with the remedy.
+                ErrorKind::Other => error.to_string(),
                 _ => format!("{error}; write it (see wanpool(8)) or name another with --config"),
-            },
+            })
         })?;
+        let text = String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".into()))?;
         Self::parse(&text, path)
     }
 

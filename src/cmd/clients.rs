@@ -1,8 +1,7 @@
 //! Who is there: the clients of the neighbour table, or of a file in their place.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io::Read;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::Context;
 use crate::config::{Config, Lan};
+use crate::files;
 use crate::kernel::Kernel;
 use crate::model::{Client, DevName};
 use crate::state::{Address, Link, Neighbour, Observed};
@@ -57,12 +57,11 @@ pub fn listed(
 }
 
 fn read(file: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
     let read = match file.to_str() {
-        Some("-") => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
-        _ => fs::read(file).map(|read| bytes = read),
+        Some("-") => files::read_bounded(std::io::stdin().lock()),
+        _ => File::open(file).and_then(files::read_bounded),
     };
-    read.with_context(|| format!("reading {}", file.display()))?;
+    let bytes = read.with_context(|| format!("reading {}", file.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
