@@ -12,7 +12,7 @@ use crate::config::{Config, Lan};
 use crate::files;
 use crate::kernel::Kernel;
 use crate::model::{Client, DevName};
-use crate::state::{Address, Link, Neighbour, Observed};
+use crate::state::{Link, Neighbour, Observed};
 
 /// `ATF_COM` and `ATF_PERM` of the flags column of `/proc/net/arp` (`net/if_arp.h`).
 const COMPLETE: u32 = 0x2;
@@ -109,8 +109,10 @@ fn retain_clients(config: &Config, observed: &Observed, neighbours: &mut Vec<Nei
     let own: HashSet<Ipv4Addr> = observed
         .addresses
         .iter()
-        .flat_map(|address| [Some(address.local), address.broadcast])
-        .flatten()
+        .flat_map(|address| {
+            let edges = address.edges().into_iter().flatten();
+            edges.chain([address.local]).chain(address.broadcast)
+        })
         .collect();
     neighbours.retain(|neighbour| {
         !own.contains(&neighbour.client.address()) && !config.is_excluded(neighbour.client)
@@ -122,11 +124,17 @@ pub fn refusal(config: &Config, observed: &Observed, client: Client) -> Option<S
     if config.is_excluded(client) {
         return Some(format!("{client}: excluded in {}", config.path.display()));
     }
-    let address = Some(client.address());
-    let is = |own: &&Address| [Some(own.local), own.broadcast].contains(&address);
-    let own = observed.addresses.iter().find(is)?;
-    let kind = if own.broadcast == address { "broadcast" } else { "own" };
-    Some(format!("{client}: the gateway's {kind} address, on {}", own.dev))
+    let address = client.address();
+    observed.addresses.iter().find_map(|own| {
+        let kind = match own.edges() {
+            _ if own.local == address => "own",
+            _ if own.broadcast == Some(address) => "broadcast",
+            Some([network, _]) if network == address => "network's",
+            Some([_, broadcast]) if broadcast == address => "broadcast",
+            _ => return None,
+        };
+        Some(format!("{client}: the gateway's {kind} address, on {}", own.dev))
+    })
 }
 
 /// Reads `/proc/net/arp`'s form, with or without its heading, or one address a line.
@@ -153,7 +161,8 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
         [_] => ("", "", ""),
         [_, _hardware, flags, lladdr, _mask, dev] => {
             let bits = flags.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            let bits = bits.ok_or_else(|| format!("{flags:?} are no flags in {shown:?}"))?;
+            let bits =
+                bits.ok_or_else(|| format!("{flags:?} are no flags in {shown:?}"))?;
             if bits & COMPLETE == 0 {
                 return Ok(None);
             }
@@ -197,7 +206,10 @@ mod tests {
         for (text, wanted) in [
             ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address begins the line \"host\""),
             ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
-            ("10.0.0.1 0x1 up 02:00 * br0\n", "list:1:1: \"up\" are no flags"),
+            (
+                "10.0.0.1 0x1 up 02:00 * br0\n",
+                "list:1:1: \"up\" are no flags",
+            ),
         ] {
             let error = addresses(text).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");

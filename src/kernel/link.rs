@@ -78,7 +78,7 @@ pub async fn addresses(route: &Channel, family: Family, links: &[Link]) -> Resul
 
 /// `None` for an address of a device that has gone since the devices were listed.
 fn parse_address(message: &Raw, links: &[Link]) -> Result<Option<Address>> {
-    let [_, _, _, _, i0, i1, i2, i3] = message.fixed::<IFADDRMSG>()?;
+    let [_, prefix, _, _, i0, i1, i2, i3] = message.fixed::<IFADDRMSG>()?;
     let index = u32::from_ne_bytes([i0, i1, i2, i3]);
     let Some(link) = links.iter().find(|link| link.index == index) else { return Ok(None) };
     let attributes = message.attributes(IFADDRMSG)?;
@@ -92,5 +92,6 @@ fn parse_address(message: &Raw, links: &[Link]) -> Result<Option<Address>> {
         local,
         peer: address(IFA_ADDRESS).filter(|&peer| peer != local),
         broadcast: address(IFA_BROADCAST),
+        prefix,
     }))
 }
