@@ -228,8 +228,9 @@ impl Source<'_> {
         let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
         let shown = self.text[start..].lines().next().unwrap_or_default().trim();
-        let shown: String = shown.chars().take(80).collect();
+        let shown: String = shown.chars().take(80).map(printable).collect();
         let reason = reason.to_string().replace('\n', ", ");
+        let reason: String = reason.chars().take(LONGEST_REASON).map(printable).collect();
         Fault {
             place: format!("{}:{line}:{column}", self.path.display()),
             reason: if shown.is_empty() { reason } else { format!("{reason}: {shown}") },
@@ -237,5 +238,15 @@ impl Source<'_> {
     }
 }
 
+/// What a parser says may quote a line, and a line may be a megabyte long.
+const LONGEST_REASON: usize = 500;
+
+/// Nothing that a terminal would obey.
+fn printable(c: char) -> char {
+    if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
+}
+
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
