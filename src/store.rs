@@ -178,4 +178,6 @@ fn make_dir(dir: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

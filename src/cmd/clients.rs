@@ -162,7 +162,7 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
         [_, _hardware, flags, lladdr, _mask, dev] => {
             let bits = flags.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
             let bits =
-                bits.ok_or_else(|| format!("{flags:?} are no flags in {shown:?}"))?;
+                bits.ok_or_else(|| format!("no flags behind the hardware type in {shown:?}"))?;
             if bits & COMPLETE == 0 {
                 return Ok(None);
             }
@@ -208,11 +208,40 @@ mod tests {
             ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
             (
                 "10.0.0.1 0x1 up 02:00 * br0\n",
-                "list:1:1: \"up\" are no flags",
+                "list:1:1: no flags behind the hardware type in \"10.0.0.1",
             ),
         ] {
             let error = addresses(text).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");
+        }
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+
+        /// Lines of either form, broken in any way, are neighbours or an error in one short line.
+        #[test]
+        fn any_list_is_clients_or_an_error_that_names_the_line(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    any::<String>(),
+                    "[0-9.]{1,20}[ \t\r\u{a0}]{0,3}",
+                    "10\\.0\\.0\\.[0-9]{1,3} +0x[0-9]{1,9} +0x[0-9a-g]{1,9} +[0-9a-g:]{0,120} +[*] +[a-z%/]{0,20}",
+                ],
+                0..6,
+            ),
+        ) {
+            let text = lines.join("\n");
+            match parse(&text, "list") {
+                Ok(found) => prop_assert!(found.len() <= text.lines().count()),
+                Err(error) => {
+                    let said = error.to_string();
+                    prop_assert!(said.starts_with("list:") && said.len() < 800);
+                    prop_assert!(!said.contains(char::is_control), "{said:?}");
+                }
+            }
         }
     }
 }

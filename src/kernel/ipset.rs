@@ -83,7 +83,7 @@ pub async fn list(netfilter: &Channel) -> Result<Found> {
 }
 
 /// Reads one message of a listing: the first has the header, all have members.
-fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
+pub(super) fn parse(message: &Raw, set: &mut Set) -> Result<Option<String>> {
     for attribute in message.each_attribute(NFGENMSG)? {
         let (kind, value) = attribute?;
         match kind {
@@ -137,7 +137,7 @@ pub async fn counters(netfilter: &Channel) -> Result<HashMap<Client, u64>> {
     Ok(counters)
 }
 
-fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
+pub(super) fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
     let (mut client, mut mark) = (None, Mark { value: 0, mask: 0 });
     for attribute in each_attribute(member) {
         let (kind, value) = attribute?;

@@ -15,7 +15,7 @@ use iptables::IPTables;
 use crate::state::{Chain, Jump, Slice, Table};
 use crate::step;
 
-mod foreign;
+pub(super) mod foreign;
 
 /// Where the programs are looked for behind PATH, which a ppp hook does not have.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -147,7 +147,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Reads what `iptables-save` prints: `*table`, `:CHAIN policy [counters]`, `-A CHAIN rule`.
-fn parse_save(text: &str, slice: &mut Slice) {
+pub(super) fn parse_save(text: &str, slice: &mut Slice) {
     let mut table = None;
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {

@@ -35,7 +35,7 @@ pub async fn list(route: &Channel, devices: &Devices) -> Result<Vec<Found>> {
     answers.iter().map(|message| parse(message, devices)).collect()
 }
 
-fn parse(message: &Raw, devices: &Devices) -> Result<Found> {
+pub(super) fn parse(message: &Raw, devices: &Devices) -> Result<Found> {
     let [_, _, protocol, ..] = message.fixed::<NHMSG>()?;
     let attributes: BTreeMap<u16, &[u8]> = message.attributes(NHMSG)?.into_iter().collect();
     let number = |kind| attributes.get(&kind).and_then(|value| native_u32(value));
