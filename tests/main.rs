@@ -39,6 +39,7 @@ mod seed;
 mod seeing;
 mod slice;
 mod sound;
+mod taken;
 mod unassigned;
 mod unproven;
 mod way;

@@ -31,7 +31,7 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let steps_to_print = if taken.is_some() { &[] } else { &steps[..] };
     let commands: Vec<String> = steps_to_print.iter().flat_map(Step::commands).collect();
     print(context, &commands, &findings)?;
-    Ok(if steps.is_empty() { Outcome::Done } else { Outcome::Drift })
+    Ok(if steps.is_empty() && taken.is_none() { Outcome::Done } else { Outcome::Drift })
 }
 
 /// Findings are comments to a shell, so that the output can be pasted like that of `--dry-run`.
