@@ -185,7 +185,10 @@ impl Config {
 
     /// The fault of a name that is no LAN device's.
     pub fn no_lan(&self, dev: &str) -> Fault {
-        self.fault(dev, format!("not a LAN device by {}", self.path.display()))
+        self.fault(
+            &dev.escape_debug().to_string(),
+            format!("not a LAN device by {}", self.path.display()),
+        )
     }
 
     /// A fault of something typed, in the light of this configuration.

@@ -15,8 +15,11 @@ use std::path::Path;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::geteuid;
 
-/// The most that is read of a file: four million addresses.
+/// The most that is read of a list of clients: four million addresses.
 const MOST: u64 = 64 << 20;
+/// The most that is read of a file that a parser then takes many times the memory for: pins for
+/// more than a hundred thousand clients.
+const MOST_NAMED: u64 = 4 << 20;
 
 const ROOT: u32 = 0;
 
@@ -26,18 +29,20 @@ pub fn read_ours(path: &Path, owner: u32) -> io::Result<Vec<u8>> {
     // To open a device, if only to look at it, may do something.
     require_plain(&fs::symlink_metadata(path)?)?;
     let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
-    read_trusted(file, path, &[ROOT, owner])
+    require_ours(&file, path, &[ROOT, owner])?;
+    read_list(file)
 }
 
 /// Reads a file that the user named, or a link to one. What others may write is refused; a pipe
 /// that our caller opened for us (`/dev/stdin`, `/dev/fd/63`) is taken as it is.
 pub fn read_named(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() && is_descriptor(path) {
-        return read_bounded(File::open(path)?);
+        return read_at_most(MOST_NAMED, File::open(path)?);
     }
     require_plain(&fs::metadata(path)?)?;
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    read_trusted(file, path, &[ROOT])
+    require_ours(&file, path, &[ROOT])?;
+    read_at_most(MOST_NAMED, file)
 }
 
 fn is_descriptor(path: &Path) -> bool {
@@ -45,19 +50,24 @@ fn is_descriptor(path: &Path) -> bool {
         || path == Path::new("/dev/stdin")
 }
 
-fn read_trusted(file: File, path: &Path, owners: &[u32]) -> io::Result<Vec<u8>> {
+/// Judged by what was opened, whatever has become of its name.
+fn require_ours(file: &File, path: &Path, owners: &[u32]) -> io::Result<()> {
     let meta = file.metadata()?;
     require_plain(&meta)?;
-    require_trusted(&meta, path, owners)?;
-    read_bounded(file)
+    require_trusted(&meta, path, owners)
 }
 
-/// Reads to the end, but no more than a limit that nobody needs to exceed.
-pub fn read_bounded(source: impl Read) -> io::Result<Vec<u8>> {
+/// Reads a list of clients to its end, from wherever it comes; one that is longer than any that
+/// there can be is an error.
+pub fn read_list(source: impl Read) -> io::Result<Vec<u8>> {
+    read_at_most(MOST, source)
+}
+
+fn read_at_most(most: u64, source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(MOST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(refusal(format!("longer than {} MiB; no list of clients is", MOST >> 20)));
+    source.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(refusal(format!("longer than {} MiB; is it the right file?", most >> 20)));
     }
     Ok(bytes)
 }

@@ -75,9 +75,9 @@ fn nothing_but_a_plain_file_is_opened() {
 
 #[test]
 fn no_more_is_read_than_there_can_be_clients() {
-    let bytes = |length: u64| read_bounded(io::repeat(b'1').take(length)).map(|read| read.len());
+    let bytes = |length: u64| read_list(io::repeat(b'1').take(length)).map(|read| read.len());
     assert_eq!(bytes(MOST).unwrap() as u64, MOST);
     let error = bytes(MOST + 1).unwrap_err().to_string();
-    assert_eq!(error, "longer than 64 MiB; no list of clients is");
-    assert!(read_bounded(io::repeat(0)).is_err(), "one without an end");
+    assert_eq!(error, "longer than 64 MiB; is it the right file?");
+    assert!(read_list(io::repeat(0)).is_err(), "one without an end");
 }
