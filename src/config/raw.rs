@@ -231,6 +231,9 @@ fn check_pins(
     let mut seen = HashSet::new();
     for (key, number) in raw {
         let net = parse_net(key, source)?;
+        if net.prefix_len() == 32 {
+            Client::new(net.addr()).map_err(|why| source.fault(key.span(), why))?;
+        }
         let uplink = u8::try_from(*number.get_ref())
             .ok()
             .and_then(UplinkNo::new)
