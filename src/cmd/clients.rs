@@ -58,8 +58,8 @@ pub fn listed(
 
 fn read(file: &Path) -> Result<String> {
     let read = match file.to_str() {
-        Some("-") => files::read_bounded(std::io::stdin().lock()),
-        _ => File::open(file).and_then(files::read_bounded),
+        Some("-") => files::read_list(std::io::stdin().lock()),
+        _ => File::open(file).and_then(files::read_list),
     };
     let bytes = read.with_context(|| format!("reading {}", file.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -75,7 +75,8 @@ fn lan_links<'a>(
     let find = |name: &str| observed.links.iter().find(|link| link.name.as_str() == name);
     if !only.is_empty() {
         let named = only.iter().map(|name| {
-            let link = find(name).ok_or_else(|| anyhow!("{name}: no such device"))?;
+            let link =
+                find(name).ok_or_else(|| anyhow!("{}: no such device", name.escape_debug()))?;
             match config.is_lan(name) {
                 true => Ok(link),
                 false => Err(config.no_lan(name).into()),
@@ -219,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
         /// Lines of either form, broken in any way, are neighbours or an error in one short line.
         #[test]

@@ -27,7 +27,7 @@ fn parse_anything(text: &str) {
 }
 
 fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) }
 }
 
 proptest! {

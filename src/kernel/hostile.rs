@@ -117,7 +117,7 @@ fn saved() -> impl Strategy<Value = String> {
 }
 
 fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) }
 }
 
 proptest! {
