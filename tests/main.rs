@@ -6,6 +6,7 @@ mod again;
 mod at_once;
 mod by_hand;
 mod check;
+mod dependencies;
 mod drift;
 mod dry_run;
 mod edited;
