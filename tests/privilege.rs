@@ -188,6 +188,9 @@ fn nothing_follows_a_link_that_was_planted_in_the_state_folder() {
         assert!(fs::symlink_metadata(at(".next")).is_err());
         assert_unharmed(&file, &folder);
     }
+    lab.gateway.sh(&format!("mkfifo {}", at(".next").display()));
+    change().ok();
+    undo();
     // A link within a commit.
     fs::create_dir(at(".commit")).unwrap();
     symlink(&file, at(".commit/pool1")).unwrap();
