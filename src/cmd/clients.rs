@@ -215,6 +215,7 @@ mod tests {
             let error = addresses(text).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");
         }
+        assert!(addresses(&"x".repeat(1 << 20)).unwrap_err().to_string().len() < 200);
     }
 
     use proptest::prelude::*;
