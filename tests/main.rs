@@ -2,6 +2,7 @@
 //!
 //! A test is judged by what the kernel's own tools say and by who the far server saw.
 
+mod addresses;
 mod again;
 mod at_once;
 mod by_hand;
