@@ -8,11 +8,12 @@ use anyhow::Result;
 use crate::cli::{self, Cli, Command, Options, Pools};
 use crate::config::{Config, Role};
 use crate::generate;
-use crate::kernel::Query;
+use crate::kernel::{Kernel, Query};
 use crate::memory::Memory;
 use crate::model::{Family, UplinkNo};
 use crate::output::Output;
-use crate::plan::sysctl;
+use crate::plan::{ownership, sysctl};
+use crate::state::Observed;
 use crate::store::Store;
 
 mod assign;
@@ -88,6 +89,13 @@ impl Context {
             Err(_) if self.options.hook => Ok(None),
             found => Ok(Some(found?)),
         }
+    }
+
+    /// What is there: in the slice what is ours, and beside it what merely bears our names.
+    fn observe(&self, kernel: &Kernel, query: &Query) -> Result<Observed> {
+        let mut found = kernel.observe(query)?;
+        ownership::set_apart(&self.config, &mut found);
+        Ok(found)
     }
 
     /// What to look at in the kernel: the set and the chains only where they matter, since they

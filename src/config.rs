@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 
+use crate::files;
 use crate::model::{Client, DevName, Numbers, UplinkNo};
 
 mod numbers;
@@ -131,13 +132,15 @@ pub enum Hash {
 impl Config {
     /// Reads and checks the file.
     pub fn load(path: &Path) -> Result<Self, Fault> {
-        let text = std::fs::read_to_string(path).map_err(|error| Fault {
-            place: path.display().to_string(),
-            reason: match error.kind() {
-                ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        let fault = |reason| Fault { place: path.display().to_string(), reason };
+        let bytes = files::read_named(path).map_err(|error| {
+            fault(match error.kind() {
+                // What we ourselves have against it, with the remedy.
+                ErrorKind::Other => error.to_string(),
                 _ => format!("{error}; write it (see wanpool(8)) or name another with --config"),
-            },
+            })
         })?;
+        let text = String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".into()))?;
         Self::parse(&text, path)
     }
 
@@ -182,7 +185,10 @@ impl Config {
 
     /// The fault of a name that is no LAN device's.
     pub fn no_lan(&self, dev: &str) -> Fault {
-        self.fault(dev, format!("not a LAN device by {}", self.path.display()))
+        self.fault(
+            &dev.escape_debug().to_string(),
+            format!("not a LAN device by {}", self.path.display()),
+        )
     }
 
     /// A fault of something typed, in the light of this configuration.
@@ -232,8 +238,9 @@ impl Source<'_> {
         let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
         let shown = self.text[start..].lines().next().unwrap_or_default().trim();
-        let shown: String = shown.chars().take(80).collect();
+        let shown: String = shown.chars().take(80).map(printable).collect();
         let reason = reason.to_string().replace('\n', ", ");
+        let reason: String = reason.chars().take(LONGEST_REASON).map(printable).collect();
         Fault {
             place: format!("{}:{line}:{column}", self.path.display()),
             reason: if shown.is_empty() { reason } else { format!("{reason}: {shown}") },
@@ -241,5 +248,15 @@ impl Source<'_> {
     }
 }
 
+/// What a parser says may quote a line, and a line may be a megabyte long.
+const LONGEST_REASON: usize = 500;
+
+/// Nothing that a terminal would obey.
+fn printable(c: char) -> char {
+    if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
+}
+
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

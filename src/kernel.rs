@@ -16,6 +16,8 @@ mod apply;
 mod conntrack;
 mod error;
 mod health;
+#[cfg(test)]
+mod hostile;
 mod ipset;
 mod iptables;
 mod link;

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: files and kernel → [`state`] → [`plan`] → [`step`]s → kernel. The policy
 //! core (`model`, `config`, `pools`, `record`, `state`, `plan`) touches nothing; `kernel`, `store`,
-//! `memory` and `probe` do what they are told.
+//! `memory` and `probe` do what they are told, the files of each by way of `files`.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ pub mod cli;
 mod cmd;
 mod complete;
 mod config;
+mod files;
 mod generate;
 mod kernel;
 mod memory;

@@ -8,14 +8,14 @@
 //! `/run/wanpool` by the state folder's own path. `WANPOOL_RUN_DIR` names a folder instead.
 
 use std::fmt::Write;
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::files;
 use crate::model::UplinkNo;
 use crate::record::{Record, Records};
 
@@ -44,7 +44,7 @@ impl Memory {
 
     /// All that is remembered. What is from before a reboot is not: times would make no sense.
     pub fn read(&self) -> Records {
-        let text = fs::read_to_string(self.dir.join(UPLINKS)).unwrap_or_default();
+        let text = self.text(UPLINKS).unwrap_or_default();
         let now = now();
         let record = |line: &str| -> Option<(UplinkNo, Record)> {
             let (no, rest) = line.split_once(' ')?;
@@ -65,7 +65,7 @@ impl Memory {
     }
 
     pub fn checked(&self) -> Option<String> {
-        fs::read_to_string(self.dir.join(CHECKED)).ok()
+        self.text(CHECKED)
     }
 
     /// Without it the next run just looks at everything: not worth a complaint.
@@ -78,24 +78,29 @@ impl Memory {
         let _ = fs::remove_file(self.dir.join(CHECKED));
     }
 
+    /// What a file holds. Whoever wrote it: ourselves, or root.
+    fn text(&self, name: &str) -> Option<String> {
+        let bytes = files::read_ours(&self.dir.join(name), 0).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Replaces a file in one go.
     fn replace(&self, name: &str, text: &str) -> Result<()> {
         let (next, path) = (self.dir.join(format!(".{name}")), self.dir.join(name));
-        make_dir(&self.dir)
-            .and_then(|()| fs::write(&next, text))
-            // All may read it, whatever the umask of who called us.
-            .and_then(|()| fs::set_permissions(&next, Permissions::from_mode(0o644)))
+        files::make_dir(&self.dir)
+            .and_then(|()| write_new(&next, text.as_bytes()))
             .and_then(|()| fs::rename(&next, &path))
             .with_context(|| format!("writing {}", path.display()))
     }
 }
 
-fn make_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+/// In place of whatever a killed run, or somebody else, left there. All may read it.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    fs::create_dir_all(dir)?;
-    fs::set_permissions(dir, Permissions::from_mode(0o755))
+    files::make_new(path, 0o644)?.write_all(bytes)
 }
 
 /// Time since boot, sleep included: `/proc/uptime`, in hundredths of a second (proc_uptime(5)).

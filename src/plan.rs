@@ -16,6 +16,7 @@ pub mod failback;
 pub mod findings;
 mod layout;
 pub mod marking;
+pub mod ownership;
 pub mod placement;
 pub mod probing;
 pub mod routing;

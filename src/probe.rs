@@ -20,6 +20,8 @@ use crate::model::{DevName, UplinkNo};
 use crate::record::Answers;
 
 mod dns;
+#[cfg(test)]
+mod hostile;
 mod icmp;
 mod stream;
 

@@ -93,6 +93,16 @@ pub struct Address {
     /// The other end, where the address was set with one.
     pub peer: Option<Ipv4Addr>,
     pub broadcast: Option<Ipv4Addr>,
+    /// Of the network that the address is in.
+    pub prefix: u8,
+}
+
+impl Address {
+    /// The first and the last address of the network, which no host of it has (RFC 3021 aside).
+    pub fn edges(&self) -> Option<[Ipv4Addr; 2]> {
+        let net = Ipv4Net::new(self.local, self.prefix).ok()?;
+        (self.prefix <= 30).then(|| [net.network(), net.broadcast()])
+    }
 }
 
 /// An entry of the neighbour table.

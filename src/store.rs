@@ -10,13 +10,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use crate::files;
 use crate::model::UplinkNo;
 use crate::pools::Pools;
 
@@ -74,7 +75,7 @@ impl Store {
     /// The files that hold the pools now, and what changes about each when it is replaced.
     fn signature(&self) -> Result<BTreeMap<UplinkNo, Version>> {
         let mut files = pool_files(&self.dir)?;
-        files.extend(pool_files(&self.dir.join(COMMIT))?);
+        files.extend(self.committed()?);
         let version = |(pool, path): (UplinkNo, PathBuf)| {
             let meta = fs::symlink_metadata(&path).ok();
             let change =
@@ -86,11 +87,12 @@ impl Store {
 
     fn read_once(&self, files: &BTreeMap<UplinkNo, Version>) -> Result<Pools> {
         let mut pools = Pools::default();
+        let owner = self.owner();
         for (&pool, Version { path, .. }) in files {
-            refuse_odd(path)?;
-            let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            let bytes = files::read_ours(path, owner)
+                .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
             let clients = format::parse(&bytes).map_err(|bad| {
-                anyhow::anyhow!("{}:{}:{}: {}", path.display(), bad.line, bad.column, bad.why)
+                anyhow!("{}:{}:{}: {}", path.display(), bad.line, bad.column, bad.why)
             })?;
             pools.reserve(pool, clients.len());
             for (index, client) in clients.into_iter().enumerate() {
@@ -107,6 +109,41 @@ impl Store {
             }
         }
         Ok(pools)
+    }
+
+    /// The files of a commit that a run was killed in. A folder, or a file in it, that somebody else
+    /// could have put there is an error: it is none of ours to finish.
+    fn committed(&self) -> Result<BTreeMap<UplinkNo, PathBuf>> {
+        let commit = self.dir.join(COMMIT);
+        let tried = |path: &Path| format!("looking at {}", path.display());
+        let meta = match fs::symlink_metadata(&commit) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            meta => meta.with_context(|| tried(&commit))?,
+        };
+        if !meta.is_dir() {
+            bail!("{}: it is not a folder of ours; move it away", commit.display());
+        }
+        let owners = [0, self.owner()];
+        files::require_trusted(&meta, &commit, &owners).with_context(|| tried(&commit))?;
+        let files = pool_files(&commit)?;
+        for path in files.values() {
+            match fs::symlink_metadata(path) {
+                // Its run is moving it into place.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                meta => meta
+                    .and_then(|meta| {
+                        files::require_plain(&meta)?;
+                        files::require_trusted(&meta, path, &owners)
+                    })
+                    .with_context(|| tried(path))?,
+            }
+        }
+        Ok(files)
+    }
+
+    /// The user to whom the folder belongs; root where there is none yet.
+    fn owner(&self) -> u32 {
+        fs::metadata(&self.dir).map_or(0, |meta| meta.uid())
     }
 }
 
@@ -148,24 +185,11 @@ fn pool_files(dir: &Path) -> Result<BTreeMap<UplinkNo, PathBuf>> {
     Ok(files)
 }
 
-/// An error where something other than a plain file stands: a FIFO would block us, a symlink could
-/// lead anywhere.
-fn refuse_odd(path: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.is_file() => bail!("{}: not a plain file; move it away", path.display()),
-        _ => Ok(()),
-    }
-}
-
-/// Makes a folder that all may read, whatever the umask; one that is there is left as it is.
 fn make_dir(dir: &Path) -> Result<()> {
-    let tried = || format!("making {}", dir.display());
-    if dir.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(dir).with_context(tried)?;
-    fs::set_permissions(dir, Permissions::from_mode(0o755)).with_context(tried)
+    files::make_dir(dir).with_context(|| format!("making {}", dir.display()))
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! A test is judged by what the kernel's own tools say and by who the far server saw.
 
+mod addresses;
 mod again;
 mod at_once;
 mod bench;
@@ -9,6 +10,7 @@ mod by_hand;
 mod check;
 mod completion;
 mod crowd;
+mod dependencies;
 mod documents;
 mod drift;
 mod dry_run;
@@ -25,6 +27,7 @@ mod habits;
 mod healing;
 mod hooks;
 mod hooks_lan;
+mod hostile;
 mod house;
 mod killed;
 mod lab;
@@ -39,6 +42,7 @@ mod multipath;
 mod networkd;
 mod others;
 mod placing;
+mod privilege;
 mod probe;
 mod probe_hook;
 mod probe_ways;
@@ -52,6 +56,7 @@ mod seeing;
 mod shortcut;
 mod slice;
 mod sound;
+mod taken;
 mod unassigned;
 mod unproven;
 mod way;

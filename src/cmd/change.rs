@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
         let mut report = Report { verb: "removed", ..Report::default() };
         let mut failure = None;
         for _ in 0..ROUNDS {
-            let found = match self.kernel.observe(&query) {
+            let found = match self.context.observe(&self.kernel, &query) {
                 Ok(found) => found,
                 Err(error) => return Err(first_of(failure, error)),
             };
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
 
     /// The error is what stands in our way.
     fn look(&self, query: &Query) -> Result<Observed> {
-        let found = self.kernel.observe(query)?;
+        let found = self.context.observe(&self.kernel, query)?;
         match plan::in_our_way(&found) {
             Some(taken) => bail!("{taken}"),
             None => Ok(found),

@@ -1,8 +1,7 @@
 //! Who is there: the clients of the neighbour table, or of a file in their place.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io::Read;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -11,9 +10,10 @@ use rustc_hash::FxHashSet;
 
 use super::Context;
 use crate::config::{Config, Lan};
+use crate::files;
 use crate::kernel::Kernel;
 use crate::model::{Client, DevName};
-use crate::state::{Address, Link, Neighbour, Observed};
+use crate::state::{Link, Neighbour, Observed};
 
 /// `ATF_COM` and `ATF_PERM` of the flags column of `/proc/net/arp` (`net/if_arp.h`).
 const COMPLETE: u32 = 0x2;
@@ -91,12 +91,11 @@ pub fn listed(
 }
 
 fn read(file: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
     let read = match file.to_str() {
-        Some("-") => std::io::stdin().lock().read_to_end(&mut bytes).map(drop),
-        _ => fs::read(file).map(|read| bytes = read),
+        Some("-") => files::read_list(std::io::stdin().lock()),
+        _ => File::open(file).and_then(files::read_list),
     };
-    read.with_context(|| format!("reading {}", file.display()))?;
+    let bytes = read.with_context(|| format!("reading {}", file.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -110,7 +109,8 @@ fn lan_links<'a>(
     let find = |name: &str| observed.links.iter().find(|link| link.name.as_str() == name);
     if !only.is_empty() {
         let named = only.iter().map(|name| {
-            let link = find(name).ok_or_else(|| anyhow!("{name}: no such device"))?;
+            let link =
+                find(name).ok_or_else(|| anyhow!("{}: no such device", name.escape_debug()))?;
             match config.is_lan(name) {
                 true => Ok(link),
                 false => Err(config.no_lan(name).into()),
@@ -144,8 +144,10 @@ fn client_test(config: &Config, observed: &Observed) -> impl Fn(Client) -> bool 
     let own: FxHashSet<Ipv4Addr> = observed
         .addresses
         .iter()
-        .flat_map(|address| [Some(address.local), address.broadcast])
-        .flatten()
+        .flat_map(|address| {
+            let edges = address.edges().into_iter().flatten();
+            edges.chain([address.local]).chain(address.broadcast)
+        })
         .collect();
     move |client| !own.contains(&client.address()) && !config.is_excluded(client)
 }
@@ -155,11 +157,17 @@ pub fn refusal(config: &Config, observed: &Observed, client: Client) -> Option<S
     if config.is_excluded(client) {
         return Some(format!("{client}: excluded in {}", config.path.display()));
     }
-    let address = Some(client.address());
-    let is = |own: &&Address| [Some(own.local), own.broadcast].contains(&address);
-    let own = observed.addresses.iter().find(is)?;
-    let kind = if own.broadcast == address { "broadcast" } else { "own" };
-    Some(format!("{client}: the gateway's {kind} address, on {}", own.dev))
+    let address = client.address();
+    observed.addresses.iter().find_map(|own| {
+        let kind = match own.edges() {
+            _ if own.local == address => "own",
+            _ if own.broadcast == Some(address) => "broadcast",
+            Some([network, _]) if network == address => "network's",
+            Some([_, broadcast]) if broadcast == address => "broadcast",
+            _ => return None,
+        };
+        Some(format!("{client}: the gateway's {kind} address, on {}", own.dev))
+    })
 }
 
 /// Reads `/proc/net/arp`'s form, with or without its heading, or one address a line.
@@ -186,7 +194,8 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
         [_] => ("", "", ""),
         [_, _hardware, flags, lladdr, _mask, dev] => {
             let bits = flags.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            let bits = bits.ok_or_else(|| format!("{flags:?} are no flags in {shown:?}"))?;
+            let bits =
+                bits.ok_or_else(|| format!("no flags behind the hardware type in {shown:?}"))?;
             if bits & COMPLETE == 0 {
                 return Ok(None);
             }
@@ -230,10 +239,43 @@ mod tests {
         for (text, wanted) in [
             ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address begins the line \"host\""),
             ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
-            ("10.0.0.1 0x1 up 02:00 * br0\n", "list:1:1: \"up\" are no flags"),
+            (
+                "10.0.0.1 0x1 up 02:00 * br0\n",
+                "list:1:1: no flags behind the hardware type in \"10.0.0.1",
+            ),
         ] {
             let error = addresses(text).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");
+        }
+        assert!(addresses(&"x".repeat(1 << 20)).unwrap_err().to_string().len() < 200);
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+        /// Lines of either form, broken in any way, are neighbours or an error in one short line.
+        #[test]
+        fn any_list_is_clients_or_an_error_that_names_the_line(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    any::<String>(),
+                    "[0-9.]{1,20}[ \t\r\u{a0}]{0,3}",
+                    "10\\.0\\.0\\.[0-9]{1,3} +0x[0-9]{1,9} +0x[0-9a-g]{1,9} +[0-9a-g:]{0,120} +[*] +[a-z%/]{0,20}",
+                ],
+                0..6,
+            ),
+        ) {
+            let text = lines.join("\n");
+            match parse(&text, "list") {
+                Ok(found) => prop_assert!(found.len() <= text.lines().count()),
+                Err(error) => {
+                    let said = error.to_string();
+                    prop_assert!(said.starts_with("list:") && said.len() < 800);
+                    prop_assert!(!said.contains(char::is_control), "{said:?}");
+                }
+            }
         }
     }
 }

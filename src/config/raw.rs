@@ -3,7 +3,7 @@
 //! Every value that can be wrong in a way the TOML parser does not see carries its span, so that
 //! the fault names the line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -228,8 +228,12 @@ fn check_pins(
     source: &Source,
 ) -> Result<Vec<(Ipv4Net, UplinkNo)>, Fault> {
     let mut pins: Vec<(Ipv4Net, UplinkNo)> = Vec::new();
+    let mut seen = HashSet::new();
     for (key, number) in raw {
         let net = parse_net(key, source)?;
+        if net.prefix_len() == 32 {
+            Client::new(net.addr()).map_err(|why| source.fault(key.span(), why))?;
+        }
         let uplink = u8::try_from(*number.get_ref())
             .ok()
             .and_then(UplinkNo::new)
@@ -242,7 +246,7 @@ fn check_pins(
             let why = format!("pinned, but exclude = [\"{}\"] keeps it out", short(*other));
             return Err(source.fault(key.span(), why));
         }
-        if pins.iter().any(|(other, _)| *other == net) {
+        if !seen.insert(net) {
             return Err(source.fault(key.span(), format!("{} is pinned already", short(net))));
         }
         pins.push((net, uplink));

@@ -56,6 +56,11 @@ fn every_fault_names_file_line_and_reason() {
         (format!("unassigned = \"no\"\n{one}"), "w.toml:1:14: unknown variant `no`"),
         (format!("helpers = [\"sip\"]\n{one}"), "w.toml:1:12: unknown variant `sip`"),
         (format!("{one}[pin]\n\"10.0.0.1\" = 2\n"), "w.toml:4:14: a pin to uplink 2, which is not"),
+        (
+            format!("{one}[pin]\n\"10.0.0.1\" = 1\n\"10.0.0.1/32\" = 1\n"),
+            "w.toml:5:1: 10.0.0.1 is pinned already",
+        ),
+        (format!("{one}[pin]\n\"127.0.0.1\" = 1\n"), "w.toml:4:1: 127.0.0.1 is a loopback"),
         (format!("{one}[pin]\n\"10.0.0\" = 1\n"), "w.toml:4:1: \"10.0.0\" is neither"),
         (
             format!("exclude = [\"10.0.0.0/8\"]\n{one}[pin]\n\"10.0.0.1\" = 1\n"),

@@ -75,12 +75,12 @@ fn list(netfilter: &Channel, family: Family, mark: Mark) -> Result<Vec<Raw>> {
     netfilter.dump(message(MSG_GET, family.number(), mark)).context("listing the flows")
 }
 
-fn is_over(flow: &Raw) -> Result<bool> {
+pub(super) fn is_over(flow: &Raw) -> Result<bool> {
     let state = deep(flow, [CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?;
     Ok(matches!(state, Some([state]) if OVER.contains(state)))
 }
 
-fn sender(flow: &Raw, direction: u16) -> Result<Option<Ipv4Addr>> {
+pub(super) fn sender(flow: &Raw, direction: u16) -> Result<Option<Ipv4Addr>> {
     let source = deep(flow, [direction, CTA_TUPLE_IP, CTA_IP_V4_SRC])?;
     Ok(source.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from))
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::iptables::Iptables;
-use super::netlink::{Channel, NFGENMSG, Writer, find, native_u32};
+use super::netlink::{Channel, NFGENMSG, Raw, Writer, find, native_u32};
 use super::{route, rule};
 use crate::model::Family;
 use crate::state::Health;
@@ -57,24 +57,29 @@ fn number(name: &str) -> Option<u64> {
 fn flowtables(netfilter: &Channel) -> Vec<String> {
     let request = Writer::new(&[0; NFGENMSG]).into_message(GETFLOWTABLE);
     let answers = netfilter.dump(request).unwrap_or_default();
-    let name = |answer: &super::netlink::Raw| {
-        let name = find(&answer.attributes(NFGENMSG).ok()?, NFTA_FLOWTABLE_NAME)?;
-        Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
-    };
-    answers.iter().filter_map(name).collect()
+    answers.iter().filter_map(flowtable_name).collect()
+}
+
+pub(super) fn flowtable_name(answer: &Raw) -> Option<String> {
+    let name = find(&answer.attributes(NFGENMSG).ok()?, NFTA_FLOWTABLE_NAME)?;
+    Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
 }
 
 fn neighbour_limit(route: &Channel, family: Family) -> Result<Option<u32>> {
     let request = Writer::new(&[family.number(), 0, 0, 0]).into_message(RTM_GETNEIGHTBL);
     for answer in route.dump(request)? {
-        let attributes = answer.attributes(NDTMSG)?;
-        let limit = find(&attributes, NDTA_THRESH3).and_then(native_u32);
-        // A table comes once for itself and once for each device; only the first has limits.
-        if find(&attributes, NDTA_NAME) == Some(ARP_TABLE) && limit.is_some() {
-            return Ok(limit);
+        if let Some(limit) = parse_limit(&answer)? {
+            return Ok(Some(limit));
         }
     }
     Ok(None)
+}
+
+/// A table comes once for itself and once for each device; only the first has limits.
+pub(super) fn parse_limit(answer: &Raw) -> Result<Option<u32>> {
+    let attributes = answer.attributes(NDTMSG)?;
+    let limit = find(&attributes, NDTA_THRESH3).and_then(native_u32);
+    Ok(limit.filter(|_| find(&attributes, NDTA_NAME) == Some(ARP_TABLE)))
 }
 
 /// By the process: its run-time folder is there on machines that do not use it.

@@ -98,7 +98,7 @@ pub fn count(netfilter: &Channel) -> Result<Option<(u32, u32)>> {
 
 /// What a listing has told so far.
 #[derive(Default)]
-struct Listing {
+pub(super) struct Listing {
     set: Set,
     count: Option<u32>,
     /// What the set is, if none of ours.
@@ -106,7 +106,7 @@ struct Listing {
 }
 
 /// Reads one message of a listing: the first has the header, all have members.
-fn parse(listing: &mut Listing, message: &Raw<&[u8]>) -> Result<()> {
+pub(super) fn parse(listing: &mut Listing, message: &Raw<&[u8]>) -> Result<()> {
     for attribute in message.each_attribute(NFGENMSG)? {
         let (kind, value) = attribute?;
         match kind {
@@ -162,7 +162,7 @@ pub fn counters(netfilter: &Channel) -> Result<HashMap<Client, u64>> {
     netfilter.dump_into(request, take).context("listing the set wanpool")
 }
 
-fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
+pub(super) fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
     let (mut client, mut mark) = (None, Mark { value: 0, mask: 0 });
     for attribute in each_attribute(member) {
         let (kind, value) = attribute?;

@@ -15,7 +15,7 @@ use iptables::IPTables;
 use crate::state::{Chain, Jump, Slice, Table};
 use crate::step;
 
-mod foreign;
+pub(super) mod foreign;
 
 /// Where the programs are looked for behind PATH, which a ppp hook does not have.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -54,15 +54,26 @@ impl Iptables {
 
     /// Fills in the chains and jumps that are there.
     pub fn read(&self, slice: &mut Slice) -> Result<()> {
-        let output = run(&self.save, &[], "")?;
-        parse_save(&String::from_utf8_lossy(&output.stdout), slice);
+        parse_save(&self.saved()?, slice);
         Ok(())
+    }
+
+    /// What `iptables-save` prints of the tables that we have chains in, and perhaps of others.
+    fn saved(&self) -> Result<String> {
+        let text = |output: Output| String::from_utf8_lossy(&output.stdout).into_owned();
+        let whole = run(&self.save, &[], "").map(text);
+        // The list of tables of iptables-legacy is for root's eyes only, whatever the capabilities;
+        // each table by its name is not.
+        whole.or_else(|error| {
+            let each = Table::ALL.iter().map(|table| run(&self.save, &["-t", table.name()], ""));
+            let tables = each.map(|output| output.map(text)).collect::<Result<String>>();
+            tables.map_err(|_| error)
+        })
     }
 
     /// Rules in front of a jump of ours that accept packets, so that ours never sees them.
     pub fn accepted_before(&self) -> Result<Vec<String>> {
-        let output = run(&self.save, &[], "")?;
-        Ok(foreign::accepted_before(&String::from_utf8_lossy(&output.stdout)))
+        Ok(foreign::accepted_before(&self.saved()?))
     }
 
     /// Whether our rules are in nftables: all programs of that kind are one, `xtables-nft-multi`.
@@ -156,7 +167,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Reads what `iptables-save` prints: `*table`, `:CHAIN policy [counters]`, `-A CHAIN rule`.
-fn parse_save(text: &str, slice: &mut Slice) {
+pub(super) fn parse_save(text: &str, slice: &mut Slice) {
     let mut table = None;
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {

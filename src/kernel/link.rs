@@ -37,7 +37,7 @@ pub fn links(route: &Channel) -> Result<Vec<Link>> {
     answers.iter().map(parse_link).collect()
 }
 
-fn parse_link(message: &Raw) -> Result<Link> {
+pub(super) fn parse_link(message: &Raw) -> Result<Link> {
     let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = message.fixed::<IFINFOMSG>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
     let attributes = message.attributes(IFINFOMSG)?;
@@ -58,15 +58,20 @@ pub fn traffic(route: &Channel) -> Result<HashMap<DevName, (u64, u64)>> {
     let request = Writer::new(&[0; IFINFOMSG]).into_message(RTM_GETLINK);
     let mut traffic = HashMap::new();
     for answer in route.dump(request).context("listing the devices")? {
-        let link = parse_link(&answer)?;
-        let counters = find(&answer.attributes(IFINFOMSG)?, IFLA_STATS64).unwrap_or_default();
-        let counters: Vec<u64> =
-            counters.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
-        if let [_, _, received, sent, ..] = counters[..] {
-            traffic.insert(link.name, (received, sent));
-        }
+        traffic.extend(parse_traffic(&answer)?);
     }
     Ok(traffic)
+}
+
+pub(super) fn parse_traffic(message: &Raw) -> Result<Option<(DevName, (u64, u64))>> {
+    let link = parse_link(message)?;
+    let counters = find(&message.attributes(IFINFOMSG)?, IFLA_STATS64).unwrap_or_default();
+    let counters: Vec<u64> =
+        counters.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+    Ok(match counters[..] {
+        [_, _, received, sent, ..] => Some((link.name, (received, sent))),
+        _ => None,
+    })
 }
 
 pub fn addresses(route: &Channel, family: Family, links: &[Link]) -> Result<Vec<Address>> {
@@ -77,8 +82,8 @@ pub fn addresses(route: &Channel, family: Family, links: &[Link]) -> Result<Vec<
 }
 
 /// `None` for an address of a device that has gone since the devices were listed.
-fn parse_address(message: &Raw, links: &[Link]) -> Result<Option<Address>> {
-    let [_, _, _, _, i0, i1, i2, i3] = message.fixed::<IFADDRMSG>()?;
+pub(super) fn parse_address(message: &Raw, links: &[Link]) -> Result<Option<Address>> {
+    let [_, prefix, _, _, i0, i1, i2, i3] = message.fixed::<IFADDRMSG>()?;
     let index = u32::from_ne_bytes([i0, i1, i2, i3]);
     let Some(link) = links.iter().find(|link| link.index == index) else { return Ok(None) };
     let attributes = message.attributes(IFADDRMSG)?;
@@ -92,5 +97,6 @@ fn parse_address(message: &Raw, links: &[Link]) -> Result<Option<Address>> {
         local,
         peer: address(IFA_ADDRESS).filter(|&peer| peer != local),
         broadcast: address(IFA_BROADCAST),
+        prefix,
     }))
 }

@@ -59,7 +59,7 @@ pub fn is_behind(route: &Channel, family: Family, link: &Link, client: Client) -
 }
 
 /// `None` for what is no client's entry, or not behind this device.
-fn parse<B: AsRef<[u8]>>(message: &Raw<B>, link: &Link) -> Result<Option<Neighbour>> {
+pub(super) fn parse<B: AsRef<[u8]>>(message: &Raw<B>, link: &Link) -> Result<Option<Neighbour>> {
     let [_, _, _, _, i0, i1, i2, i3, s0, s1, _, kind] = message.fixed::<NDMSG>()?;
     let index = u32::from_ne_bytes([i0, i1, i2, i3]);
     let Some(state) = state_word(u16::from_ne_bytes([s0, s1])) else { return Ok(None) };

@@ -39,7 +39,7 @@ pub fn list(route: &Channel, devices: &Devices) -> Result<Vec<Found>> {
     answers.iter().map(|message| parse(message, devices)).collect()
 }
 
-fn parse(message: &Raw, devices: &Devices) -> Result<Found> {
+pub(super) fn parse(message: &Raw, devices: &Devices) -> Result<Found> {
     let [_, _, protocol, _, f0, f1, f2, f3] = message.fixed::<NHMSG>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
     let attributes: BTreeMap<u16, &[u8]> = message.attributes(NHMSG)?.into_iter().collect();

@@ -63,7 +63,7 @@ fn dump(route: &Channel, filter: RouteMessage) -> Result<Vec<RouteMessage>> {
     Ok(routes)
 }
 
-fn parse(message: &RouteMessage, devices: &Devices) -> Route {
+pub(super) fn parse(message: &RouteMessage, devices: &Devices) -> Route {
     let mut table = u32::from(message.header.table);
     let (mut dst, mut dev, mut nexthop) = (Ipv4Addr::UNSPECIFIED, None, None);
     for attribute in &message.attributes {
@@ -119,7 +119,7 @@ fn gateway_of(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
 }
 
 /// The gateway that a route, of one way or of several, uses on a device.
-fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
+pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
     let of_hops = |attribute: &RouteAttribute| match attribute {
         RouteAttribute::MultiPath(hops) => {
             let hop = hops.iter().find(|hop| hop.interface_index == index)?;

@@ -69,7 +69,7 @@ fn dump_once(route: &Channel, family: Family) -> Result<Vec<RuleMessage>> {
     Ok(rules)
 }
 
-fn parse(message: &RuleMessage) -> Rule {
+pub(super) fn parse(message: &RuleMessage) -> Rule {
     let header = &message.header;
     let (mut table, mut mark, mut mask) = (u32::from(header.table), 0, None);
     let mut rule = Rule {

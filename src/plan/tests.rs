@@ -54,6 +54,7 @@ fn alive(uplinks: &[u8]) -> Observed {
         local: [10, 64, *no, 2].into(),
         peer: None,
         broadcast: None,
+        prefix: 32,
     };
     Observed {
         links: uplinks.iter().map(link).collect(),

@@ -34,7 +34,7 @@ fn header(id: u16) -> [u8; HEADER] {
     [high, low, RECURSION_DESIRED[0], RECURSION_DESIRED[1], 0, 1, 0, 0, 0, 0, 0, 0]
 }
 
-fn question(name: &str) -> Vec<u8> {
+pub(super) fn question(name: &str) -> Vec<u8> {
     let labels = name.strip_suffix('.').unwrap_or(name).split('.');
     let mut question: Vec<u8> =
         labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
@@ -43,7 +43,7 @@ fn question(name: &str) -> Vec<u8> {
     question
 }
 
-fn answered(message: &[u8], first: u16, question: &[u8]) -> Option<u16> {
+pub(super) fn answered(message: &[u8], first: u16, question: &[u8]) -> Option<u16> {
     let (header, rest) = message.split_at_checked(HEADER)?;
     let same = rest.get(..question.len())?.eq_ignore_ascii_case(question);
     let code = header[3] & 0xf;

@@ -34,7 +34,7 @@ fn echo(number: u16, token: [u8; 8]) -> Vec<u8> {
 }
 
 /// The number of the echo that a packet, with its IP header, replies to.
-fn reply(packet: &[u8], token: [u8; 8]) -> Option<u16> {
+pub(super) fn reply(packet: &[u8], token: [u8; 8]) -> Option<u16> {
     let ip_header = usize::from(packet.first()? & 0xf) * 4;
     let message = packet.get(ip_header..)?;
     let is_ours = message.get(HEADER..HEADER + token.len())? == token

@@ -87,7 +87,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 }
 
 /// Whether the answer begins with `HTTP/1.x 2`, however few bytes come at a time.
-fn has_page(stream: &mut Socket, deadline: Instant) -> io::Result<bool> {
+pub(super) fn has_page(stream: &mut Socket, deadline: Instant) -> io::Result<bool> {
     const START: usize = "HTTP/1.1 2".len();
     let mut heard = Vec::new();
     let mut bytes = [0; 64];

@@ -1,14 +1,14 @@
 //! Several files changed as one: written to `.next/`, which is renamed to `.commit`, from which each
 //! is moved into place. Whatever a killed run leaves of it, the next one finishes or forgets.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{COMMIT, Lock, Store, format, has, make_dir, pool_files, pool_name};
+use super::{COMMIT, Lock, Store, format, has, pool_name};
+use crate::files;
 use crate::model::{Client, UplinkNo};
 use crate::pools::Pools;
 
@@ -51,10 +51,11 @@ impl Store {
     /// Writes `.next/` whole and turns it into `.commit/`: the commit point.
     fn prepare(&self, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
         let next = self.dir.join(NEXT);
-        make_dir(&next)?;
+        let owner = self.owner();
+        make_next(&next, owner).with_context(|| format!("making {}", next.display()))?;
         for &(pool, members) in changed {
             let path = next.join(pool_name(pool));
-            write_synced(&path, &format::write(members))
+            write_synced(&path, &format::write(members), owner)
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         sync_dir(&next)?;
@@ -65,9 +66,9 @@ impl Store {
     /// Moves the files of `.commit/`, if there is one, into place.
     fn finish_commit(&self) -> Result<()> {
         let commit = self.dir.join(COMMIT);
-        for (_, path) in pool_files(&commit)? {
+        for path in self.committed()?.values() {
             let name = path.file_name().unwrap_or_default();
-            rename(&path, &self.dir.join(name))?;
+            rename(path, &self.dir.join(name))?;
         }
         match fs::remove_dir(&commit) {
             Ok(()) => sync_dir(&self.dir),
@@ -82,7 +83,12 @@ impl Store {
 
     fn discard_next(&self) -> Result<()> {
         let next = self.dir.join(NEXT);
-        match fs::remove_dir_all(&next) {
+        // Nobody else has any business with this name: a link goes, not what it leads to.
+        let removed = match fs::symlink_metadata(&next) {
+            Ok(meta) if !meta.is_dir() => fs::remove_file(&next),
+            _ => fs::remove_dir_all(&next),
+        };
+        match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("removing {}", next.display()))
             }
@@ -91,10 +97,17 @@ impl Store {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().create_new(true).write(true).open(path)?;
+fn make_next(next: &Path, owner: u32) -> std::io::Result<()> {
+    files::make_new_dir(next)?;
+    files::give(File::open(next)?, owner);
+    Ok(())
+}
+
+/// The whole file; all may read it.
+fn write_synced(path: &Path, bytes: &[u8], owner: u32) -> std::io::Result<()> {
+    let mut file = files::make_new(path, 0o644)?;
     file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
+    files::give(&file, owner);
     file.sync_all()
 }
 

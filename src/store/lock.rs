@@ -1,15 +1,17 @@
 //! The lock that lets one run change things at a time.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
-use super::{Store, make_dir, refuse_odd};
+use super::{Store, make_dir};
+use crate::files;
 
 const LOCK: &str = ".lock";
 /// Nobody else may hold the lock: whoever can open the file could keep us waiting for ever.
@@ -45,9 +47,14 @@ impl Store {
     pub fn lock(&self, wait: Duration) -> Result<Lock> {
         make_dir(&self.dir)?;
         let path = self.dir.join(LOCK);
-        refuse_odd(&path)?;
         let tried = || format!("locking {}", path.display());
-        let file = open_lock(&path).with_context(tried)?;
+        let file = open_lock(&path, self.owner()).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                let dir = self.dir.display();
+                anyhow!("{}: {error}; be the owner of {dir}, and of the lock in it", tried())
+            }
+            _ => anyhow!("{}: {error}", tried()),
+        })?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
@@ -65,12 +72,28 @@ impl Store {
     }
 }
 
-/// On a disk that has become read-only the lock must still be had: a dead line wants taking out.
-fn open_lock(path: &Path) -> std::io::Result<File> {
-    let opened =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(LOCK_MODE).open(path);
-    match opened {
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+fn open_lock(path: &Path, owner: u32) -> std::io::Result<File> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => files::require_plain(&meta)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            match files::make_new(path, LOCK_MODE) {
+                Ok(made) => {
+                    files::give(&made, owner);
+                    return Ok(made);
+                }
+                // Another run was quicker.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    let flags = O_NOFOLLOW | O_NONBLOCK;
+    match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        // On a disk that has become read-only it must still be had: a dead line wants taking out.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            OpenOptions::new().read(true).custom_flags(flags).open(path)
+        }
         opened => opened,
     }
 }

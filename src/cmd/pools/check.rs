@@ -18,7 +18,7 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let pools = context.store.read()?;
     let kernel = Kernel::open()?;
     let query = context.query(true);
-    let found = kernel.observe(&query)?;
+    let found = context.observe(&kernel, &query)?;
     let services = service::decide(&context.config, &found, Intent::Keep)
         .map_err(|why| anyhow!("pools --check: {why}"))?;
     let set = marking::set(&context.config, &pools);
@@ -26,11 +26,14 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let steps = plan::steps(&context.config, &found, &wanted);
     let health = kernel.health(&query)?;
     let mut findings = findings::find(&context.config, &pools, &health, &found.sysctls);
-    findings.extend(plan::in_our_way(&found).map(|taken| Finding::taken(&taken)));
+    let taken = plan::in_our_way(&found);
+    findings.extend(taken.as_deref().map(Finding::taken));
 
-    let commands: Vec<String> = steps.iter().flat_map(Step::commands).collect();
+    // With something of others in our way, the steps would tread on it.
+    let steps_to_print = if taken.is_some() { &[] } else { &steps[..] };
+    let commands: Vec<String> = steps_to_print.iter().flat_map(Step::commands).collect();
     print(context, &commands, &findings)?;
-    Ok(if commands.is_empty() { Outcome::Done } else { Outcome::Drift })
+    Ok(if steps.is_empty() && taken.is_none() { Outcome::Done } else { Outcome::Drift })
 }
 
 /// Findings are comments to a shell, so that the output can be pasted like that of `--dry-run`.

@@ -18,7 +18,7 @@ pub fn show(context: &Context, pools: &Pools, client: Client) -> Result<()> {
     let kernel = Kernel::open()?;
     let privileged = has_net_admin();
     let query = Query { chains: privileged && has_net_raw(), ..context.query(privileged) };
-    let found = kernel.observe(&query)?;
+    let found = context.observe(&kernel, &query)?;
     let entry = found.slice.set.as_ref().and_then(|set| set.entry(client.address()));
     let filed = pools.place(client).map(|no| context.config.numbers.pool_mark(no));
     // Without root the set cannot be read; the files then stand for it.

@@ -1,5 +1,7 @@
 //! What others' rules do to packets before they reach ours, read from `iptables-save` text.
 
+use std::collections::{HashMap, HashSet};
+
 use super::ours;
 use crate::state::Table;
 
@@ -8,13 +10,17 @@ use crate::state::Table;
 pub fn accepted_before(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (table, rules) in tables(text) {
+        let mut chains: Chains = HashMap::new();
+        for (chain, rule) in &rules {
+            chains.entry(chain).or_default().push(rule);
+        }
         let leads_to_ours = |rule: &str| target(rule).is_some_and(|to| ours(table, to).is_some());
         for (at, (chain, _)) in
             rules.iter().enumerate().filter(|(_, (_, rule))| leads_to_ours(rule))
         {
             let before = rules[..at].iter().filter(|(other, _)| other == chain);
             let before = before.filter(|(_, rule)| !leads_to_ours(rule));
-            let accepting = before.filter(|(_, rule)| ends_here(rule) || accepts(&rules, rule, 0));
+            let accepting = before.filter(|(_, rule)| ends_here(rule) || accepts(&chains, rule));
             found.extend(accepting.map(|(chain, rule)| format!("{table} {chain} {rule}")));
         }
     }
@@ -53,18 +59,24 @@ fn target(rule: &str) -> Option<&str> {
     words.next()
 }
 
-/// iptables allows no loops, but a file may say anything.
-const DEEPEST: usize = 32;
+/// The rules of each chain.
+type Chains<'a> = HashMap<&'a str, Vec<&'a str>>;
 
-fn accepts(rules: &Rules, rule: &str, depth: usize) -> bool {
-    match target(rule) {
-        Some("ACCEPT") => true,
-        Some(chain) if depth < DEEPEST => {
-            let inside = rules.iter().filter(|(name, _)| *name == chain);
-            inside.into_iter().any(|(_, rule)| accepts(rules, rule, depth + 1))
+/// Whether a rule accepts, itself or in a chain that it leads to. Each chain is looked into once,
+/// however many rules lead to it.
+fn accepts(chains: &Chains, rule: &str) -> bool {
+    let mut seen = HashSet::new();
+    let mut ahead = vec![rule];
+    while let Some(rule) = ahead.pop() {
+        match target(rule) {
+            Some("ACCEPT") => return true,
+            Some(chain) if seen.insert(chain) => {
+                ahead.extend(chains.get(chain).into_iter().flatten());
+            }
+            _ => {}
         }
-        _ => false,
     }
+    false
 }
 
 #[cfg(test)]

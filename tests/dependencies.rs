@@ -1,0 +1,157 @@
+//! What this is built from: nothing that is not used, nothing under a licence that ours cannot go
+//! with, nothing from anywhere but the registry, and a lockfile that says all of it. Asks cargo
+//! only, and no network.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Licences that go with MIT and with Apache-2.0: none of them asks anything of our own code.
+const COMPATIBLE: [&str; 9] = [
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All packages that a build for this machine uses, by the lockfile as it is.
+fn metadata() -> Value {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .args(["--filter-platform", &target])
+        .current_dir(root())
+        .output()
+        .expect("cargo");
+    assert!(
+        output.status.success(),
+        "the lockfile is not current, or a dependency is not there:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The packages that the build uses: the metadata lists those of other systems too.
+fn used(metadata: &Value) -> Vec<&Value> {
+    let ids: BTreeSet<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|node| node["id"].as_str().expect("an id"))
+        .collect();
+    let packages = metadata["packages"].as_array().expect("packages");
+    packages.iter().filter(|package| ids.contains(package["id"].as_str().expect("an id"))).collect()
+}
+
+/// `A OR B`, `A AND B`, `(A OR B) AND C`, and the old `A/B`: whether we may choose only such as are
+/// compatible. AND binds more tightly.
+fn is_compatible(expression: &str) -> bool {
+    let text = expression.replace('/', " OR ");
+    let either = split(&text, " OR ");
+    if either.len() > 1 {
+        return either.into_iter().any(is_compatible);
+    }
+    let all = split(&text, " AND ");
+    if all.len() > 1 {
+        return all.into_iter().all(is_compatible);
+    }
+    let text = text.trim();
+    match text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => is_compatible(inner),
+        None => COMPATIBLE.contains(&text),
+    }
+}
+
+/// The parts between `by`, where it stands in no brackets.
+fn split<'a>(text: &'a str, by: &str) -> Vec<&'a str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ if depth == 0 && at >= start && text[at..].starts_with(by) => {
+                parts.push(&text[start..at]);
+                start = at + by.len();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+#[test]
+fn licence_expressions_are_read_as_spdx_means_them() {
+    for (expression, compatible) in [
+        ("MIT", true),
+        ("MIT OR GPL-3.0", true),
+        ("MIT AND GPL-3.0", false),
+        ("(MIT OR GPL-3.0) AND Unicode-3.0", true),
+        ("(MIT OR Apache-2.0) AND GPL-3.0", false),
+        ("GPL-3.0 AND ISC OR MIT", true),
+        ("MIT/Apache-2.0", true),
+        ("Apache-2.0 WITH LLVM-exception OR MPL-2.0", true),
+        ("GPL-2.0-only", false),
+        ("", false),
+    ] {
+        assert_eq!(is_compatible(expression), compatible, "{expression}");
+    }
+}
+
+#[test]
+fn every_dependency_is_from_the_registry_and_under_a_licence_that_goes_with_ours() {
+    let metadata = metadata();
+    let packages = used(&metadata);
+    assert!(packages.len() > 20, "{}", packages.len());
+    for package in packages.iter().filter(|package| package["name"] != "wanpool") {
+        let name = &package["name"];
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_compatible(licence), "{name}: {licence:?}");
+        let source = package["source"].as_str().unwrap_or("a path");
+        assert!(source.starts_with("registry+"), "{name} is from {source}");
+    }
+}
+
+/// All that is written in Rust below a folder.
+fn code(folder: PathBuf) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => text += &code(path),
+            false if path.extension().is_some_and(|end| end == "rs") => {
+                let lines = fs::read_to_string(path).expect("a file");
+                let lines = lines.lines().filter(|line| !line.trim_start().starts_with("//"));
+                text += &lines.collect::<Vec<_>>().join("\n");
+            }
+            false => {}
+        }
+    }
+    text
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let ours = packages.iter().find(|package| package["name"] == "wanpool").expect("our own");
+    let (src, tests) = (code(root().join("src")), code(root().join("tests")));
+    for dependency in ours["dependencies"].as_array().expect("dependencies") {
+        let name = dependency["name"].as_str().expect("a name");
+        let path = format!("{}::", name.replace('-', "_"));
+        let is_used = src.contains(&path) || (dependency["kind"] == "dev" && tests.contains(&path));
+        assert!(is_used, "nothing uses {name}: take it out of Cargo.toml");
+    }
+}

@@ -1,0 +1,169 @@
+//! Our names and numbers, taken by somebody else: an error that says so and what to do next, with
+//! nothing touched; `flush` passes over what is not ours and takes away the rest.
+
+use crate::lab::{Lab, Shape, four};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_chain_of_our_name_that_is_not_ours_is_told_and_left_alone,
+    flush_passes_over_a_chain_that_is_not_ours_and_takes_the_rest,
+    a_chain_of_ours_is_ours_whoever_it_was_made_for_and_whatever_was_done_to_it,
+}
+
+const CHAINS: [(&str, &str, &str); 6] = [
+    ("mangle", "WANPOOL", "PREROUTING"),
+    ("mangle", "WANPOOL-OUT", "OUTPUT"),
+    ("mangle", "WANPOOL-POST", "POSTROUTING"),
+    ("mangle", "WANPOOL-MSS", "FORWARD"),
+    ("nat", "WANPOOL", "POSTROUTING"),
+    ("raw", "WANPOOL", "PREROUTING"),
+];
+
+/// Makes a chain of somebody else's, with rules and a jump of its own.
+fn take(lab: &Lab, table: &str, name: &str, from: &str) {
+    lab.gateway.sh(&format!(
+        "iptables -t {table} -N {name}
+         iptables -t {table} -A {name} -s 198.51.100.7 -j RETURN
+         iptables -t {table} -A {name} -m comment --comment 'two words' -j ACCEPT
+         iptables -t {table} -A {from} -j {name}"
+    ));
+}
+
+/// Nothing that changes anything runs; each says why, and what to do.
+#[track_caller]
+fn assert_in_the_way(lab: &Lab, words: &[&str]) {
+    let before = lab.state();
+    for command in ["restore", "assign", "failover", "multipath"] {
+        let more: &[&str] = match command {
+            "failover" => &["ppp0"],
+            "multipath" => &["on"],
+            _ => &[],
+        };
+        for dry in ["", "-n "] {
+            let run = lab.script(&format!("\"$WANPOOL\" {dry}{command} {}", more.join(" ")));
+            run.refused(1).naming(words);
+            lab.state().assert_is(&before, &run);
+        }
+    }
+    let check = lab.check();
+    assert_eq!((check.status, &*check.steps), (3, ""), "{check}");
+    check.naming(words);
+    lab.wanpool(["pools"]).ok();
+    lab.wanpool(["scan"]).ok();
+    lab.wanpool(["pools", "192.168.7.10"]).ok();
+    lab.state().assert_is(&before, "what only reads");
+}
+
+fn a_chain_of_our_name_that_is_not_ours_is_told_and_left_alone(shape: Shape) {
+    let lab = shape.raise();
+    lab.config(&four("helpers = [\"ftp\"]"));
+    for (table, name, from) in CHAINS {
+        println!("{table} {name}");
+        take(&lab, table, name, from);
+        let advice = format!("iptables -w -t {table} -E {name} OTHER");
+        assert_in_the_way(&lab, &[name, table, "no rule of ours", &advice]);
+        // What it tells to do is all there is to do.
+        lab.gateway.sh(&advice.replace("OTHER", "ADMINS"));
+        let theirs = lab.kernel_state();
+        lab.wanpool(["restore"]).ok();
+        lab.wanpool(["restore"]).silent();
+        lab.wanpool(["flush"]).ok();
+        lab.kernel_state().assert_is(&theirs, "after flush");
+        lab.gateway.sh(&format!(
+            "iptables -t {table} -F {from}\niptables -t {table} -F ADMINS\niptables -t {table} -X ADMINS"
+        ));
+    }
+}
+
+fn flush_passes_over_a_chain_that_is_not_ours_and_takes_the_rest(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&four(""));
+    // No helpers, so no chain of ours is there.
+    take(&lab, "raw", "WANPOOL", "PREROUTING");
+    assert_in_the_way(&lab, &["WANPOOL", "raw"]);
+    lab.wanpool(["flush"]).ok();
+    lab.wanpool(["flush"]).silent();
+    let left = lab.filter();
+    let rules: Vec<&str> = left.lines().filter(|line| line.contains("WANPOOL")).collect();
+    assert_eq!(
+        rules,
+        [
+            ":WANPOOL -",
+            "-A PREROUTING -j WANPOOL",
+            "-A WANPOOL -s 198.51.100.7/32 -j RETURN",
+            "-A WANPOOL -m comment --comment \"two words\" -j ACCEPT",
+        ],
+        "{left}"
+    );
+    assert!(lab.rules().is_empty() && lab.gateway.sh("ipset list -n").is_empty());
+}
+
+fn a_chain_of_ours_is_ours_whoever_it_was_made_for_and_whatever_was_done_to_it(shape: Shape) {
+    let lab = shape.raise();
+    // Other devices, other bits of the mark.
+    lab.serve("[uplink.9]\ndev = \"eth1\"\nvia = \"10.65.4.1\"\n[kernel]\nmark-mask = 0xff0000\n");
+    lab.config(&four("helpers = [\"ftp\"]"));
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["assign"]).ok();
+    let right = lab.filter();
+    for damage in [
+        // A chain of a single rule, which is now none of ours.
+        "iptables -t mangle -R WANPOOL-OUT 1 -j RETURN",
+        "iptables -t raw -R WANPOOL 1 -j RETURN",
+        "iptables -t mangle -F WANPOOL",
+        "iptables -t nat -I WANPOOL -s 192.168.7.99 -j RETURN",
+        "iptables -t nat -D WANPOOL 2; iptables -t nat -D POSTROUTING -j WANPOOL",
+    ] {
+        println!("{damage}");
+        lab.gateway.sh(damage);
+        let check = lab.check();
+        check.drifted();
+        assert!(check.findings.is_empty(), "{check}");
+        lab.wanpool(["restore"]).ok();
+        assert_eq!(lab.filter(), right);
+    }
+}
+
+#[test]
+fn a_nexthop_a_table_and_a_set_of_others_are_told_and_left_alone() {
+    let lab = Lab::new();
+    lab.config(&four(""));
+    lab.hear(&lab.everyone());
+    for (taken, undone, words) in [
+        (
+            "ip nexthop add id 8701 dev br0 protocol 42",
+            "ip nexthop del id 8701",
+            ["nexthop 8701", "protocol 42", "nexthop-base"],
+        ),
+        (
+            "ip route add default dev br0 table 201",
+            "ip route del default table 201",
+            ["table 201", "not ours", "table-base"],
+        ),
+        (
+            "ipset create wanpool hash:net",
+            "ipset destroy wanpool",
+            ["wanpool", "hash:net", "rename"],
+        ),
+        (
+            "ipset create wanpool hash:ip family inet6 skbinfo counters",
+            "ipset destroy wanpool",
+            ["wanpool", "family", "rename"],
+        ),
+        ("ipset create wanpool hash:ip", "ipset destroy wanpool", ["wanpool", "skbinfo", "rename"]),
+        (
+            "ipset create wanpool hash:ip timeout 9 skbinfo counters",
+            "ipset destroy wanpool",
+            ["wanpool", "timeout", "rename"],
+        ),
+    ] {
+        println!("{taken}");
+        lab.gateway.sh(taken);
+        let theirs = lab.kernel_state();
+        assert_in_the_way(&lab, &words);
+        lab.wanpool(["flush"]).silent();
+        lab.kernel_state().assert_is(&theirs, "after flush");
+        lab.gateway.sh(undone);
+    }
+    lab.wanpool(["restore"]).ok();
+}
