@@ -49,7 +49,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         generate::run(kind)?;
         return Ok(Outcome::Done);
     }
-    if cli.options.hook && !cli.options.config.exists() {
+    if cli.options.hook && Config::is_unwritten(&cli.options.config) {
         return Ok(Outcome::Done);
     }
     let context = Context {
