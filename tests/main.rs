@@ -41,6 +41,7 @@ mod seed;
 mod seeing;
 mod slice;
 mod sound;
+mod two_gateways;
 mod unassigned;
 mod units;
 mod unproven;

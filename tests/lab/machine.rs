@@ -1,17 +1,20 @@
-//! A clean Debian 12 with the gateway's network: what an admin installs wanpool on.
+//! A machine with the gateway's network: what an admin installs wanpool on.
 //!
-//! Its files are a fresh Debian's (made by mmdebstrap once, and kept below `target/`) under an
-//! overlay, so that nothing is left of what a test does there; its processes, names and mounts are
-//! its own. With systemd it is booted, by systemd as its process 1.
+//! Its files are a fresh Debian's (made by mmdebstrap once, and kept below `target/`), or those of
+//! the machine we are on, under an overlay, so that nothing is left of what a test does there; its
+//! processes, names and mounts are its own. With systemd it is booted, by systemd as its process 1.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Kept, Lab, Run, wait_until};
+use super::{Kept, Lab, Netns, Run, wait_until};
 
 /// Beyond Debian's smallest: what the package depends on, what it recommends, and systemd.
 const PACKAGES: [&str; 4] = ["iptables", "iproute2", "kmod", "systemd"];
+/// Who is process 1.
+const SLEEP: &str = "sleep infinity";
+const SYSTEMD: &str = "/lib/systemd/systemd --log-target=journal";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Lays out the files at $1/root over $2 and makes $3 a process group of the kernel's own kind
@@ -51,7 +54,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab chroot root $2
 "#;
 
 pub struct Machine<'lab> {
-    lab: &'lab Lab,
+    ns: &'lab Netns,
     root: PathBuf,
     /// Its process 1, as this machine's processes are numbered.
     init: u32,
@@ -62,12 +65,18 @@ pub struct Machine<'lab> {
 impl<'lab> Machine<'lab> {
     /// Without systemd, cron or anything else that runs by itself.
     pub fn bare(lab: &'lab Lab) -> Machine<'lab> {
-        Machine::start(lab, "sleep infinity")
+        Machine::start(lab, "machine", &lab.gateway, &debian(), SLEEP)
+    }
+
+    /// With all that is installed here, and the network of this namespace. It sleeps until it is
+    /// told to do something.
+    pub fn like_this_one(lab: &'lab Lab, name: &str, ns: &'lab Netns) -> Machine<'lab> {
+        Machine::start(lab, name, ns, Path::new("/"), SLEEP)
     }
 
     /// Booted by systemd, to the end.
     pub fn boot(lab: &'lab Lab) -> Machine<'lab> {
-        let machine = Machine::start(lab, "/lib/systemd/systemd --log-target=journal");
+        let machine = Machine::start(lab, "machine", &lab.gateway, &debian(), SYSTEMD);
         wait_until("systemd has booted", || {
             let state = machine.run("systemctl is-system-running").stdout;
             ["running\n", "degraded\n"].contains(&state.as_str())
@@ -76,30 +85,36 @@ impl<'lab> Machine<'lab> {
         machine
     }
 
-    fn start(lab: &'lab Lab, init: &str) -> Machine<'lab> {
-        let dir = lab.scratch().join("machine");
+    fn start(
+        lab: &'lab Lab,
+        name: &str,
+        ns: &'lab Netns,
+        files: &Path,
+        init: &str,
+    ) -> Machine<'lab> {
+        let dir = lab.scratch().join(name);
         fs::create_dir(&dir).expect("the machine's folder");
         let group = dir.display().to_string().trim_start_matches('/').replace('/', "-");
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", LAY_OUT, "sh"]);
-        command.arg(&dir).arg(debian()).arg(&group).arg(BEGIN).arg(lab.scratch()).arg(init);
-        let running = Kept::start(&lab.gateway, &command);
+        command.arg(&dir).arg(files).arg(&group).arg(BEGIN).arg(lab.scratch()).arg(init);
+        let running = Kept::start(ns, &command);
         let children = format!("/proc/{0}/task/{0}/children", running.pid);
+        let program = init.split(' ').next().unwrap_or_default();
         let mut found = None;
         wait_until("the machine has a process 1", || {
             let text = fs::read_to_string(&children).unwrap_or_default();
             found = text.trim().parse().ok();
             let name = found.map(|pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")));
-            let first = init.split(['/', ' ']).rfind(|word| ["sleep", "systemd"].contains(word));
-            name.is_some_and(|name| name.ok().as_deref().map(str::trim) == first)
+            name.is_some_and(|name| name.is_ok_and(|name| program.ends_with(name.trim())))
         });
         let init = found.expect("its number");
-        Machine { lab, root: dir.join("root"), init, group, running: Some(running) }
+        Machine { ns, root: dir.join("root"), init, group, running: Some(running) }
     }
 
     /// A script of the shell on the machine, as root types it. `/mnt` is the lab's own folder.
     pub fn run(&self, script: &str) -> Run {
-        let mut command = self.lab.gateway.command("nsenter");
+        let mut command = self.ns.command("nsenter");
         command.args(["-t", &self.init.to_string(), "-m", "-p", "-i", "-u", "-C", "chroot"]);
         command.arg(&self.root);
         command.args([
@@ -111,7 +126,7 @@ impl<'lab> Machine<'lab> {
             "DEBIAN_FRONTEND=noninteractive",
         ]);
         command.args(["sh", "-ec", script]);
-        Run::new(script.to_owned(), self.lab.gateway.output(command, ""))
+        Run::new(script.to_owned(), self.ns.output(command, ""))
     }
 
     /// The same; the test fails where a line of it fails. Returns its stdout.
