@@ -102,6 +102,15 @@ fn with_the_rights_of_its_units_it_does_all_of_its_work() {
     write_config(&machine);
     machine.sh(&format!("printf '{QUICK}' >>/etc/wanpool.toml"));
     let stopped = lab.kernel_state();
+
+    // Beside another gateway it waits until keepalived has said that it is the master.
+    machine.sh("install -Dm 644 /usr/share/doc/wanpool/examples/keepalived/master.conf \
+             /etc/systemd/system/wanpool-assign.service.d/master.conf
+         systemctl daemon-reload; systemctl start wanpool-assign.service");
+    lab.kernel_state().assert_is(&stopped, "in the background");
+    machine.sh("/usr/share/doc/wanpool/examples/keepalived/notify INSTANCE lan MASTER 150");
+    assert_served(&lab, &machine);
+    machine.sh("systemctl stop wanpool.service; wanpool flush; rm /var/lib/wanpool/*");
     for kind in ["nft", "legacy"] {
         machine.sh(&format!("update-alternatives --set iptables /usr/sbin/iptables-{kind}"));
         lab.gateway.sysctl("net/ipv4/ip_forward", "0");
