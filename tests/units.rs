@@ -112,7 +112,9 @@ fn with_the_rights_of_its_units_it_does_all_of_its_work() {
     assert_served(&lab, &machine);
     machine.sh("systemctl stop wanpool.service; wanpool flush; rm /var/lib/wanpool/*");
     for kind in ["nft", "legacy"] {
-        machine.sh(&format!("update-alternatives --set iptables /usr/sbin/iptables-{kind}"));
+        machine.sh(&format!(
+            "update-alternatives --set iptables /usr/sbin/iptables-{kind}; rm -f /run/xtables.lock"
+        ));
         lab.gateway.sysctl("net/ipv4/ip_forward", "0");
         machine.sh("systemctl restart wanpool.service; systemctl start wanpool-assign.service");
         assert_eq!(lab.gateway.read_sysctl("net/ipv4/ip_forward"), "1", "{kind}");
