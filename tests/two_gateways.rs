@@ -23,6 +23,14 @@ const SYNC: &str = "RSYNC_RSH=/mnt/remote timeout 60 /etc/keepalived/sync";
 /// What cron runs there, as `scripts/keepalived/master.conf` has it.
 const CLOCK: &str = "[ ! -e /run/wanpool/master ] || /usr/sbin/wanpool assign";
 
+/// The other way round on the second gateway.
+const CONNTRACKD: &str = "
+cd /usr/share/doc/wanpool/examples/keepalived
+sed -e 's/10.9.9.1/first/; s/10.9.9.2/second/' \\
+    -e \"s/first/10.9.9.$ME/; s/second/10.9.9.$(( 3 - ME ))/\" conntrackd.conf >/etc/conntrackd/conntrackd.conf
+mkdir -p /run/lock; conntrackd -d >/dev/null
+";
+
 type Pools = BTreeMap<Ipv4Addr, u8>;
 
 /// A gateway as it comes up: the package is installed, its pool files are on its disk.
@@ -71,15 +79,19 @@ fn assert_seen(lab: &Lab, pools: &Pools, address: impl Fn(u8) -> Ipv4Addr) {
     }
 }
 
-#[test]
-fn when_the_master_dies_the_other_serves_every_client_by_the_same_pool() {
-    let lab = Lab::with().without_ethernet().client_addresses(9).raise();
-    packages(&lab, &["0.1.0"]);
+fn prepare(lab: &Lab) {
+    packages(lab, &["0.1.0"]);
     for (name, text) in [("remote", REMOTE), ("daemon", DAEMON)] {
         let file = lab.scratch().join(name);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+#[test]
+fn when_the_master_dies_the_other_serves_every_client_by_the_same_pool() {
+    let lab = Lab::with().without_ethernet().client_addresses(9).raise();
+    prepare(&lab);
     let pair = lab.pair();
     let (known, late) = (&lab.everyone()[..8], lab.everyone()[8]);
 
@@ -128,4 +140,44 @@ fn when_the_master_dies_the_other_serves_every_client_by_the_same_pool() {
     cut(&pair.second);
     await_master(&first);
     assert_seen(&lab, &more, |pool| lab.uplink_address(pool));
+}
+
+#[test]
+fn with_conntrackd_flows_go_on_where_the_lines_addresses_move_too() {
+    let lab = Lab::with().without_ethernet().client_addresses(3).raise();
+    prepare(&lab);
+    let pair = lab.pair();
+    pair.lay_cable();
+    let first = start(&lab, "first", &lab.gateway, 150);
+    await_master(&first);
+    let second = start(&lab, "second", &pair.second, 100);
+    first.sh(&format!("ME=1{CONNTRACKD}"));
+    second.sh(&format!("ME=2{CONNTRACKD}"));
+    lab.hear(&lab.everyone());
+    first.sh(CLOCK);
+    let placed = pools(&first);
+    first.run(&format!("{SYNC} 192.168.7.3")).silent();
+
+    let open = |(&client, &pool): (&Ipv4Addr, &u8)| {
+        let tcp = lab.client(client).tcp().expect("a connection");
+        (pool, [tcp, lab.client(client).udp().expect("a flow")])
+    };
+    let mut flows: Vec<_> = placed.iter().map(open).collect();
+    let mut ask = |when: &str| {
+        for (pool, both) in &mut flows {
+            for flow in both {
+                assert_eq!(flow.ask(), Ok(lab.uplink_address(*pool)), "pool {pool}, {when}");
+            }
+        }
+    };
+    ask("at first");
+    let known =
+        |show: &str| second.sh(show).lines().filter(|line| line.contains("dport=7000")).count();
+    wait_until("the other one has heard of the flows", || known("conntrackd -e") >= 6);
+
+    drop(first);
+    cut(&lab.gateway);
+    (1..=3).for_each(|number| pair.carry_over(number));
+    wait_until("the flows are its own", || known("conntrack -L 2>/dev/null") >= 6);
+    ask("after the take-over");
 }

@@ -61,6 +61,29 @@ impl Pair<'_> {
         Ipv4Addr::new(10, 64, number, 3)
     }
 
+    /// The second gateway has the first one's address on uplink N too, as keepalived would see to.
+    pub fn carry_over(&self, number: u8) {
+        let (dev, peer) = (self.lab.uplink_dev(number), self.lab.uplink_gateway(number));
+        let address = self.lab.uplink_address(number);
+        self.second.sh(&format!("ip addr add {address}/32 dev {dev}"));
+        self.lab.provider.sh(&format!(
+            "ip addr flush dev isp{number}
+             ip addr add {peer} peer {address} dev ispb{number}"
+        ));
+    }
+
+    /// A cable between the two, for conntrackd.
+    pub fn lay_cable(&self) {
+        let second = self.second.path();
+        self.lab.gateway.sh(&format!(
+            "ip link add eth9 type veth peer name eth9 netns {}
+             ip addr add 10.9.9.1/24 dev eth9
+             ip link set eth9 up",
+            second.display()
+        ));
+        self.second.sh("ip addr add 10.9.9.2/24 dev eth9; ip link set eth9 up");
+    }
+
     fn dial(&self, number: u8) {
         let (dev, isp) = (self.lab.uplink_dev(number), format!("ispb{number}"));
         let (address, peer) = (Pair::address(number), self.lab.uplink_gateway(number));
