@@ -55,7 +55,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         help::run(args)?;
         return Ok(Outcome::Done);
     }
-    if cli.options.hook && !cli.options.config.exists() {
+    if cli.options.hook && Config::is_unwritten(&cli.options.config) {
         return Ok(Outcome::Done);
     }
     let context = Context {

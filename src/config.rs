@@ -130,6 +130,16 @@ pub enum Hash {
 }
 
 impl Config {
+    /// Whether nobody has written anything yet: there is no file, or nothing but comments in it, as
+    /// a package ships it.
+    pub fn is_unwritten(path: &Path) -> bool {
+        let is_comment = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+        match std::fs::read_to_string(path) {
+            Ok(text) => text.lines().all(is_comment),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        }
+    }
+
     /// Reads and checks the file.
     pub fn load(path: &Path) -> Result<Self, Fault> {
         let fault = |reason| Fault { place: path.display().to_string(), reason };

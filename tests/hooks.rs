@@ -185,11 +185,47 @@ fn without_a_configuration_hooks_are_silent_and_do_nothing() {
     let lab = Lab::new();
     let before = lab.state();
     let hooks = lab.hooks();
-    for run in ["ppp0", "eth1"].iter().flat_map(|dev| all_hooks(&hooks, dev)) {
-        run.silent();
+    // No file, and the file as it is shipped.
+    for config in [None, Some(include_str!("../scripts/wanpool.toml"))] {
+        if let Some(text) = config {
+            lab.config(text);
+        }
+        for run in ["ppp0", "eth1"].iter().flat_map(|dev| all_hooks(&hooks, dev)) {
+            run.silent();
+        }
+        for command in ["restore", "assign", "flush"] {
+            hooks.program(binary()).args(&[command]).var("WANPOOL_HOOK", "1").run().silent();
+        }
     }
     lab.state().assert_is(&before, "hooks without a configuration");
     assert!(!lab.pool_dir().exists());
+    assert_eq!(hooks.log(), "");
+    // What an admin types is answered, and so is a file that somebody began to write.
+    lab.wanpool(["assign"]).refused(2).naming(&["wanpool.toml:1:1: no uplink"]);
+    lab.config("lan = [\"br0\"]\n");
+    hooks.ppp("ip-up", 1).run().silent();
+    assert!(hooks.log().contains("no uplink"), "{}", hooks.log());
+}
+
+#[test]
+fn hooks_that_outlive_the_program_are_silent() {
+    let lab = Lab::new();
+    lab.config(&four(""));
+    let hooks = lab.hooks();
+    for name in [
+        "ppp/ip-up",
+        "ppp/ip-down",
+        "NetworkManager/90-wanpool",
+        "networkd-dispatcher/routable",
+        "networkd-dispatcher/off",
+        "ifupdown/if-up",
+        "ifupdown/if-post-down",
+        "dhclient/wanpool",
+    ] {
+        let hook = hooks.hook(name).var("WANPOOL", "/nowhere/wanpool").var("IFACE", "eth1");
+        let hook = hook.var("interface", "eth1").var("reason", "BOUND").args(&["eth1", "up"]);
+        hook.run().silent();
+    }
     assert_eq!(hooks.log(), "");
 }
 

@@ -2,20 +2,16 @@
 //! opens the data connection, so the gateway must read along (conntrack helper `ftp`).
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::thread::{self, JoinHandle};
+use std::process::Command;
 
-use super::{FAR, Lab, wait_until};
+use super::{FAR, Kept, Lab, wait_until};
 
 /// The server runs as long as this value lives.
 pub struct Ftp {
-    stop: Option<UnixStream>,
-    keeper: Option<JoinHandle<()>>,
+    _server: Kept,
 }
 
 impl Ftp {
@@ -26,20 +22,13 @@ impl Ftp {
             "the lab needs vsftpd (apt install vsftpd)"
         );
         let config = write_files(lab.scratch());
-        let mut server = lab.far.command("setpriv");
-        server.args(["--pdeathsig", "KILL", "/usr/sbin/vsftpd"]).arg(config);
-        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let (stop, stopped) = UnixStream::pair().expect("a pair of sockets");
-        let far = lab.far.file();
-        // The server dies with the thread that started it, so that thread stays.
-        let keeper = thread::spawn(move || {
-            super::netns::enter_for_good(&far);
-            keep(server.spawn().expect("to start vsftpd"), stopped);
-        });
+        let mut server = Command::new("/usr/sbin/vsftpd");
+        server.arg(config);
+        let server = Kept::start(&lab.far, &server);
         wait_until("the FTP server listens", || {
             lab.far.enter(|| TcpStream::connect((*FAR.ip(), 21)).is_ok())
         });
-        Ftp { stop: Some(stop), keeper: Some(keeper) }
+        Ftp { _server: server }
     }
 
     /// Fetches the file from this client in active mode; `Err` has curl's words.
@@ -52,21 +41,6 @@ impl Ftp {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
-}
-
-impl Drop for Ftp {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
-    }
-}
-
-fn keep(mut server: Child, stopped: UnixStream) {
-    let _ = BufReader::new(stopped).read_line(&mut String::new());
-    let _ = server.kill();
-    let _ = server.wait();
 }
 
 fn write_files(dir: &Path) -> std::path::PathBuf {

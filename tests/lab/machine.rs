@@ -1,0 +1,174 @@
+//! A machine with the gateway's network: what an admin installs wanpool on.
+//!
+//! Its files are a fresh Debian's (made by mmdebstrap once, and kept below `target/`), or those of
+//! the machine we are on, under an overlay, so that nothing is left of what a test does there; its
+//! processes, names and mounts are its own. With systemd it is booted, by systemd as its process 1.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Kept, Lab, Netns, Run, wait_until};
+
+/// Beyond Debian's smallest: what the package depends on, what it recommends, and systemd.
+const PACKAGES: [&str; 4] = ["iptables", "iproute2", "kmod", "systemd"];
+/// Who is process 1.
+const SLEEP: &str = "sleep infinity";
+const SYSTEMD: &str = "/lib/systemd/systemd --log-target=journal";
+const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Lays out the files at $1/root over $2 and makes $3 a process group of the kernel's own kind
+/// (systemd wants to own one); then becomes process 1 of a new machine.
+const LAY_OUT: &str = r#"
+mount -t tmpfs none "$1"
+cd "$1"
+mkdir upper work root groups
+mount -t overlay none -o "lowerdir=$2,upperdir=upper,workdir=work" root
+mount -t cgroup2 none groups
+mkdir "groups/$3"
+echo $$ >"groups/$3/cgroup.procs"
+umount groups
+exec unshare --cgroup --pid --ipc --uts --fork --kill-child sh -ec "$4" sh "$5" "$6"
+"#;
+
+/// Of the kernel's files only those of the network can be written. $1 is the lab's own folder, $2
+/// says who is process 1.
+const BEGIN: &str = r#"
+mount -t proc none root/proc
+mount --bind root/proc/sys root/proc/sys
+mount --bind root/proc/sys/net root/proc/sys/net
+mount -o remount,bind,ro root/proc/sys
+mount -t sysfs -o ro none root/sys
+mount -t cgroup2 none root/sys/fs/cgroup
+for dir in run tmp dev; do mount -t tmpfs none root/$dir; done
+for dev in null zero full random urandom tty; do
+    touch root/dev/$dev
+    mount --bind /dev/$dev root/dev/$dev
+done
+ln -s /proc/self/fd root/dev/fd
+mkdir root/dev/shm root/dev/pts
+mount -t devpts -o newinstance,ptmxmode=666 none root/dev/pts
+ln -s pts/ptmx root/dev/ptmx
+mount --bind "$1" root/mnt
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab chroot root $2
+"#;
+
+pub struct Machine<'lab> {
+    ns: &'lab Netns,
+    root: PathBuf,
+    /// Its process 1, as this machine's processes are numbered.
+    init: u32,
+    group: String,
+    running: Option<Kept>,
+}
+
+impl<'lab> Machine<'lab> {
+    /// Without systemd, cron or anything else that runs by itself.
+    pub fn bare(lab: &'lab Lab) -> Machine<'lab> {
+        Machine::start(lab, "machine", &lab.gateway, &debian(), SLEEP)
+    }
+
+    /// With all that is installed here, and the network of this namespace. It sleeps until it is
+    /// told to do something.
+    pub fn like_this_one(lab: &'lab Lab, name: &str, ns: &'lab Netns) -> Machine<'lab> {
+        Machine::start(lab, name, ns, Path::new("/"), SLEEP)
+    }
+
+    /// Booted by systemd, to the end.
+    pub fn boot(lab: &'lab Lab) -> Machine<'lab> {
+        let machine = Machine::start(lab, "machine", &lab.gateway, &debian(), SYSTEMD);
+        wait_until("systemd has booted", || {
+            let state = machine.run("systemctl is-system-running").stdout;
+            ["running\n", "degraded\n"].contains(&state.as_str())
+        });
+        machine.sh("! systemctl list-units --failed --plain --no-legend | grep .");
+        machine
+    }
+
+    fn start(
+        lab: &'lab Lab,
+        name: &str,
+        ns: &'lab Netns,
+        files: &Path,
+        init: &str,
+    ) -> Machine<'lab> {
+        let dir = lab.scratch().join(name);
+        fs::create_dir(&dir).expect("the machine's folder");
+        let group = dir.display().to_string().trim_start_matches('/').replace('/', "-");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", LAY_OUT, "sh"]);
+        command.arg(&dir).arg(files).arg(&group).arg(BEGIN).arg(lab.scratch()).arg(init);
+        let running = Kept::start(ns, &command);
+        let children = format!("/proc/{0}/task/{0}/children", running.pid);
+        let program = init.split(' ').next().unwrap_or_default();
+        let mut found = None;
+        wait_until("the machine has a process 1", || {
+            let text = fs::read_to_string(&children).unwrap_or_default();
+            found = text.trim().parse().ok();
+            let name = found.map(|pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")));
+            name.is_some_and(|name| name.is_ok_and(|name| program.ends_with(name.trim())))
+        });
+        let init = found.expect("its number");
+        Machine { ns, root: dir.join("root"), init, group, running: Some(running) }
+    }
+
+    /// A script of the shell on the machine, as root types it. `/mnt` is the lab's own folder.
+    pub fn run(&self, script: &str) -> Run {
+        let mut command = self.ns.command("nsenter");
+        command.args(["-t", &self.init.to_string(), "-m", "-p", "-i", "-u", "-C", "chroot"]);
+        command.arg(&self.root);
+        command.args([
+            "env",
+            "-i",
+            PATH,
+            "HOME=/root",
+            "LC_ALL=C",
+            "DEBIAN_FRONTEND=noninteractive",
+        ]);
+        command.args(["sh", "-ec", script]);
+        Run::new(script.to_owned(), self.ns.output(command, ""))
+    }
+
+    /// The same; the test fails where a line of it fails. Returns its stdout.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        let run = self.run(script);
+        assert_eq!(run.status, 0, "{run}");
+        run.stdout
+    }
+}
+
+impl Drop for Machine<'_> {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        // The group can go when the last of its processes is gone.
+        let script = "mount -t cgroup2 none /mnt\ncd /mnt\nfor i in 1 2 3 4 5 6 7 8 9 10; do
+            find \"$1\" -depth -type d -exec rmdir {} + 2>/dev/null && exit; sleep 0.1; done";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
+        let _ = command.arg(&self.group).stderr(Stdio::null()).status();
+    }
+}
+
+/// A fresh Debian 12, made once.
+fn debian() -> PathBuf {
+    let made =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("debian-12+{}", PACKAGES.join("+")));
+    let lock = File::create(made.with_extension("lock")).expect("a lock for it");
+    lock.lock().expect("to have the lock");
+    if !made.exists() {
+        let new = made.with_extension("new");
+        let _ = fs::remove_dir_all(&new);
+        let mut command = Command::new("mmdebstrap");
+        command.args([
+            "--variant=minbase",
+            &format!("--include={}", PACKAGES.join(",")),
+            "bookworm",
+        ]);
+        let output = command.arg(&new).output().expect("mmdebstrap (apt install mmdebstrap)");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "no fresh Debian from its archive:\n{said}");
+        fs::rename(&new, &made).expect("its final name");
+    }
+    made
+}

@@ -1,0 +1,129 @@
+//! The Debian package on a clean Debian: a newcomer's first minutes, an upgrade, a removal.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::{Lab, Machine, binary};
+
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Ten lines, as the README has them.
+pub const TEN_LINES: &str = r#"
+lan = ["br0"]
+
+[uplink.1]
+dev = "ppp0"
+
+[uplink.2]
+dev = "ppp1"
+
+[uplink.3]
+dev = "ppp2"
+"#;
+
+/// Does what the lines of `/etc/cron.d/wanpool` say, without the pause between.
+pub const CRON: &str = "
+grep -E '^(@reboot|\\*)' /etc/cron.d/wanpool | sed 's/.*  root  *//; s/.* root  *//; s/sleep 30/:/' >/tmp/cron
+[ \"$(wc -l </tmp/cron)\" = 2 ]
+WANPOOL_HOOK=1 sh -e /tmp/cron
+";
+
+/// `scripts/package` with the program under test.
+fn package(dir: &Path, version: &str) -> PathBuf {
+    let mut command = Command::new(format!("{PROJECT}/scripts/package"));
+    command.arg("--binary").arg(binary()).arg("--output").arg(dir);
+    // Quickly, for a program that is not stripped of everything as a release is.
+    command.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
+    let output = command.args(["--version", version]).output().expect("scripts/package");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
+}
+
+/// The lab's `/mnt/V.deb` are the package in these versions.
+pub fn packages(lab: &Lab, versions: &[&str]) {
+    for version in versions {
+        let made = package(lab.scratch(), version);
+        std::fs::rename(made, lab.scratch().join(format!("{version}.deb"))).expect("its name");
+    }
+}
+
+pub fn write_config(machine: &Machine) {
+    machine.sh(&format!("cat >/etc/wanpool.toml <<'END'{TEN_LINES}END"));
+}
+
+/// Every client by the uplink that the machine's pool files say; returns the files.
+#[track_caller]
+pub fn assert_served(lab: &Lab, machine: &Machine) -> String {
+    let files = machine.sh("cd /var/lib/wanpool && grep . pool*");
+    let mut count = 0;
+    for line in files.lines() {
+        let (pool, client) = line.split_once(':').expect("poolN:address");
+        let number = pool.trim_start_matches("pool").parse().expect("a number");
+        let seen = lab.client(client.parse().expect("an address")).seen();
+        assert_eq!(seen, Ok(lab.uplink_address(number)), "{line}");
+        count += 1;
+    }
+    assert_eq!(count, lab.everyone().len(), "{files}");
+    files
+}
+
+#[test]
+fn the_package_is_without_fault_and_one_tree_makes_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [one, other] = ["one", "other"].map(|name| package(&dir.path().join(name), "0.1.0"));
+    let [one_bytes, other_bytes] = [&one, &other].map(|path| std::fs::read(path).expect("it"));
+    assert!(one_bytes == other_bytes, "{} and {} differ", one.display(), other.display());
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(one);
+    let output = lintian.output().expect("lintian (apt install lintian)");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served() {
+    let lab = Lab::new();
+    packages(&lab, &["0.1.0", "0.1.1"]);
+    let machine = Machine::bare(&lab);
+    let empty = lab.kernel_state();
+
+    machine.sh("apt-get install -y /mnt/0.1.0.deb");
+    // Nothing happens yet, and nobody complains.
+    let hooks = machine.run(
+        "/etc/ppp/ip-up.d/wanpool ppp0 '' 0; IFACE=ppp1 /etc/network/if-up.d/wanpool
+         WANPOOL_HOOK=1 wanpool assign",
+    );
+    hooks.silent();
+    lab.kernel_state().assert_is(&empty, "installed, not configured");
+
+    lab.hear(&lab.everyone());
+    write_config(&machine);
+    machine.sh("wanpool restore && wanpool assign");
+    assert_served(&lab, &machine);
+    let table = machine.sh("ip route show table 201");
+    let ours = table.lines().filter(|line| line.contains(" proto wanpool ")).count();
+    assert_eq!(ours, 3, "its own, the standby, the backstop: {table}");
+
+    // Cron's lines, where systemd is not running.
+    machine.sh(&format!("wanpool assign --release {}", lab.everyone()[0]));
+    let run = machine.run(CRON);
+    assert_eq!((run.lines().len(), run.status), (1, 0), "{run}");
+    let files = assert_served(&lab, &machine);
+
+    let served = lab.kernel_state();
+    machine.sh("apt-get install -y /mnt/0.1.1.deb");
+    assert!(machine.sh("dpkg -s wanpool").contains("Version: 0.1.1\n"));
+    lab.kernel_state().assert_is(&served, "an upgrade");
+    assert_eq!(assert_served(&lab, &machine), files);
+    assert_eq!(machine.sh("cat /etc/wanpool.toml"), TEN_LINES.trim_start_matches('\n'));
+
+    machine.sh("apt-get remove -y wanpool");
+    lab.kernel_state().assert_is(&empty, "after a removal");
+    assert_eq!(machine.sh("cd /var/lib/wanpool && grep . pool*"), files);
+    assert_eq!(machine.sh("cat /etc/wanpool.toml"), TEN_LINES.trim_start_matches('\n'));
+    machine.run("/etc/ppp/ip-up.d/wanpool ppp0; IFACE=ppp1 /etc/network/if-up.d/wanpool").silent();
+
+    machine.sh("apt-get purge -y wanpool");
+    machine.run("find / -xdev -name '*wanpool*' -not -path '/var/log/*'").silent();
+}
