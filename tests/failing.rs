@@ -45,17 +45,16 @@ enum Outcome {
 
 fn outcome(call: &Call, error: Error, scene: &Scene) -> Outcome {
     let memory = scene.lab.scratch().join("run").display().to_string();
-    let is_memory = call.names(&memory) || call.names(" failed-over since ");
+    let is_memory = call.names(&memory);
     match call.name.as_str() {
         // The standard library tries these again; a lock and a directory it does not.
         "openat" | "write" | "fsync" | "sendto" | "sendmsg" if error == EINTR => Outcome::Retried,
         // Without it the next run looks at everything, no more.
-        _ if call.names("run/checked\"") || call.names("run/.checked\"") => Outcome::Silent,
-        "write" if call.names("\\nboot ") => Outcome::Silent,
+        _ if call.names("/run/checked") || call.names("/run/.checked") => Outcome::Silent,
         // Where a sign of change cannot be read, everything is looked at.
         _ if asks_for_a_sign(call) => Outcome::Silent,
         // Losing what is remembered of uplinks costs the next probe some patience, no more.
-        "openat" | "write" | "chmod" | "rename" if is_memory => Outcome::Complains,
+        "openat" | "write" | "fchmod" | "unlink" | "rename" if is_memory => Outcome::Complains,
         "openat" if call.names("/dev/null") => Outcome::Complains,
         // Somebody is to be told of what has been done: that this fails undoes nothing.
         "write" if call.names("\\\"event\\\"") => Outcome::Silent,

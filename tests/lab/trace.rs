@@ -14,7 +14,7 @@ pub struct Call {
     pub name: String,
     /// Which call of this name it is, from 1.
     nth: usize,
-    /// Its line, as strace tells it.
+    /// Its line, as strace tells it, with the file behind each descriptor.
     line: String,
 }
 
@@ -63,7 +63,7 @@ impl Call {
         let has = |word: &str| self.line.contains(word);
         match self.name.as_str() {
             "openat" => has("O_CREAT") || has("O_WRONLY") || has("O_RDWR"),
-            "write" => !has("write(2,"),
+            "write" => !has("write(2<"),
             // Dumps and other questions ask for no acknowledgement.
             "sendto" | "sendmsg" => has("NLM_F_ACK"),
             "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat" | "rmdir" | "mkdir"
@@ -132,7 +132,7 @@ impl Lab {
     fn under_strace(&self, args: &[&str], options: &[&str]) -> (Run, Trace) {
         let file = self.scratch().join("strace");
         let mut command = self.gateway.command("sh");
-        command.args(["-c", "exec \"$@\" 9>&1", "sh", "strace", "-qq", "-s", "64", "-o"]);
+        command.args(["-c", "exec \"$@\" 9>&1", "sh", "strace", "-qq", "-y", "-s", "64", "-o"]);
         command.arg(&file).args(options).arg(binary()).args(args).stdin(Stdio::null());
         let output = self.gateway.output(command, "");
         let trace = Trace::parse(&fs::read_to_string(&file).unwrap_or_default());
