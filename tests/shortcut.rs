@@ -39,6 +39,22 @@ fn a_run_with_nothing_to_do_starts_no_process() {
     assert_eq!(processes(&lab, "$WANPOOL failover ppp0"), [""; 0]);
 }
 
+/// As pppd runs it for a line that somebody took out. Conntrack would go through all its buckets.
+#[test]
+fn an_uplink_that_is_out_already_has_no_flows_looked_for() {
+    let lab = checked(Shape::default());
+    let trace = lab.scratch().join("trace");
+    let asks = || {
+        let strace = format!("strace -qq -e trace=sendto -o {}", trace.display());
+        lab.script(&format!("{strace} $WANPOOL failover ppp0")).ok();
+        fs::read_to_string(&trace).expect("what strace saw").contains("IPCTNL_MSG_CT_GET")
+    };
+    assert!(asks(), "the flows of an uplink that goes out");
+    assert!(!asks());
+    fs::remove_file(lab.scratch().join("run/checked")).unwrap();
+    assert!(asks(), "those left by a run that was cut short");
+}
+
 #[test]
 fn with_iptables_legacy_a_run_with_nothing_to_do_starts_one_process() {
     let lab = checked(Shape::default().iptables(Iptables::Legacy));

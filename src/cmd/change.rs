@@ -36,6 +36,8 @@ pub struct Run<'a> {
     pub pools: Pools,
     /// Of the files that hold them; `None` if they were not read.
     version: Option<String>,
+    /// A run before this one came to its end, and there is nothing to do since.
+    is_settled: bool,
     /// What is remembered of the uplinks, brought up to date by [`Run::finish`].
     pub records: Records,
 }
@@ -60,7 +62,8 @@ impl<'a> Run<'a> {
             }
         };
         let (pools, records) = (Pools::default(), context.memory.read());
-        Ok(Self { context, lock, kernel: Kernel::open()?, pools, version: None, records })
+        let kernel = Kernel::open()?;
+        Ok(Self { context, lock, kernel, pools, version: None, is_settled: false, records })
     }
 
     /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
@@ -78,6 +81,7 @@ impl<'a> Run<'a> {
             false => vec![],
         };
         let is_idle = steps.is_empty() && files.is_empty() && changes.is_empty();
+        self.is_settled = is_idle && sight.is_believed();
         let tell_those_out = intent == Intent::RestoreAll && !is_idle;
         let mut report = Report {
             uplinks: uplink_lines(self.context, &before, &services, tell_those_out),
@@ -104,12 +108,13 @@ impl<'a> Run<'a> {
         let done = self
             .reconcile(&pools, intent, steps, services, &mut sight, &mut report)
             .and_then(|services| {
-                self.remember_checked(&sight);
                 // A line may have come or gone meanwhile.
                 report.uplinks = uplink_lines(self.context, &before, &services, tell_those_out);
                 self.settle(&pools, &found, &before, services, intent, &mut report)
             });
-        if done.is_err() {
+        if done.is_ok() {
+            self.remember_checked(&sight);
+        } else {
             // What the files hold is told even if the kernel then did not follow.
             report.uplinks.clear();
             report.commands.clear();

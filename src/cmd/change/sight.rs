@@ -40,6 +40,13 @@ pub(super) struct Sight {
     jumps: Vec<Jump>,
 }
 
+impl Sight {
+    /// Whether the set and the chains were taken for what they should be.
+    pub(super) fn is_believed(&self) -> bool {
+        self.clients.is_some()
+    }
+}
+
 impl Run<'_> {
     /// The first look. `changes` are those that this run is about to make to the pools.
     pub(super) fn look_first(
