@@ -39,20 +39,28 @@ fn a_run_with_nothing_to_do_starts_no_process() {
     assert_eq!(processes(&lab, "$WANPOOL failover ppp0"), [""; 0]);
 }
 
-/// As pppd runs it for a line that somebody took out. Conntrack would go through all its buckets.
+/// Conntrack would go through all its buckets for it.
 #[test]
-fn an_uplink_that_is_out_already_has_no_flows_looked_for() {
+fn the_flows_of_an_uplink_that_is_out_are_looked_for_once() {
     let lab = checked(Shape::default());
     let trace = lab.scratch().join("trace");
-    let asks = || {
+    let looks_when = |options: &str| {
         let strace = format!("strace -qq -e trace=sendto -o {}", trace.display());
-        lab.script(&format!("{strace} $WANPOOL failover ppp0")).ok();
+        lab.script(&format!("{strace} $WANPOOL {options} failover ppp0")).ok();
         fs::read_to_string(&trace).expect("what strace saw").contains("IPCTNL_MSG_CT_GET")
     };
-    assert!(asks(), "the flows of an uplink that goes out");
-    assert!(!asks());
+    assert!(looks_when(""), "it goes out");
+    assert!(!looks_when(""));
+    assert!(!looks_when("--hook"), "as pppd runs it");
     fs::remove_file(lab.scratch().join("run/checked")).unwrap();
-    assert!(asks(), "those left by a run that was cut short");
+    assert!(looks_when(""), "a run that was cut short may have left some");
+    lab.wanpool(["restore", "ppp0"]).ok();
+    assert!(looks_when(""), "it was back");
+    lab.wanpool(["restore", "ppp0"]).ok();
+    lab.hang_up(1);
+    lab.wanpool(["assign"]).ok();
+    assert!(looks_when("--hook"), "assign ended none");
+    assert!(!looks_when("--hook"));
 }
 
 #[test]

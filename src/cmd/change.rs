@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use super::Context;
 use super::event;
 use crate::kernel::{Kernel, Query, privileges};
+use crate::model::{UplinkNo, UplinkSet};
 use crate::plan;
 use crate::plan::placement::Change;
-use crate::plan::service::{self, Intent, Services};
+use crate::plan::service::{self, Intent, Services, State};
 use crate::pools::Pools;
 use crate::record::Records;
 use crate::state::Observed;
@@ -36,8 +37,8 @@ pub struct Run<'a> {
     pub pools: Pools,
     /// Of the files that hold them; `None` if they were not read.
     version: Option<String>,
-    /// A run before this one came to its end, and there is nothing to do since.
-    is_settled: bool,
+    /// Uplinks that are out, and whose flows a run before this one ended; nothing changed since.
+    ended: UplinkSet,
     /// What is remembered of the uplinks, brought up to date by [`Run::finish`].
     pub records: Records,
 }
@@ -63,7 +64,15 @@ impl<'a> Run<'a> {
         };
         let (pools, records) = (Pools::default(), context.memory.read());
         let kernel = Kernel::open()?;
-        Ok(Self { context, lock, kernel, pools, version: None, is_settled: false, records })
+        Ok(Self {
+            context,
+            lock,
+            kernel,
+            pools,
+            version: None,
+            ended: UplinkSet::default(),
+            records,
+        })
     }
 
     /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
@@ -81,7 +90,9 @@ impl<'a> Run<'a> {
             false => vec![],
         };
         let is_idle = steps.is_empty() && files.is_empty() && changes.is_empty();
-        self.is_settled = is_idle && sight.is_believed();
+        if is_idle {
+            self.ended = sight.ended;
+        }
         let tell_those_out = intent == Intent::RestoreAll && !is_idle;
         let mut report = Report {
             uplinks: uplink_lines(self.context, &before, &services, tell_those_out),
@@ -110,6 +121,7 @@ impl<'a> Run<'a> {
             .and_then(|services| {
                 // A line may have come or gone meanwhile.
                 report.uplinks = uplink_lines(self.context, &before, &services, tell_those_out);
+                sight.ended = still_ended(sight.ended, &services, intent);
                 self.settle(&pools, &found, &before, services, intent, &mut report)
             });
         if done.is_ok() {
@@ -248,6 +260,11 @@ impl<'a> Run<'a> {
 /// Where nothing can be asked any more, what failed before says why.
 fn first_of(failure: Option<(usize, anyhow::Error)>, error: anyhow::Error) -> anyhow::Error {
     failure.map_or(error, |(_, first)| first)
+}
+
+fn still_ended(before: UplinkSet, now: &Services, intent: Intent) -> UplinkSet {
+    let out = |no: &UplinkNo| now.uplinks.get(no).is_some_and(|it| it.state != State::Up);
+    before.iter().filter(out).chain(plan::flows_to_end(now, intent)).collect()
 }
 
 fn decide(context: &Context, found: &Observed, intent: Intent) -> Result<Services> {

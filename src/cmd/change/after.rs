@@ -27,13 +27,13 @@ impl Run<'_> {
         let family = self.context.family;
         let mut steps = Vec::new();
         for uplink in plan::flows_to_end(after, intent) {
+            // To ask for flows costs a walk through all that conntrack has room for.
+            if self.ended.contains(uplink) {
+                continue;
+            }
             let mark = self.context.config.numbers.carrier_mark(uplink);
             let was_out = before.uplinks[&uplink].state == State::FailedOver;
             if was_out && matches!(intent, Intent::FailOver { .. } | Intent::Probed { .. }) {
-                // To ask for flows costs a walk through all that conntrack has room for.
-                if self.is_settled {
-                    continue;
-                }
                 let begun_by = self.kernel.flows_begun_by(family, mark)?;
                 if !begun_by.keys().any(|&client| self.pools.place(client).is_some()) {
                     continue;

@@ -5,7 +5,7 @@
 //! its generation. A run that found everything in order leaves in `/run/wanpool/checked` what it saw
 //! of them, of the pool files and of the configuration. As long as all of that is the same, the next
 //! run takes the set and the chains for what they should be, and compares only the entries that it
-//! changes itself. `restore` and `pools --check` believe nobody and read everything.
+//! changes itself; nor does it look for flows to end where they have been ended. `restore` and `pools --check` believe nobody and read everything.
 //!
 //! What this cannot see is an entry of the set whose mark was altered by hand, or one exchanged for
 //! another; the next `restore` mends it.
@@ -20,7 +20,7 @@ use anyhow::Result;
 
 use super::Run;
 use crate::kernel::Query;
-use crate::model::Client;
+use crate::model::{Client, UplinkSet};
 use crate::plan;
 use crate::plan::marking;
 use crate::plan::placement::Change;
@@ -28,6 +28,9 @@ use crate::plan::service::{Intent, Services};
 use crate::pools::Pools;
 use crate::state::{Chain, Jump, Observed, Set, Signs};
 use crate::step::Step;
+
+/// What stands before the uplinks whose flows have been ended.
+const ENDED: &str = "ended";
 
 /// What a run knows of the set and the chains without reading them.
 pub(super) struct Sight {
@@ -38,13 +41,8 @@ pub(super) struct Sight {
     signs: Signs,
     chains: BTreeMap<Chain, Vec<String>>,
     jumps: Vec<Jump>,
-}
-
-impl Sight {
-    /// Whether the set and the chains were taken for what they should be.
-    pub(super) fn is_believed(&self) -> bool {
-        self.clients.is_some()
-    }
+    /// Uplinks that are out of service, and whose flows have been ended since.
+    pub(super) ended: UplinkSet,
 }
 
 impl Run<'_> {
@@ -57,12 +55,13 @@ impl Run<'_> {
     ) -> Result<(Observed, Sight)> {
         // The signs come first: what changes after them is seen by the look, or by the next run.
         let signs = self.kernel.signs();
-        let believed = intent != Intent::RestoreAll && self.is_as_checked(&signs);
-        if !believed {
+        let ended = self.is_as_checked(&signs).filter(|_| intent != Intent::RestoreAll);
+        let Some(ended) = ended else {
             let found = self.look(&query)?;
             let (chains, jumps) = (found.slice.chains.clone(), found.slice.jumps.clone());
-            return Ok((found, Sight { query, clients: None, signs, chains, jumps }));
-        }
+            let ended = UplinkSet::default();
+            return Ok((found, Sight { query, clients: None, signs, chains, jumps, ended }));
+        };
         let config = &self.context.config;
         let clients: Vec<Client> = changes.iter().map(Change::client).collect();
         let mut found = self.look(&Query { set: false, chains: false, ..query.clone() })?;
@@ -70,7 +69,7 @@ impl Run<'_> {
         found.slice.chains = marking::chains(config);
         found.slice.jumps = marking::jumps(config);
         let (chains, jumps) = (found.slice.chains.clone(), found.slice.jumps.clone());
-        Ok((found, Sight { query, clients: Some(clients), signs, chains, jumps }))
+        Ok((found, Sight { query, clients: Some(clients), signs, chains, jumps, ended }))
     }
 
     /// A look after steps were done. A set that has as many members as there are clients in `pools`
@@ -121,16 +120,25 @@ impl Run<'_> {
         }
     }
 
-    fn is_as_checked(&self, signs: &Signs) -> bool {
-        let seen = self.seen(signs);
-        seen.is_some() && seen == self.context.memory.checked()
+    /// Whether all is as a run saw it that found it in order; then the uplinks whose flows had been
+    /// ended by then.
+    fn is_as_checked(&self, signs: &Signs) -> Option<UplinkSet> {
+        let checked = self.context.memory.checked()?;
+        let ended = checked.strip_prefix(&self.seen(signs)?)?.strip_prefix(ENDED)?;
+        ended.split_whitespace().map(|no| no.parse().ok()).collect()
     }
 
     /// All is in order: the next run need not read it again.
     pub(super) fn remember_checked(&self, sight: &Sight) {
-        let seen = self.seen(&sight.signs);
-        if seen.is_some() && seen != self.context.memory.checked() {
-            self.context.memory.remember_checked(&seen.unwrap_or_default());
+        let Some(mut seen) = self.seen(&sight.signs) else { return };
+        seen.push_str(ENDED);
+        for no in sight.ended.iter() {
+            // Writing to a String cannot fail.
+            let _ = write!(seen, " {no}");
+        }
+        seen.push('\n');
+        if self.context.memory.checked().as_ref() != Some(&seen) {
+            self.context.memory.remember_checked(&seen);
         }
     }
 
