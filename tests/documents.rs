@@ -19,11 +19,11 @@ const NOT_RUN: [(&str, &str); 8] = [
     ("scripts/", "a step of its own, or (demo) the tour itself"),
 ];
 
-fn project(path: &str) -> PathBuf {
+pub fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
 }
 
