@@ -59,6 +59,7 @@ mod shortcut;
 mod slice;
 mod sound;
 mod taken;
+mod texts;
 mod two_gateways;
 mod unassigned;
 mod units;

@@ -3,23 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::documents::{project, read};
 use crate::lab::{Lab, Machine, binary};
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Ten lines, as the README has them.
-pub const TEN_LINES: &str = r#"
-lan = ["br0"]
-
-[uplink.1]
-dev = "ppp0"
-
-[uplink.2]
-dev = "ppp1"
-
-[uplink.3]
-dev = "ppp2"
-"#;
+/// The configuration of the README, to the letter.
+fn ten_lines() -> String {
+    let readme = read(&project("README.md"));
+    let (_, behind) =
+        readme.split_once("<!-- lab: config -->\n```toml\n").expect("a configuration");
+    behind.split_once("```").expect("its end").0.to_owned()
+}
 
 /// Does what the lines of `/etc/cron.d/wanpool` say, without the pause between.
 pub const CRON: &str = "
@@ -49,7 +44,7 @@ pub fn packages(lab: &Lab, versions: &[&str]) {
 }
 
 pub fn write_config(machine: &Machine) {
-    machine.sh(&format!("cat >/etc/wanpool.toml <<'END'{TEN_LINES}END"));
+    machine.sh(&format!("cat >/etc/wanpool.toml <<'END'\n{}END", ten_lines()));
 }
 
 /// Every client by the uplink that the machine's pool files say; returns the files.
@@ -68,12 +63,26 @@ pub fn assert_served(lab: &Lab, machine: &Machine) -> String {
     files
 }
 
+/// The first point of `CHANGELOG.md` is the first of Debian's, and none is left out.
+fn assert_tells_the_changes(package: &Path) {
+    let script = "dpkg-deb --fsys-tarfile $0 | tar -xO ./usr/share/doc/wanpool/changelog.gz | zcat";
+    let output = Command::new("sh").args(["-c", script]).arg(package).output().expect("sh");
+    let debian = String::from_utf8(output.stdout).expect("UTF-8");
+    let ours = read(&project("CHANGELOG.md"));
+    let newest = ours.split("\n## ").nth(1).expect("a version");
+    let points = newest.lines().filter_map(|line| line.strip_prefix("- "));
+    let wanted: Vec<String> = points.map(|point| format!("  * {point}")).collect();
+    let told: Vec<&str> = debian.lines().filter(|line| line.starts_with("  * ")).collect();
+    assert!(!wanted.is_empty() && told == wanted, "{debian}");
+}
+
 #[test]
 fn the_package_is_without_fault_and_one_tree_makes_the_same_bytes() {
     let dir = tempfile::tempdir().expect("a folder");
     let [one, other] = ["one", "other"].map(|name| package(&dir.path().join(name), "0.1.0"));
     let [one_bytes, other_bytes] = [&one, &other].map(|path| std::fs::read(path).expect("it"));
     assert!(one_bytes == other_bytes, "{} and {} differ", one.display(), other.display());
+    assert_tells_the_changes(&one);
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(one);
     let output = lintian.output().expect("lintian (apt install lintian)");
@@ -116,12 +125,12 @@ fn a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served() {
     assert!(machine.sh("dpkg -s wanpool").contains("Version: 0.1.1\n"));
     lab.kernel_state().assert_is(&served, "an upgrade");
     assert_eq!(assert_served(&lab, &machine), files);
-    assert_eq!(machine.sh("cat /etc/wanpool.toml"), TEN_LINES.trim_start_matches('\n'));
+    assert_eq!(machine.sh("cat /etc/wanpool.toml"), ten_lines());
 
     machine.sh("apt-get remove -y wanpool");
     lab.kernel_state().assert_is(&empty, "after a removal");
     assert_eq!(machine.sh("cd /var/lib/wanpool && grep . pool*"), files);
-    assert_eq!(machine.sh("cat /etc/wanpool.toml"), TEN_LINES.trim_start_matches('\n'));
+    assert_eq!(machine.sh("cat /etc/wanpool.toml"), ten_lines());
     machine.run("/etc/ppp/ip-up.d/wanpool ppp0; IFACE=ppp1 /etc/network/if-up.d/wanpool").silent();
 
     machine.sh("apt-get purge -y wanpool");
