@@ -53,7 +53,9 @@ fn all_heard(
     args: &Assign,
     pools: &mut Pools,
 ) -> Result<Vec<Change>> {
-    let heard = clients::heard_clients(context, &run.kernel).context("assign")?;
+    // Most of them are in a pool; only to prune, everyone counts.
+    let is_wanted = |client| args.prune || pools.place(client).is_none();
+    let heard = clients::heard_clients(context, &run.kernel, is_wanted).context("assign")?;
     let busy = match args.prune || args.rebalance {
         true => run.kernel.busy_clients(context.family, context.config.numbers.any_carrier())?,
         false => HashSet::new(),

@@ -21,12 +21,17 @@ const PERMANENT: u32 = 0x4;
 
 /// The clients behind the LAN devices, or behind those of `only`, in order of address.
 pub fn heard(context: &Context, kernel: &Kernel, only: &[String]) -> Result<Vec<Neighbour>> {
-    heard_as(context, kernel, only, |neighbour| neighbour, |neighbour| neighbour.client)
+    heard_as(context, kernel, only, Some, |neighbour| neighbour.client)
 }
 
-/// Their addresses alone, in order.
-pub fn heard_clients(context: &Context, kernel: &Kernel) -> Result<Vec<Client>> {
-    heard_as(context, kernel, &[], |neighbour| neighbour.client, |&client| client)
+/// The addresses alone of those that are asked for, in order.
+pub fn heard_clients(
+    context: &Context,
+    kernel: &Kernel,
+    is_wanted: impl Fn(Client) -> bool,
+) -> Result<Vec<Client>> {
+    let keep = |neighbour: Neighbour| Some(neighbour.client).filter(|&client| is_wanted(client));
+    heard_as(context, kernel, &[], keep, |&client| client)
 }
 
 /// Only what is kept of a neighbour is ever held: there may be a hundred thousand.
@@ -34,14 +39,14 @@ fn heard_as<T>(
     context: &Context,
     kernel: &Kernel,
     only: &[String],
-    keep: impl Fn(Neighbour) -> T,
+    keep: impl Fn(Neighbour) -> Option<T>,
     client: impl Fn(&T) -> Client,
 ) -> Result<Vec<T>> {
     let observed = kernel.devices(context.family)?;
     let links = lan_links(&context.config, &observed, only)?;
     let is_client = client_test(&context.config, &observed);
     let mut kept = kernel.neighbours(context.family, &links, |neighbour| {
-        is_client(neighbour.client).then(|| keep(neighbour))
+        keep(neighbour).filter(|one| is_client(client(one)))
     })?;
     // Stable: of two devices the first counts.
     kept.sort_by_key(&client);

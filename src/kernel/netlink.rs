@@ -4,10 +4,7 @@
 //! itself; the modules beside this one know what is in it. [`Channel`] exchanges them with the kernel.
 
 use anyhow::{Result, anyhow};
-use rtnetlink::packet_core::{
-    NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer,
-    NlasIterator,
-};
+use rtnetlink::packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
 mod exchange;
@@ -20,6 +17,9 @@ pub const NETFILTER: isize = 12;
 
 /// `struct nfgenmsg`, which begins each message of nfnetlink: family, version, resource id.
 pub const NFGENMSG: usize = 4;
+
+/// `struct nlattr`: length and type. Attributes begin at multiples of this too (`NLA_ALIGNTO`).
+const ATTRIBUTE_HEADER: usize = 4;
 
 /// A netlink message of whatever protocol: its type and the bytes behind its header.
 #[derive(Clone, Debug)]
@@ -74,12 +74,25 @@ pub fn attributes(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
     each_attribute(bytes).collect()
 }
 
-pub fn each_attribute(bytes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8])>> {
-    NlasIterator::new(bytes).map(|nla| {
-        let nla: NlaBuffer<&[u8]> =
-            nla.map_err(|error| anyhow!("the kernel's answer makes no sense: {error}"))?;
-        let (kind, length) = (nla.kind(), usize::from(nla.length()));
-        Ok((kind, &nla.into_inner()[NLA_HEADER_SIZE..length]))
+/// By hand, since a hundred thousand neighbours have several each.
+pub fn each_attribute(mut rest: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8])>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let attribute = rest.first_chunk().and_then(|&[l0, l1, k0, k1]| {
+            let length = usize::from(u16::from_ne_bytes([l0, l1]));
+            let kind = u16::from_ne_bytes([k0, k1]) & !(NESTED | NET_BYTEORDER);
+            Some((kind, rest.get(ATTRIBUTE_HEADER..length)?, length))
+        });
+        let Some((kind, value, length)) = attribute else {
+            rest = &[];
+            return Some(Err(anyhow!(
+                "the kernel's answer makes no sense: an attribute is cut short"
+            )));
+        };
+        rest = rest.get(length.next_multiple_of(ATTRIBUTE_HEADER)..).unwrap_or_default();
+        Some(Ok((kind, value)))
     })
 }
 

@@ -77,10 +77,7 @@ pub fn release(pools: &mut Pools, clients: &[Client]) -> Vec<Change> {
 /// is pinned now goes to its place, and the clients of uplinks that are no more, or are backups now,
 /// get new ones. The files of such pools stay, empty, until [`tidy`].
 pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
-    let everyone = |pools: &Pools| -> Vec<(Client, UplinkNo)> {
-        pools.iter().flat_map(|(no, all)| all.iter().map(move |&client| (client, no))).collect()
-    };
-    let excluded = everyone(pools).into_iter().map(|(client, _)| client);
+    let excluded = everyone(pools).map(|(client, _)| client);
     let excluded: Vec<Client> = excluded.filter(|&client| config.is_excluded(client)).collect();
     let mut changes = release(pools, &excluded);
 
@@ -88,7 +85,7 @@ pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
         Some(pin) => pin != from,
         None => config.uplinks.get(&from).is_none_or(|uplink| uplink.role == Role::Backup),
     };
-    let homeless: Vec<(Client, UplinkNo)> = everyone(pools).into_iter().filter(homeless).collect();
+    let homeless: Vec<(Client, UplinkNo)> = everyone(pools).filter(homeless).collect();
     pools.remove(&homeless.iter().map(|&(client, _)| client).collect());
     let clients: Vec<Client> = homeless.iter().map(|&(client, _)| client).collect();
     let placed = place(config, pools, &clients);
@@ -97,6 +94,10 @@ pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
         other => other,
     }));
     changes
+}
+
+fn everyone(pools: &Pools) -> impl Iterator<Item = (Client, UplinkNo)> {
+    pools.iter().flat_map(|(no, all)| all.iter().map(move |&client| (client, no)))
 }
 
 /// Every uplink has a pool file, and no other pool has an empty one.
