@@ -91,7 +91,7 @@ pub fn all(lines: &[Line]) -> Vec<(UplinkNo, io::Result<Vec<Answers>>)> {
     })
 }
 
-/// When a target is asked, and for how long it is listened to.
+/// When a target is asked, and for how long it is listened to. Pure: it is told what time it is.
 struct Schedule {
     start: Instant,
     timeout: Duration,
@@ -100,8 +100,8 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn start(timeout: Duration) -> Self {
-        Self { start: Instant::now(), timeout, begun: 0 }
+    fn new(start: Instant, timeout: Duration) -> Self {
+        Self { start, timeout, begun: 0 }
     }
 
     fn deadline(&self) -> Instant {
@@ -109,9 +109,9 @@ impl Schedule {
     }
 
     /// Whether to ask now: at once, and at each quarter while all is silent.
-    fn is_due(&mut self, is_silent: bool) -> bool {
+    fn is_due(&mut self, now: Instant, is_silent: bool) -> bool {
         let due = (self.begun == 0 || is_silent) && self.begun < PARTS;
-        let due = due && Instant::now() >= self.next();
+        let due = due && now >= self.next();
         self.begun += u32::from(due);
         due
     }
@@ -121,10 +121,9 @@ impl Schedule {
     }
 
     /// How long to listen until there may be something to do; `None` when time is up.
-    fn patience(&self, is_silent: bool) -> Option<Duration> {
+    fn patience(&self, now: Instant, is_silent: bool) -> Option<Duration> {
         let asks_again = is_silent && self.begun < PARTS;
         let until = if asks_again { self.next() } else { self.deadline() };
-        let now = Instant::now();
         // A time-out of 0 would be none at all.
         let floor = Duration::from_micros(100);
         (now < self.deadline()).then(|| until.saturating_duration_since(now).max(floor))
@@ -139,11 +138,11 @@ fn exchange(
     question: impl Fn(u16) -> Vec<u8>,
     answers: impl Fn(&[u8]) -> Option<u16>,
 ) -> io::Result<Answers> {
-    let mut schedule = Schedule::start(line.timeout);
+    let mut schedule = Schedule::new(Instant::now(), line.timeout);
     let (mut asked, mut result) = (Vec::new(), Answers::default());
     let mut bytes = [0; 2048];
     loop {
-        if schedule.is_due(result.received == 0) {
+        if schedule.is_due(Instant::now(), result.received == 0) {
             for _ in 0..line.count {
                 let number = asked.len() as u16;
                 // What cannot be sent is lost: no route, a full queue, a rule of the admin's.
@@ -155,7 +154,9 @@ fn exchange(
         if result.received == result.sent {
             return Ok(result);
         }
-        let Some(patience) = schedule.patience(result.received == 0) else { return Ok(result) };
+        let Some(patience) = schedule.patience(Instant::now(), result.received == 0) else {
+            return Ok(result);
+        };
         socket.set_read_timeout(Some(patience))?;
         match io::Read::read(&mut &*socket, &mut bytes) {
             Ok(length) => {
@@ -191,18 +192,26 @@ mod tests {
 
     #[test]
     fn a_silent_target_is_asked_four_times_and_one_that_answers_once() {
-        let mut silent = Schedule::start(Duration::from_millis(40));
-        let mut asked = 0;
-        while let Some(patience) = silent.patience(true) {
-            asked += u32::from(silent.is_due(true));
-            thread::sleep(patience.min(Duration::from_millis(1)));
+        let start = Instant::now();
+        let times = || (0..50).map(|ms| start + Duration::from_millis(ms));
+        for (is_silent, wanted) in [(true, vec![0, 10, 20, 30]), (false, vec![0])] {
+            let mut schedule = Schedule::new(start, Duration::from_millis(40));
+            let asked = times().filter(|&now| schedule.is_due(now, is_silent));
+            let asked: Vec<u128> = asked.map(|now| (now - start).as_millis()).collect();
+            assert_eq!(asked, wanted);
         }
-        assert_eq!(asked, PARTS);
-        let mut heard = Schedule::start(Duration::from_millis(40));
-        assert!(heard.is_due(true));
-        while let Some(patience) = heard.patience(false) {
-            assert!(!heard.is_due(false));
-            thread::sleep(patience.min(Duration::from_millis(1)));
-        }
+    }
+
+    #[test]
+    fn it_is_listened_to_until_it_is_asked_again_or_time_is_up() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start, Duration::from_millis(40));
+        assert!(schedule.is_due(start, true));
+        let patience =
+            |ms, is_silent| schedule.patience(start + Duration::from_millis(ms), is_silent);
+        assert_eq!(patience(4, true), Some(Duration::from_millis(6)));
+        assert_eq!(patience(4, false), Some(Duration::from_millis(36)));
+        assert_eq!(patience(15, true), Some(Duration::from_micros(100)));
+        assert_eq!(patience(40, true), None);
     }
 }

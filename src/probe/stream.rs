@@ -39,14 +39,14 @@ fn attempts(
 ) -> io::Result<Answers> {
     // That there is no socket to be had is no news of the line.
     line.socket(Type::STREAM, Some(Protocol::TCP))?;
-    let mut schedule = Schedule::start(line.timeout);
+    let mut schedule = Schedule::new(Instant::now(), line.timeout);
     let deadline = schedule.deadline();
     let mut result = Answers::default();
     let mut ended = 0;
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         loop {
-            if schedule.is_due(result.received == 0) {
+            if schedule.is_due(Instant::now(), result.received == 0) {
                 for _ in 0..line.count {
                     let (tell, attempt) = (tell.clone(), &attempt);
                     let one = move || {
@@ -62,7 +62,9 @@ fn attempts(
             if result.received > 0 && ended == result.sent {
                 return Ok(result);
             }
-            let Some(patience) = schedule.patience(result.received == 0) else { return Ok(result) };
+            let Some(patience) = schedule.patience(Instant::now(), result.received == 0) else {
+                return Ok(result);
+            };
             if let Ok(rtt) = told.recv_timeout(patience) {
                 ended += 1;
                 result.received += u32::from(rtt.is_some());
