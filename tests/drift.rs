@@ -15,7 +15,7 @@ const CHAINS: [(&str, &str, &str); 6] = [
     ("mangle", "PREROUTING", "WANPOOL"),
     ("mangle", "OUTPUT", "WANPOOL-OUT"),
     ("mangle", "POSTROUTING", "WANPOOL-POST"),
-    ("mangle", "FORWARD", "WANPOOL-MSS"),
+    ("mangle", "POSTROUTING", "WANPOOL-MSS"),
     ("nat", "POSTROUTING", "WANPOOL"),
     ("raw", "PREROUTING", "WANPOOL"),
 ];

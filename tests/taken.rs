@@ -14,7 +14,7 @@ const CHAINS: [(&str, &str, &str); 6] = [
     ("mangle", "WANPOOL", "PREROUTING"),
     ("mangle", "WANPOOL-OUT", "OUTPUT"),
     ("mangle", "WANPOOL-POST", "POSTROUTING"),
-    ("mangle", "WANPOOL-MSS", "FORWARD"),
+    ("mangle", "WANPOOL-MSS", "POSTROUTING"),
     ("nat", "WANPOOL", "POSTROUTING"),
     ("raw", "WANPOOL", "PREROUTING"),
 ];

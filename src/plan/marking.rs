@@ -153,7 +153,9 @@ pub fn jumps(config: &Config) -> Vec<Jump> {
         let (from, selector) = match to {
             Chain::MASQUERADE | Chain::REMEMBER => ("POSTROUTING", String::new()),
             Chain::OUTPUT => ("OUTPUT", String::new()),
-            Chain::CLAMP => ("FORWARD", format!("{SYN} ")),
+            // Where packets pass anyway: a hook of its own in FORWARD would cost each of them more
+            // than all that WANPOOL-POST does.
+            Chain::CLAMP => ("POSTROUTING", format!("{SYN} ")),
             _ => ("PREROUTING", String::new()),
         };
         Jump { to, from: from.to_owned(), rule: format!("{selector}-j {}", to.name) }

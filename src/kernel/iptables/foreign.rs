@@ -15,14 +15,12 @@ pub fn accepted_before(text: &str) -> Vec<String> {
             chains.entry(chain).or_default().push(rule);
         }
         let leads_to_ours = |rule: &str| target(rule).is_some_and(|to| ours(table, to).is_some());
-        for (at, (chain, _)) in
-            rules.iter().enumerate().filter(|(_, (_, rule))| leads_to_ours(rule))
-        {
-            let before = rules[..at].iter().filter(|(other, _)| other == chain);
-            let before = before.filter(|(_, rule)| !leads_to_ours(rule));
-            let accepting = before.filter(|(_, rule)| ends_here(rule) || accepts(&chains, rule));
-            found.extend(accepting.map(|(chain, rule)| format!("{table} {chain} {rule}")));
-        }
+        let ours = rules.iter().enumerate().filter(|(_, (_, rule))| leads_to_ours(rule));
+        let last: HashMap<&str, usize> = ours.map(|(at, &(chain, _))| (chain, at)).collect();
+        let before = rules.iter().enumerate().filter(|(at, (chain, _))| last.get(chain) > Some(at));
+        let theirs = before.map(|(_, rule)| rule).filter(|(_, rule)| !leads_to_ours(rule));
+        let accepting = theirs.filter(|(_, rule)| ends_here(rule) || accepts(&chains, rule));
+        found.extend(accepting.map(|(chain, rule)| format!("{table} {chain} {rule}")));
     }
     found
 }
