@@ -154,7 +154,7 @@ fn completion_needs_no_root_and_takes_no_lock() {
     let lock = lock.expect("the lock file");
     lock.lock().expect("the lock");
     let program = lab.scratch().join("wanpool");
-    fs::copy(crate::lab::binary(), &program).unwrap();
+    crate::lab::copy_to(&program);
     let nobody =
         "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
     let ask = |words: &str| {

@@ -1,7 +1,7 @@
 //! Each kind of object of ours deleted, altered or doubled by hand: `pools --check` finds it, and
 //! `restore`, or what the check prints in a root shell, mends it.
 
-use crate::lab::{Lab, Shape, four};
+use crate::lab::{CHAINS, Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -9,16 +9,6 @@ with_both_iptables! {
     a_set_that_was_changed_is_mended,
     a_slice_that_is_gone_is_mended,
 }
-
-/// Our chains, with those that lead to them.
-const CHAINS: [(&str, &str, &str); 6] = [
-    ("mangle", "PREROUTING", "WANPOOL"),
-    ("mangle", "OUTPUT", "WANPOOL-OUT"),
-    ("mangle", "POSTROUTING", "WANPOOL-POST"),
-    ("mangle", "POSTROUTING", "WANPOOL-MSS"),
-    ("nat", "POSTROUTING", "WANPOOL"),
-    ("raw", "PREROUTING", "WANPOOL"),
-];
 
 fn served(shape: Shape) -> Lab {
     let lab = shape.rp_filter(1).raise();

@@ -103,7 +103,7 @@ fn the_page_is_well_formed_before_the_first_restore_and_without_root() {
 
     lab.serve(&four(""));
     let copy = lab.scratch().join("wanpool");
-    std::fs::copy(crate::lab::binary(), &copy).unwrap();
+    crate::lab::copy_to(&copy);
     let nobody =
         "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
     let page = lab.script(&format!("{nobody} {} pools --metrics", copy.display()));

@@ -20,7 +20,7 @@ const MALLORY: u32 = 12346;
 fn run_as(lab: &Lab, user: u32, capabilities: &str, command: &str) -> Run {
     let copy = lab.scratch().join("wanpool");
     if !copy.exists() {
-        fs::copy(crate::lab::binary(), &copy).expect("a copy of the program that all may run");
+        crate::lab::copy_to(&copy);
     }
     let caps = format!("-all{capabilities}");
     lab.script(&format!(

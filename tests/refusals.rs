@@ -89,7 +89,7 @@ fn a_device_that_is_not_there_is_named() {
 /// The program where everybody may run it.
 fn copied(lab: &Lab) -> String {
     let copy = lab.scratch().join("wanpool");
-    fs::copy(crate::lab::binary(), &copy).expect("a copy of the program");
+    crate::lab::copy_to(&copy);
     copy.display().to_string()
 }
 

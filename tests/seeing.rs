@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Inside, Lab, OFFICE, PORT, PRINTER, Shape, binary, four, three, wait_until};
+use crate::lab::{Inside, Lab, OFFICE, PORT, PRINTER, Shape, four, three, wait_until};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -213,7 +213,7 @@ fn without_root_pools_and_scan_tell_all_but_what_only_root_sees() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let copy = lab.scratch().join("wanpool");
-    fs::copy(binary(), &copy).unwrap();
+    crate::lab::copy_to(&copy);
     let dropped =
         "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
     let nobody = |args: &str| lab.script(&format!("{dropped} {} {args}", copy.display()));

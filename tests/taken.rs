@@ -1,7 +1,7 @@
 //! Our names and numbers, taken by somebody else: an error that says so and what to do next, with
 //! nothing touched; `flush` passes over what is not ours and takes away the rest.
 
-use crate::lab::{Lab, Shape, four};
+use crate::lab::{CHAINS, Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -9,15 +9,6 @@ with_both_iptables! {
     flush_passes_over_a_chain_that_is_not_ours_and_takes_the_rest,
     a_chain_of_ours_is_ours_whoever_it_was_made_for_and_whatever_was_done_to_it,
 }
-
-const CHAINS: [(&str, &str, &str); 6] = [
-    ("mangle", "WANPOOL", "PREROUTING"),
-    ("mangle", "WANPOOL-OUT", "OUTPUT"),
-    ("mangle", "WANPOOL-POST", "POSTROUTING"),
-    ("mangle", "WANPOOL-MSS", "POSTROUTING"),
-    ("nat", "WANPOOL", "POSTROUTING"),
-    ("raw", "WANPOOL", "PREROUTING"),
-];
 
 /// Makes a chain of somebody else's, with rules and a jump of its own.
 fn take(lab: &Lab, table: &str, name: &str, from: &str) {
@@ -57,7 +48,7 @@ fn assert_in_the_way(lab: &Lab, words: &[&str]) {
 fn a_chain_of_our_name_that_is_not_ours_is_told_and_left_alone(shape: Shape) {
     let lab = shape.raise();
     lab.config(&four("helpers = [\"ftp\"]"));
-    for (table, name, from) in CHAINS {
+    for (table, from, name) in CHAINS {
         println!("{table} {name}");
         take(&lab, table, name, from);
         let advice = format!("iptables -w -t {table} -E {name} OTHER");

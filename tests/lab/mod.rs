@@ -58,7 +58,7 @@ pub use machine::Machine;
 pub use netns::{Env, Netns};
 pub use pair::{Pair, cut};
 pub use probing::{QUICK, Servers};
-pub use program::{Run, binary};
+pub use program::{Run, binary, copy_to};
 pub use scene::Scene;
 pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
@@ -73,6 +73,16 @@ pub use watch::Check;
 pub const FAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 66, 0, 1), 7000);
 /// The gateway's address on the LAN.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 1);
+
+/// The chains that wanpool makes: table, the chain that leads there, name.
+pub const CHAINS: [(&str, &str, &str); 6] = [
+    ("mangle", "PREROUTING", "WANPOOL"),
+    ("mangle", "OUTPUT", "WANPOOL-OUT"),
+    ("mangle", "POSTROUTING", "WANPOOL-POST"),
+    ("mangle", "POSTROUTING", "WANPOOL-MSS"),
+    ("nat", "POSTROUTING", "WANPOOL"),
+    ("raw", "PREROUTING", "WANPOOL"),
+];
 
 pub struct Lab {
     pub gateway: Netns,

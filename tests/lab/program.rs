@@ -1,8 +1,8 @@
 //! The program under test, run in the gateway's namespace with this lab's files.
 
 use std::env;
-use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -19,6 +19,17 @@ pub struct Run {
 /// The program: the one just built, or the one `WANPOOL_BIN` names.
 pub fn binary() -> PathBuf {
     env::var_os("WANPOOL_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wanpool").into(), PathBuf::from)
+}
+
+/// Copies the program to where others may run it. By another process: what another test starts just
+/// then would inherit our descriptor, and nobody may run a file that is open for writing.
+pub fn copy_to(path: &Path) {
+    let copied = Command::new("cp").arg(binary()).arg(path).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "to copy the program to {}",
+        path.display()
+    );
 }
 
 impl Lab {

@@ -173,7 +173,7 @@ impl Stage {
         let program = self.lab.scratch().join("programs/wanpool");
         if program.is_symlink() {
             fs::remove_file(&program).expect("the link");
-            fs::copy(binary(), &program).expect("a copy of the program");
+            super::copy_to(&program);
         }
     }
 
