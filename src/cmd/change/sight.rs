@@ -5,7 +5,8 @@
 //! its generation. A run that found everything in order leaves in `/run/wanpool/checked` what it saw
 //! of them, of the pool files and of the configuration. As long as all of that is the same, the next
 //! run takes the set and the chains for what they should be, and compares only the entries that it
-//! changes itself; nor does it look for flows to end where they have been ended. `restore` and `pools --check` believe nobody and read everything.
+//! changes itself; nor does it look for flows to end where they have been ended. `restore` and
+//! `pools --check` believe nobody and read everything.
 //!
 //! What this cannot see is an entry of the set whose mark was altered by hand, or one exchanged for
 //! another; the next `restore` mends it.
