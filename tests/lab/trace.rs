@@ -78,6 +78,13 @@ impl Call {
         !self.line.ends_with("= ?") && !self.line.contains("<unfinished")
     }
 
+    /// What it is done to, its first argument, without the numbers that differ from run to run.
+    fn object(&self) -> String {
+        let arguments = self.line.split_once('(').map_or("", |(_, arguments)| arguments);
+        let first = arguments.split([',', ')']).next().unwrap_or_default();
+        first.chars().filter(|c| !c.is_ascii_digit()).collect()
+    }
+
     /// Whether its arguments have this in them.
     pub fn names(&self, word: &str) -> bool {
         self.line.contains(word)
@@ -101,8 +108,9 @@ impl Lab {
         trace
     }
 
-    /// Runs it so that this happens at one call. `None` if the run never came to a call
-    /// that was to fail.
+    /// Runs it so that this happens at one call. `None` if the run never came to a call that was to
+    /// fail, or if that was another one: a run that looks once more than the one in the trace counts
+    /// its calls otherwise.
     pub fn inject(&self, args: &[&str], call: &Call, inject: Inject) -> Option<Run> {
         let what = match inject {
             Inject::Signal(signal) => format!("signal={signal}"),
@@ -111,7 +119,8 @@ impl Lab {
         let expression = format!("inject={}:{what}:when={}", call.name, call.nth);
         let (run, trace) = self.under_strace(args, &["-e", &expression]);
         let is_signal = matches!(inject, Inject::Signal(_));
-        (is_signal || trace.0.iter().any(|call| call.names("INJECTED"))).then_some(run)
+        let met = |other: &Call| other.names("INJECTED") && other.object() == call.object();
+        (is_signal || trace.0.iter().any(met)).then_some(run)
     }
 
     /// Runs it, and kills it at the entry of call `at` of a trace of the same run. Says whether it
