@@ -42,8 +42,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     if let [_, only] = &args[..]
         && (only == "-V" || only == "--version")
     {
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), "wanpool {}", env!("CARGO_PKG_VERSION"));
+        let _ = writeln!(io::stdout(), "wanpool {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
     if args.get(1).is_some_and(|first| first == complete::ASK) {

@@ -73,7 +73,7 @@ impl Memory {
         let _ = self.replace(CHECKED, seen);
     }
 
-    /// Where the file cannot be removed, it will not be what the next run sees.
+    /// One that cannot be removed still tells of the pool files as they were before the change.
     pub fn forget_checked(&self) {
         let _ = fs::remove_file(self.dir.join(CHECKED));
     }
