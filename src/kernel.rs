@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 
 use crate::model::{Client, DevName, Family, Mark, Numbers};
-use crate::state::{Health, Link, Neighbour, Observed, Signs};
+use crate::state::{Health, Link, Neighbour, Observed, Route, Rule, Signs};
 
 mod apply;
 mod conntrack;
@@ -185,15 +185,20 @@ impl Kernel {
         Ok(Observed { links, addresses, ..Observed::default() })
     }
 
-    /// The device by which a client's packet with this mark would leave for somewhere in
-    /// the wider Internet. The error is the kernel's, where it would not forward the packet.
+    /// The rules of everybody else.
+    pub fn foreign_rules(&self, family: Family, our_protocol: u8) -> Result<Vec<Rule>> {
+        rule::list_foreign(&self.route, family, our_protocol)
+    }
+
+    /// The route, whosever it is, that a client's packet with this mark takes to somewhere in the
+    /// wider Internet. The error is the kernel's where it would not forward the packet.
     pub fn lookup(
         &self,
         client: Ipv4Addr,
         mark: u32,
         from: Option<&Link>,
         links: &[Link],
-    ) -> Result<Option<DevName>> {
+    ) -> Result<Option<Route>> {
         let devices = Devices::new(links);
         route::lookup(&self.route, client, mark, from, &devices)
     }

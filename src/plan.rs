@@ -17,6 +17,7 @@ pub mod findings;
 mod layout;
 pub mod marking;
 pub mod ownership;
+pub mod path;
 pub mod placement;
 pub mod probing;
 pub mod routing;

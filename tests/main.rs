@@ -8,6 +8,7 @@ mod at_once;
 mod bench;
 mod by_hand;
 mod check;
+mod client_path;
 mod completion;
 mod crowd;
 mod dependencies;
@@ -64,7 +65,6 @@ mod two_gateways;
 mod unassigned;
 mod units;
 mod unproven;
-mod way;
 
 /// Makes each of these functions, which take a `Shape`, a test with either kind of iptables.
 macro_rules! with_both_iptables {

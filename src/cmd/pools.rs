@@ -1,4 +1,4 @@
-//! `pools`: all pools, one pool's clients, or the way of one client's packets. Reads only; without
+//! `pools`: all pools, one pool's clients, or the path of one client's packets. Reads only; without
 //! root, the set and the flows are not seen.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use crate::cli;
 use crate::config::Role;
 use crate::kernel::Kernel;
 use crate::kernel::privileges::has_net_admin;
-use crate::model::{Client, UplinkNo};
+use crate::model::{Client, DevName, UplinkNo};
 use crate::output::Row;
 use crate::plan::service::{self, Services};
 use crate::pools::Pools;
@@ -20,8 +20,8 @@ use crate::state::Neighbour;
 
 mod check;
 mod metrics;
+mod path;
 mod probed;
-mod way;
 
 pub use probed::rtt;
 
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
         None if args.metrics => metrics::print(context, &pools)?,
         None => all(context, &pools)?,
         Some(text) => match text.parse::<Client>() {
-            Ok(client) => way::show(context, &pools, client)?,
+            Ok(client) => path::show(context, &pools, client)?,
             Err(_) => one(context, &pools, context.config.uplink(text)?)?,
         },
     }
@@ -83,7 +83,7 @@ fn row(
         no.get().into(),
         uplink.dev.as_str().into(),
         services.uplinks[&no].state.word().into(),
-        carriers(context, carried_by(context, services, no)),
+        carried_by(context, services, no),
         format!("{:#x}", numbers.pool_mark(no).value).into(),
         numbers.pool_table(no).into(),
         uplink.weight.into(),
@@ -118,22 +118,21 @@ fn percent(part: usize, all: usize) -> f64 {
 /// The devices that carry a pool now; null where nobody does.
 fn carried_by(context: &Context, services: &Services, no: UplinkNo) -> Value {
     let carriers = services.carriers(no);
-    let devices: Vec<&str> =
-        carriers.iter().map(|no| context.config.uplinks[no].dev.as_str()).collect();
-    match devices.is_empty() {
-        true => Value::Null,
-        false => devices.join(",").into(),
-    }
+    let devices: Vec<&DevName> =
+        carriers.iter().map(|no| &context.config.uplinks[no].dev).collect();
+    list(context, &devices)
 }
 
-/// For people the first two and how many more, where a line of a terminal would not hold them.
-fn carriers(context: &Context, all: Value) -> Value {
-    let devices: Vec<&str> = all.as_str().unwrap_or_default().split(',').collect();
-    match devices[..] {
+/// A comma between each; null if there is none. For people the first two and how many more, where a
+/// line of a terminal would not hold them all.
+fn list(context: &Context, items: &[impl ToString]) -> Value {
+    let words: Vec<String> = items.iter().map(ToString::to_string).collect();
+    match &words[..] {
+        [] => Value::Null,
         [first, second, _, _, ..] if !context.output.is_json() => {
-            format!("{first},{second},+{}", devices.len() - 2).into()
+            format!("{first},{second},+{}", words.len() - 2).into()
         }
-        _ => all,
+        all => all.join(",").into(),
     }
 }
 

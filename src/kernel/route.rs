@@ -204,15 +204,15 @@ fn build(route: &Route, protocol: u8, devices: &Devices) -> Result<RouteMessage>
 /// An address of the wider Internet that nobody has: the IPv4 dummy address of RFC 7600.
 const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// What the kernel would do with a client's packet to [`SOMEWHERE`]: the device it would leave by.
-/// The error is the kernel's when it would not forward the packet at all.
+/// The route, whosever it is, that the kernel uses for a client's packet to [`SOMEWHERE`]: what
+/// `ip route get fibmatch` shows. The error is the kernel's where it would not forward the packet.
 pub fn lookup(
     route: &Channel,
     client: Ipv4Addr,
     mark: u32,
     from: Option<&Link>,
     devices: &Devices,
-) -> Result<Option<crate::model::DevName>> {
+) -> Result<Option<Route>> {
     let mut message = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(SOMEWHERE.into(), 32)?
         .source_prefix(client.into(), 32)?
@@ -221,15 +221,12 @@ pub fn lookup(
     message.header.protocol = RouteProtocol::Unspec;
     message.header.kind = RouteType::Unspec;
     message.header.table = 0;
+    message.header.flags = RouteFlags::FibMatch | RouteFlags::LookupTable;
     message.attributes.extend(from.map(|link| RouteAttribute::Iif(link.index)));
     let answers = route.request(RouteNetlinkMessage::GetRoute(message).into(), 0)?;
     for answer in answers {
         if let RouteNetlinkMessage::NewRoute(message) = answer.decode()? {
-            let dev = message.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => devices.name(*index),
-                _ => None,
-            });
-            return Ok(dev);
+            return Ok(Some(parse(&message, devices)));
         }
     }
     Ok(None)

@@ -165,33 +165,6 @@ fn marked(pref: u32, mark: Mark, action: Action) -> Rule {
     Rule { fwmark: Some(mark), ..rule(pref, action) }
 }
 
-/// What of a packet the rules look at.
-pub struct Packet<'a> {
-    pub mark: u32,
-    pub iif: Option<&'a DevName>,
-}
-
-/// The rule of ours that decides on a packet bound for the wider Internet, for which main's routes
-/// other than its defaults do not count.
-pub fn first_rule<'a>(rules: &'a [Rule], packet: &Packet) -> Option<&'a Rule> {
-    let matches = |rule: &Rule| {
-        let mark = rule.fwmark.is_none_or(|Mark { value, mask }| packet.mark & mask == value);
-        let iif = rule.iif.as_ref().is_none_or(|iif| Some(iif) == packet.iif);
-        (mark && iif) != rule.not
-    };
-    let deciding = rules.iter().filter(|rule| {
-        !rule.but_defaults && rule.odd.is_none() && rule.from.is_none() && matches(rule)
-    });
-    deciding.min_by_key(|rule| rule.pref)
-}
-
-/// The route of ours that a rule's table has for the wider Internet.
-pub fn first_route<'a>(routes: &'a [Route], rule: &Rule) -> Option<&'a Route> {
-    let Action::Lookup(table) = rule.action else { return None };
-    let here = routes.iter().filter(|route| route.table == table && route.dst.prefix_len() == 0);
-    here.min_by_key(|route| route.metric)
-}
-
 /// Whether a rule decides on packets that bear no mark of ours and did not come in by an uplink.
 pub fn catches_unmarked(rule: &Rule) -> bool {
     rule.fwmark.is_none() && !rule.but_defaults && rule.action != Action::Blackhole

@@ -415,22 +415,3 @@ fn a_rule_of_others_that_leads_to_a_chain_of_ours_is_theirs() {
     let removal = removal(&found.slice, config.numbers.protocol);
     assert!(removal.contains(&Step::JumpDelete(theirs)), "or the chain could not go");
 }
-
-#[test]
-fn rules_keep_apart_what_must_be() {
-    let config = config(&[(1, 1)], "");
-    let rules = routing::rules(&config, false);
-    let decide = |mark, iif: &str| {
-        let iif = DevName::from_kernel(iif);
-        routing::first_rule(&rules, &routing::Packet { mark, iif: Some(&iif) })
-            .map(|rule| rule.pref)
-    };
-    assert_eq!(decide(0x01, "br0"), Some(1201), "a client of pool 1");
-    assert_eq!(decide(0x81, "br0"), Some(1101), "a flow of uplink 1");
-    assert_eq!(decide(0x82, "br0"), Some(1190), "a flow of an uplink that is no more");
-    assert_eq!(decide(0x00, "br0"), Some(1301), "a client in no pool");
-    assert_eq!(decide(0x00, "ppp1"), Some(1020), "a stranger");
-    assert_eq!(decide(0x81, "ppp1"), Some(1020), "a stranger, marked");
-    assert_eq!(decide(0x00, "lo"), None, "the router itself");
-    assert_eq!(decide(0xff00, "tun0"), None, "somebody else's mark");
-}

@@ -1,5 +1,7 @@
-//! `pools CLIENT`: the way of a client's packets, step by step, as the kernel has it now; and where
+//! `pools CLIENT`: the path of a client's packets, step by step, as the kernel has it now; and where
 //! that is not what the files say.
+
+use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
@@ -7,11 +9,11 @@ use crate::lab::{Lab, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    the_way_of_a_client_is_told_step_by_step,
-    a_client_sees_its_new_way_when_its_uplink_is_failed_over_or_gone,
+    the_path_of_a_client_is_told_step_by_step,
+    a_client_sees_its_new_path_when_its_uplink_is_failed_over_or_gone,
 }
 
-fn way(lab: &Lab, client: impl ToString) -> Value {
+fn path(lab: &Lab, client: impl ToString) -> Value {
     let said = lab.wanpool(["-j", "pools", &client.to_string()]).json();
     assert_eq!(said.as_array().map(Vec::len), Some(1), "{said}");
     said[0].clone()
@@ -24,7 +26,7 @@ fn field(lab: &Lab, client: impl ToString, name: &str) -> String {
     line.unwrap_or_else(|| panic!("no {name}: {run}"))[name.len()..].trim().to_owned()
 }
 
-fn the_way_of_a_client_is_told_step_by_step(shape: Shape) {
+fn the_path_of_a_client_is_told_step_by_step(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&four("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
     let client = lab.member(4, 0);
@@ -35,7 +37,7 @@ fn the_way_of_a_client_is_told_step_by_step(shape: Shape) {
         "nexthop": "8704 via 10.65.4.1 dev eth1 onlink", "device": "eth1",
         "nat": format!("masquerade to {own}"), "differs": null,
     });
-    assert_eq!(way(&lab, client), expected);
+    assert_eq!(path(&lab, client), expected);
     let text = format!(
         "client   {client}\npool     4\nset      0x4/0xff\nmark     0x4\n\
          rule     pref 1204 fwmark 0x4/0xff lookup 204\ntable    204\n\
@@ -53,8 +55,8 @@ fn the_way_of_a_client_is_told_step_by_step(shape: Shape) {
     assert!(nexthop.starts_with("id 8704 via 10.65.4.1 dev eth1 "), "{nexthop}");
     assert!(lab.table(204)[0].contains("nhid 8704"));
 
-    assert_eq!(way(&lab, lab.member(2, 0))["nat"], json!(null), "no NAT on this uplink");
-    let of_one = way(&lab, lab.member(1, 0));
+    assert_eq!(path(&lab, lab.member(2, 0))["nat"], json!(null), "no NAT on this uplink");
+    let of_one = path(&lab, lab.member(1, 0));
     assert_eq!((&of_one["nexthop"], &of_one["differs"]), (&json!("8701 dev ppp0"), &json!(null)));
 }
 
@@ -64,7 +66,7 @@ fn it_differs_when_the_set_is_changed_by_hand() {
     lab.serve(&three(""));
     let client = lab.member(1, 0);
     lab.gateway.sh(&format!("ipset -exist add wanpool {client} skbmark 0x3/0xff"));
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     for (key, value) in [
         ("pool", json!(1)),
         ("set", json!("0x3/0xff")),
@@ -83,14 +85,14 @@ fn it_differs_when_the_set_is_changed_by_hand() {
     );
 
     lab.gateway.sh(&format!("ipset del wanpool {client}"));
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     assert_eq!(
         (&said["set"], &said["mark"], &said["rule"]),
         (&json!(null), &json!("0x0"), &json!(1301))
     );
     assert!(said["differs"].is_string(), "{said}");
     lab.wanpool(["restore"]).ok();
-    assert_eq!(way(&lab, client)["differs"], json!(null));
+    assert_eq!(path(&lab, client)["differs"], json!(null));
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn a_client_in_no_pool_goes_by_the_group_and_differs_only_where_the_set_has_it()
     lab.serve(&three(""));
     let client = lab.member(1, 0);
     lab.wanpool(["assign", &client.to_string(), "--release"]).ok();
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     for (key, value) in [
         ("pool", json!(null)),
         ("set", json!(null)),
@@ -108,33 +110,33 @@ fn a_client_in_no_pool_goes_by_the_group_and_differs_only_where_the_set_has_it()
         ("table", json!(200)),
         ("route", json!("default nhid 8700 table 200")),
         ("nexthop", json!("8700 group 8701/8702/8703")),
+        ("device", json!("ppp0,ppp1,ppp2")),
+        ("nat", json!("masquerade to 10.64.1.2,10.64.2.2,10.64.3.2")),
         ("differs", json!(null)),
     ] {
         assert_eq!(said[key], value, "{key} of {said}");
     }
-    let devices = ["ppp0", "ppp1", "ppp2"];
-    assert!(devices.iter().any(|dev| said["device"] == *dev), "{said}");
 
     lab.gateway.sh(&format!("ipset add wanpool {client} skbmark 0x2/0xff"));
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     assert_eq!((&said["set"], &said["device"]), (&json!("0x2/0xff"), &json!("ppp1")));
     assert!(said["differs"].is_string(), "{said}");
 
     lab.config(&three("unassigned = \"unreachable\""));
     lab.wanpool(["restore"]).ok();
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     assert_eq!(
         (&said["rule"], &said["device"], &said["nat"]),
         (&json!(1301), &json!(null), &json!(null))
     );
 }
 
-fn a_client_sees_its_new_way_when_its_uplink_is_failed_over_or_gone(shape: Shape) {
+fn a_client_sees_its_new_path_when_its_uplink_is_failed_over_or_gone(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
     lab.wanpool(["failover", "ppp0", "--to", "ppp1"]).ok();
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     assert_eq!(
         (&said["rule"], &said["table"], &said["device"]),
         (&json!(1201), &json!(201), &json!("ppp1"))
@@ -144,39 +146,72 @@ fn a_client_sees_its_new_way_when_its_uplink_is_failed_over_or_gone(shape: Shape
     assert_eq!(said["differs"], "its uplink ppp0 is failed-over");
     assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(2)));
     lab.wanpool(["restore", "ppp0"]).ok();
-    assert_eq!(way(&lab, client)["differs"], json!(null));
+    assert_eq!(path(&lab, client)["differs"], json!(null));
 
     lab.hang_up(1);
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     assert_eq!(said["route"], "default nhid 8700 table 201 metric 20");
+    assert_eq!(said["device"], "ppp1,ppp2");
     assert_eq!(said["differs"], "its uplink ppp0 is down");
     lab.hang_up(2);
     lab.hang_up(3);
-    let said = way(&lab, client);
+    let said = path(&lab, client);
     assert_eq!((&said["device"], &said["nat"]), (&json!(null), &json!(null)), "{said}");
     assert!(said["route"].as_str().unwrap().starts_with("unreachable default table 201"), "{said}");
     assert!(said["differs"].is_string(), "{said}");
 }
 
 #[test]
-fn where_the_way_differs_check_says_what_to_do() {
+fn where_the_path_differs_check_says_what_to_do() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
-    for (damage, mend) in [
+    for (damage, repair) in [
         ("ip rule add pref 900 iif br0 lookup 202", "ip rule del pref 900"),
         ("ip rule del pref 1201", "$WANPOOL restore"),
         ("ip route del default table 201 metric 10", "$WANPOOL restore"),
         ("ip route add default dev ppp1 table 201", "ip route del default dev ppp1 table 201"),
+        ("ip nexthop replace id 8701 dev ppp1 protocol 87", "$WANPOOL restore"),
     ] {
         lab.gateway.sh(damage);
-        assert_ne!(lab.client(client).tcp().unwrap().ask(), Ok(lab.uplink_address(1)), "{damage}");
-        let said = way(&lab, client);
-        assert!(said["differs"].is_string(), "{damage}: {said}");
-        let check = lab.check();
-        assert!(check.status == 3 || !check.findings.is_empty(), "{damage}: {check}");
-        lab.script(mend).ok();
-        assert_eq!(way(&lab, client)["differs"], json!(null), "{mend}");
-        assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(1)), "{mend}");
+        assert_differs_and_check_tells(&lab, client, damage);
+        lab.script(repair).ok();
+        assert_eq!(path(&lab, client)["differs"], json!(null), "{repair}");
+        assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(1)), "{repair}");
     }
+}
+
+/// What the group of all uplinks picks for a client may be the client's own uplink or another: the
+/// multipath hash has a seed of its own at every boot. The path differs in either case.
+#[test]
+fn a_path_differs_though_it_ends_in_the_same_device() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let clients = [1, 2, 3].map(|pool| lab.member(pool, 0));
+    for damage in [
+        "ip rule del pref 1201; ip rule del pref 1202; ip rule del pref 1203",
+        "for n in 1 2 3; do ip route del default table 20$n metric 10; done",
+        "for n in 1 2 3; do ip route add default dev ppp$((n - 1)) table 20$n; done",
+        "for n in 1 2 3; do ip rule add pref 90$n fwmark $n/0xff lookup 20$n; done",
+    ] {
+        lab.gateway.sh(damage);
+        for client in clients {
+            assert_differs_and_check_tells(&lab, client, damage);
+        }
+        lab.gateway.sh("for n in 1 2 3; do ip rule del pref 90$n || :; done 2>/dev/null
+             for n in 1 2 3; do ip route del default table 20$n metric 0 || :; done 2>/dev/null");
+        lab.wanpool(["restore"]).ok();
+        for client in clients {
+            assert_eq!(path(&lab, client)["differs"], json!(null), "{damage}, mended");
+        }
+    }
+}
+
+#[track_caller]
+fn assert_differs_and_check_tells(lab: &Lab, client: Ipv4Addr, damage: &str) {
+    let said = path(lab, client);
+    let differs = said["differs"].as_str().unwrap_or_else(|| panic!("{damage}: {said}"));
+    assert!(differs.contains(" in place of ") && differs.contains("pools --check"), "{said}");
+    let check = lab.check();
+    assert!(check.status == 3 || !check.findings.is_empty(), "{damage}: {check}");
 }
