@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::lab::{Answerer, FAR, Lab, QUICK, Servers, four, three, uplinks};
 
@@ -82,26 +82,26 @@ fn each_kind_of_target_is_asked_in_its_own_words() {
     let config =
         |target: &str| three(&format!("[probe]\ntargets = [\"{target}\"]\ntimeout = \"200ms\"\n"));
     lab.serve(&config(kinds[0]));
+    let loss = |uplink: u8, target: &str| {
+        lab.config(&config(target));
+        lab.wanpool(["failover", "--probe", &uplink.to_string()]).ok();
+        lab.remembered(uplink, "loss")
+    };
+    for target in kinds {
+        assert_eq!(loss(2, target), "100", "{target} without a server");
+    }
+    let servers = Servers::start(&lab.far, host);
     // What the server says, and which of the kinds that is an answer to.
     for (code, status, answers) in [
         (0, "204 No Content", [true, true, true]),
         (3, "302 Found", [true, true, false]),
         (2, "503 Pay First", [true, false, false]),
     ] {
-        let servers = Servers::start(&lab.far, host, code, status);
+        servers.say(code, status);
         for (target, answers) in kinds.into_iter().zip(answers) {
-            lab.config(&config(target));
-            lab.wanpool(["failover", "--probe", "3"]).ok();
-            let loss = lab.remembered(3, "loss");
             let wanted = if answers { "0" } else { "100" };
-            assert_eq!(loss, wanted, "{target}, code {code}, {status}");
+            assert_eq!(loss(3, target), wanted, "{target}, code {code}, {status}");
         }
-        drop(servers);
-    }
-    for target in kinds {
-        lab.config(&config(target));
-        lab.wanpool(["failover", "--probe", "2"]).ok();
-        assert_eq!(lab.remembered(2, "loss"), "100", "{target} without a server");
     }
 }
 
@@ -136,11 +136,7 @@ fn fifty_uplinks_are_probed_in_one_run() {
     let devs: Vec<&str> = devs.iter().map(String::as_str).collect();
     lab.serve(&uplinks("[probe]\ntargets = [\"100.66.0.1\", \"tcp:100.66.0.1:7000\"]\n", &devs));
     (26..=50).for_each(|number| lab.swallow(number, true));
-    let began = Instant::now();
     lab.probe().silent();
-    let took = began.elapsed();
-    println!("50 uplinks, half of them dead: {took:?}");
-    assert!(took < Duration::from_secs(4), "{took:?}");
     for number in 1..=50 {
         assert_eq!(lab.remembered(number, "dead"), if number > 25 { "1" } else { "0" }, "{number}");
     }

@@ -3,7 +3,7 @@
 //! One thread serves TCP (a line a message) and UDP (a datagram a message) on one port. It ends,
 //! and its sockets with it, when the value is dropped.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::netns::Netns;
+use super::wait_until;
 
 pub struct Answerer {
     stop: Option<UnixStream>,
@@ -22,8 +23,8 @@ pub struct Answerer {
 impl Answerer {
     pub fn start(ns: &Netns, at: SocketAddrV4) -> Answerer {
         let (listener, udp) = ns.enter(|| {
-            let listener = TcpListener::bind(at).unwrap_or_else(|why| panic!("tcp {at}: {why}"));
-            let udp = UdpSocket::bind(at).unwrap_or_else(|why| panic!("udp {at}: {why}"));
+            let listener = when_free(at, || TcpListener::bind(at));
+            let udp = when_free(at, || UdpSocket::bind(at));
             udp.set_nonblocking(true).expect("a socket that does not block");
             make_room(&udp);
             (listener, udp)
@@ -41,6 +42,21 @@ impl Drop for Answerer {
             let _ = thread.join();
         }
     }
+}
+
+/// Binds a socket as soon as the address is free. One that was closed may live on for a moment: a
+/// process that another test starts just then has a copy of it until it calls exec.
+pub fn when_free<T>(at: SocketAddrV4, bind: impl Fn() -> io::Result<T>) -> T {
+    let mut bound = None;
+    wait_until(&format!("{at} is free"), || match bind() {
+        Ok(socket) => {
+            bound = Some(socket);
+            true
+        }
+        Err(why) if why.kind() == ErrorKind::AddrInUse => false,
+        Err(why) => panic!("{at}: {why}"),
+    });
+    bound.expect("a socket")
 }
 
 /// Room for some seconds of datagrams, so that a slow thread of ours loses none: a packet that the
@@ -70,16 +86,19 @@ fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
         }
         let mut of_caller = ready[fixed.len()..].iter();
         callers.retain_mut(|caller| of_caller.next() != Some(&true) || answer_line(caller));
-        if ready[1]
-            && let Ok((stream, _)) = listener.accept()
-        {
-            let _ = stream.set_nodelay(true);
-            callers.push(Caller { stream, heard: Vec::new() });
+        if ready[1] {
+            callers.extend(accept(listener));
         }
         if ready[2] {
             answer_datagrams(udp);
         }
     }
+}
+
+fn accept(listener: &TcpListener) -> Option<Caller> {
+    let (stream, _) = listener.accept().ok()?;
+    let _ = stream.set_nodelay(true);
+    Some(Caller { stream, heard: Vec::new() })
 }
 
 /// False when the caller is gone.

@@ -46,6 +46,11 @@ impl Flow {
         self.ended.is_none() && self.answers.len() < self.sent as usize
     }
 
+    /// Whether the last question was answered.
+    pub fn has_last_answer(&self) -> bool {
+        self.answers.iter().any(|answer| answer.question == self.sent)
+    }
+
     /// Who the far server saw: each change, in order.
     pub fn seen(&self) -> Vec<Ipv4Addr> {
         let mut seen: Vec<Ipv4Addr> = self.answers.iter().map(|answer| answer.seen).collect();

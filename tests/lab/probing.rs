@@ -1,12 +1,14 @@
 //! What probes meet: hosts that answer them, lines that lose some packets or all, and counters at
 //! the provider of who came by which line.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::far::when_free;
 use super::{Lab, Netns, Run, three};
 
 /// Quick enough for tests; a line without loss answers in microseconds.
@@ -106,56 +108,83 @@ impl Lab {
     }
 }
 
-/// Answers DNS questions, whatever they are about, with this code; and HTTP requests with this
-/// status. Ends when it is dropped.
+/// Answers DNS questions, whatever they are about, with a code; and HTTP requests with a status.
+/// Ends when it is dropped.
 pub struct Servers {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
+struct Shared {
+    says: Mutex<Says>,
+    stop: AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+struct Says {
+    dns_code: u8,
+    http_status: &'static str,
+}
+
 impl Servers {
-    pub fn start(ns: &Netns, at: Ipv4Addr, dns_code: u8, http_status: &'static str) -> Servers {
+    pub fn start(ns: &Netns, at: Ipv4Addr) -> Servers {
+        let (dns, http) = (SocketAddrV4::new(at, 53), SocketAddrV4::new(at, 80));
         let (udp, tcp) = ns.enter(|| {
-            let udp = UdpSocket::bind(SocketAddrV4::new(at, 53)).expect("port 53");
-            (udp, TcpListener::bind(SocketAddrV4::new(at, 80)).expect("port 80"))
+            (when_free(dns, || UdpSocket::bind(dns)), when_free(http, || TcpListener::bind(http)))
         });
-        let stop = Arc::new(AtomicBool::new(false));
-        let (one, other) = (stop.clone(), stop.clone());
+        let says = Mutex::new(Says { dns_code: 0, http_status: "204 No Content" });
+        let shared = Arc::new(Shared { says, stop: AtomicBool::new(false) });
+        let (one, other) = (shared.clone(), shared.clone());
         let threads = vec![
-            thread::spawn(move || answer_dns(&udp, dns_code, &one)),
-            thread::spawn(move || answer_http(&tcp, http_status, &other)),
+            thread::spawn(move || answer_dns(&udp, &one)),
+            thread::spawn(move || answer_http(&tcp, &other)),
         ];
-        Servers { stop, threads }
+        Servers { shared, threads }
+    }
+
+    /// From now on.
+    pub fn say(&self, dns_code: u8, http_status: &'static str) {
+        *self.shared.says.lock().expect("no panic while it was held") =
+            Says { dns_code, http_status };
     }
 }
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn says(&self) -> Says {
+        *self.says.lock().expect("no panic while it was held")
+    }
+}
+
 const NAP: Duration = Duration::from_millis(5);
 
-fn answer_dns(socket: &UdpSocket, code: u8, stop: &AtomicBool) {
+fn answer_dns(socket: &UdpSocket, shared: &Shared) {
     socket.set_read_timeout(Some(NAP)).expect("a time-out");
     let mut bytes = [0; 512];
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.is_over() {
         if let Ok((length, peer)) = socket.recv_from(&mut bytes) {
             bytes[2] |= 0x80;
-            bytes[3] = code;
+            bytes[3] = shared.says().dns_code;
             let _ = socket.send_to(&bytes[..length], peer);
         }
     }
 }
 
-fn answer_http(listener: &TcpListener, status: &str, stop: &AtomicBool) {
-    use std::io::{Read, Write};
+fn answer_http(listener: &TcpListener, shared: &Shared) {
     listener.set_nonblocking(true).expect("not to block");
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.is_over() {
         let Ok((mut stream, _)) = listener.accept() else {
             thread::sleep(NAP);
             continue;
@@ -163,6 +192,7 @@ fn answer_http(listener: &TcpListener, status: &str, stop: &AtomicBool) {
         let _ = stream.set_nonblocking(false);
         let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
         let _ = stream.read(&mut [0; 1024]);
+        let status = shared.says().http_status;
         let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
     }
 }

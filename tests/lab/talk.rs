@@ -1,5 +1,8 @@
 //! Conversations that never pause: over each flow a question every few milliseconds. One thread
 //! asks, another listens; see [`Flow`] for what is told of them.
+//!
+//! A conversation that is stopped ends in order: first nobody asks any more, and only then does the
+//! listener wait for what is still under way, so that no last question counts as lost.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
@@ -14,8 +17,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::flow::{Answer, Flow, Kind};
 use super::{FAR, Lab, Netns, far, traffic, wait_until};
 
-/// After so much silence no answer is still under way.
+/// Where the answer to the last question has come, no earlier one is under way after so much
+/// silence.
 const SILENCE: Duration = Duration::from_millis(700);
+/// How long the answer to the last question of a flow is awaited: longer than the busiest machine
+/// needs for it. Only a flow whose line is dead takes all of it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the listener looks up when nothing comes.
 const LOOK_UP: Duration = Duration::from_millis(20);
 /// So many more answers show that a flow goes on.
@@ -24,14 +31,20 @@ const MORE: usize = 20;
 /// Flows that talk until this value is dropped.
 pub struct Talk {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    asker: Option<JoinHandle<()>>,
+    listener: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     /// One a flow, in the same order.
     sockets: Vec<Socket>,
     flows: Mutex<Vec<Flow>>,
-    stop: AtomicBool,
+    /// Nothing is to be asked any more.
+    asking_is_over: AtomicBool,
+    /// The last question has been asked: what is not answered yet is under way, or lost.
+    all_is_asked: AtomicBool,
+    /// Nobody wants to know what becomes of them.
+    is_dropped: AtomicBool,
 }
 
 impl Lab {
@@ -62,14 +75,14 @@ impl Talk {
             flows: Mutex::new(
                 flows.iter().map(|&(client, kind)| Flow::new(client, kind)).collect(),
             ),
-            stop: AtomicBool::new(false),
+            asking_is_over: AtomicBool::new(false),
+            all_is_asked: AtomicBool::new(false),
+            is_dropped: AtomicBool::new(false),
         });
         let (asking, listening) = (Arc::clone(&shared), Arc::clone(&shared));
-        let threads = vec![
-            thread::spawn(move || ask(&asking, every)),
-            thread::spawn(move || listen(&listening)),
-        ];
-        let talk = Talk { shared, threads };
+        let asker = Some(thread::spawn(move || ask(&asking, every)));
+        let listener = Some(thread::spawn(move || listen(&listening)));
+        let talk = Talk { shared, asker, listener };
         talk.goes_on("from the start", |_| true);
         talk
     }
@@ -110,26 +123,29 @@ impl Talk {
     }
 
     fn end(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.shared.asking_is_over.store(true, Ordering::Relaxed);
+        join(self.asker.take());
+        self.shared.all_is_asked.store(true, Ordering::Relaxed);
+        join(self.listener.take());
     }
 }
 
 impl Drop for Talk {
     fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::Relaxed);
         self.end();
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread {
+        let _ = thread.join();
     }
 }
 
 impl Shared {
     fn flows(&self) -> MutexGuard<'_, Vec<Flow>> {
         self.flows.lock().expect("no panic while it was held")
-    }
-
-    fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -215,7 +231,7 @@ fn parse(line: &[u8]) -> Answer {
 
 fn ask(shared: &Shared, every: Duration) {
     let mut due = Instant::now();
-    while !shared.is_over() {
+    while !shared.asking_is_over.load(Ordering::Relaxed) {
         for (socket, flow) in shared.sockets.iter().zip(shared.flows().iter_mut()) {
             if flow.ended.is_none() {
                 socket.ask(flow);
@@ -228,23 +244,34 @@ fn ask(shared: &Shared, every: Duration) {
 
 fn listen(shared: &Shared) {
     let mut heard = vec![Vec::new(); shared.sockets.len()];
-    let mut last = Instant::now();
-    loop {
-        let is_open: Vec<bool> = shared.flows().iter().map(|flow| flow.ended.is_none()).collect();
-        let open = shared.sockets.iter().zip(is_open).filter(|(_, is_open)| *is_open);
-        let mut waits: Vec<PollFd> =
-            open.map(|(socket, _)| PollFd::new(socket.fd(), PollFlags::POLLIN)).collect();
-        let wait = PollTimeout::try_from(LOOK_UP).expect("a short time");
-        if poll(&mut waits, wait).expect("poll") > 0 {
-            last = Instant::now();
+    let mut last_heard = Instant::now();
+    while !shared.is_dropped.load(Ordering::Relaxed) {
+        // Before the flows are looked at: what is asked later is not waited for in vain.
+        let all_is_asked = shared.all_is_asked.load(Ordering::Relaxed);
+        if wait_for_answers(shared) {
+            last_heard = Instant::now();
         }
         let mut flows = shared.flows();
         for ((socket, flow), heard) in shared.sockets.iter().zip(flows.iter_mut()).zip(&mut heard) {
             socket.listen(heard, flow);
         }
-        let silent = last.elapsed() > SILENCE;
-        if shared.is_over() && (silent || !flows.iter().any(Flow::is_waiting)) {
+        let silence = last_heard.elapsed();
+        let may_hear_more = |flow: &Flow| {
+            let patience = if flow.has_last_answer() { SILENCE } else { PATIENCE };
+            flow.is_waiting() && silence < patience
+        };
+        if all_is_asked && !flows.iter().any(may_hear_more) {
             return;
         }
     }
+}
+
+/// Whether any came before it was time to look up.
+fn wait_for_answers(shared: &Shared) -> bool {
+    let is_open: Vec<bool> = shared.flows().iter().map(|flow| flow.ended.is_none()).collect();
+    let open = shared.sockets.iter().zip(is_open).filter(|(_, is_open)| *is_open);
+    let mut waits: Vec<PollFd> =
+        open.map(|(socket, _)| PollFd::new(socket.fd(), PollFlags::POLLIN)).collect();
+    let wait = PollTimeout::try_from(LOOK_UP).expect("a short time");
+    poll(&mut waits, wait).expect("poll") > 0
 }

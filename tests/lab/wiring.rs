@@ -11,6 +11,10 @@ use super::{Answerer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
 /// Where the lab's own commands are looked for, after its choice of iptables.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The variable that gives the multipath hash of every gateway another seed than this boot's: which
+/// member a group picks for a flow is no fact to test against. Needs Linux 6.11.
+const HASH_SEED: &str = "LAB_HASH_SEED";
+
 impl Lab {
     pub(super) fn raise(shape: Shape) -> Lab {
         let dir = tempfile::Builder::new().prefix("wanpool-lab-").tempdir().expect("a directory");
@@ -25,6 +29,9 @@ impl Lab {
         for scope in ["all", "default"] {
             let name = format!("net/ipv4/conf/{scope}/rp_filter");
             gateway.sysctl(&name, &shape.rp_filter.to_string());
+        }
+        if let Ok(seed) = std::env::var(HASH_SEED) {
+            gateway.sysctl("net/ipv4/fib_multipath_hash_seed", &seed);
         }
         let first = (1..=shape.uplinks()).map(|number| uplink::address(&shape, number));
         let addresses = Mutex::new(first.collect());
