@@ -48,6 +48,14 @@ pub struct Answers {
     pub rtt: Option<Duration>,
 }
 
+impl Answers {
+    /// Counts a probe that has ended: after this round trip, or without an answer.
+    pub fn add(&mut self, rtt: Option<Duration>) {
+        self.received += u32::from(rtt.is_some());
+        self.rtt = [self.rtt, rtt].into_iter().flatten().min();
+    }
+}
+
 /// The line of the file: `ppp0 index 7 up since 912.40 sound 3 dead 0 at 990.12 loss 0 rtt 1.250`;
 /// without probes it ends before `at`. Seconds from boot, percent, milliseconds.
 impl fmt::Display for Record {
