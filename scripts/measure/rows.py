@@ -135,6 +135,16 @@ def hook(bench):
     return duel(bench, our(gateway, "failover ppp0, done already", 20, hook=True), show)
 
 
+@row("probe", "`failover --probe` of four dead uplinks / of one of them", 1.5, 1.1)
+def probe(bench):
+    gateway = bench.gateway(USUAL)
+
+    def probing(*uplinks):
+        command = [gateway.wanpool, "failover", "--probe", *uplinks]
+        return Contestant(command, gateway.namespace, 2, before=gateway.to["settled"])
+    return duel(bench, probing(), probing("1"), 3)
+
+
 @row("version", "`wanpool -V` / `ip -V`", 1, 0.8)
 def version(bench):
     nowhere = Namespace({})
