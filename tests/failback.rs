@@ -1,8 +1,6 @@
 //! Uplinks that stand in for others: backups, and what becomes of the flows they took over.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::thread;
-use std::time::Duration;
 
 use crate::lab::{Answerer, FAR, Lab, Shape, Speaker, wait_until};
 use crate::with_both_iptables;
@@ -172,7 +170,7 @@ fn a_metered_backup_is_rid_at_once_of_flows_whose_own_uplink_is_back_and_of_no_o
 #[test]
 fn a_drained_backup_is_rid_of_them_when_their_own_uplink_has_been_back_for_so_long() {
     let lab = Lab::new();
-    lab.serve(&with_backup("", "failback = \"drain 2\""));
+    lab.serve(&with_backup("", "failback = \"drain 20\""));
     let client = lab.member(1, 0);
     lab.hang_up(1);
     lab.hang_up(2);
@@ -184,13 +182,13 @@ fn a_drained_backup_is_rid_of_them_when_their_own_uplink_has_been_back_for_so_lo
     lab.wanpool(["restore", "1"]).ok();
     lab.wanpool(["assign"]).silent();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "not yet");
-    thread::sleep(Duration::from_millis(2100));
+    lab.make_memory_older(20);
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "only a run ends it");
     // A memory that was lost starts the clock again.
     std::fs::remove_file(lab.memory_file()).unwrap();
     lab.wanpool(["assign"]).silent();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
-    thread::sleep(Duration::from_millis(2100));
+    lab.make_memory_older(20);
     let report = lab.wanpool(["-j", "assign"]).json();
     assert_eq!(report["flows_ended"], 1, "{report}");
     assert_eq!(flow.ask(), Ok(lab.uplink_address(1)), "begun anew");

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::Duration;
 
 use crate::lab::{Answerer, FAR, Lab, QUICK, Servers, four, three, uplinks};
 
@@ -57,7 +56,7 @@ fn a_probe_leaves_by_its_own_uplink_and_no_other() {
     lab.probe();
     thread::scope(|scope| {
         let run = scope.spawn(|| lab.probe());
-        thread::sleep(Duration::from_millis(100));
+        lab.await_counted(1, host(1));
         lab.hang_up(1);
         run.join().unwrap()
     });
@@ -79,16 +78,20 @@ fn each_kind_of_target_is_asked_in_its_own_words() {
     lab.far_host(host);
     let kinds =
         ["tcp:100.66.0.9:80", "dns:100.66.0.9:example.org", "http://100.66.0.9/generate_204"];
-    let config =
-        |target: &str| three(&format!("[probe]\ntargets = [\"{target}\"]\ntimeout = \"200ms\"\n"));
-    lab.serve(&config(kinds[0]));
-    let loss = |uplink: u8, target: &str| {
-        lab.config(&config(target));
+    // A run ends as soon as all has been answered; only silence takes all of the time.
+    let config = |target: &str, answers: bool| {
+        let timeout = if answers { "5s" } else { "200ms" };
+        three(&format!("[probe]\ntargets = [\"{target}\"]\ntimeout = \"{timeout}\"\n"))
+    };
+    lab.serve(&config(kinds[0], false));
+    let assert_answers = |uplink: u8, target: &str, answers: bool, what: &str| {
+        lab.config(&config(target, answers));
         lab.wanpool(["failover", "--probe", &uplink.to_string()]).ok();
-        lab.remembered(uplink, "loss")
+        let loss = if answers { "0" } else { "100" };
+        assert_eq!(lab.remembered(uplink, "loss"), loss, "{target}, {what}");
     };
     for target in kinds {
-        assert_eq!(loss(2, target), "100", "{target} without a server");
+        assert_answers(2, target, false, "without a server");
     }
     let servers = Servers::start(&lab.far, host);
     // What the server says, and which of the kinds that is an answer to.
@@ -99,8 +102,7 @@ fn each_kind_of_target_is_asked_in_its_own_words() {
     ] {
         servers.say(code, status);
         for (target, answers) in kinds.into_iter().zip(answers) {
-            let wanted = if answers { "0" } else { "100" };
-            assert_eq!(loss(3, target), wanted, "{target}, code {code}, {status}");
+            assert_answers(3, target, answers, &format!("code {code}, {status}"));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::far::when_free;
-use super::{Lab, Netns, Run, three};
+use super::{Lab, Netns, Run, three, wait_until};
 
 /// Quick enough for tests; a line without loss answers in microseconds.
 pub const QUICK: &str = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n";
@@ -65,6 +65,18 @@ impl Lab {
         self.scratch().join("run/uplinks")
     }
 
+    /// Every state in it has lasted so many seconds longer, as if they had passed.
+    pub fn make_memory_older(&self, seconds: u32) {
+        let older = |line: &str| {
+            let (start, rest) = line.split_once(" since ").expect("since when");
+            let (since, rest) = rest.split_once(' ').expect("more words");
+            let since: f64 = since.parse().expect("seconds from boot");
+            format!("{start} since {:.2} {rest}\n", since - f64::from(seconds))
+        };
+        let memory: String = self.memory().lines().map(older).collect();
+        std::fs::write(self.memory_file(), memory).expect("to write what is remembered");
+    }
+
     /// The word behind `key` in what is remembered of an uplink.
     #[track_caller]
     pub fn remembered(&self, number: u8, key: &str) -> String {
@@ -89,6 +101,13 @@ impl Lab {
              iptables -t mangle -A PREROUTING -i isp{number} $statistic
              iptables -t mangle -A POSTROUTING -o isp{number} $statistic"
         ));
+    }
+
+    /// Waits until the provider has counted a packet that came by this line for this host.
+    #[track_caller]
+    pub fn await_counted(&self, number: u8, host: Ipv4Addr) {
+        let before = self.counted(number, host);
+        wait_until("a probe is under way", || self.counted(number, host) > before);
     }
 
     /// From now on the provider counts what comes by each line for this host.

@@ -74,6 +74,9 @@ fn lay_lan(shape: &Shape, gateway: &Netns, clients: &Netns) {
          ip link set br0 up",
         clients.path().display()
     ));
+    // Whom the gateway has heard it knows as long as the test lasts: after a minute of silence the
+    // kernel drops neighbours, should all namespaces together have more than gc_thresh1.
+    gateway.sysctl("net/ipv4/neigh/br0/gc_stale_time", "36000");
     let mut batch = String::from("ip link set eth0 up\nip -batch - <<END\n");
     for client in shape.clients() {
         writeln!(batch, "addr add {client}/{prefix} dev eth0").expect("memory");
