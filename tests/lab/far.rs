@@ -70,16 +70,20 @@ fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
         }
         let mut of_caller = ready[fixed.len()..].iter();
         callers.retain_mut(|caller| of_caller.next() != Some(&true) || answer_line(caller));
-        if ready[1]
-            && let Ok((stream, _)) = listener.accept()
-        {
-            let _ = stream.set_nodelay(true);
-            callers.push(Caller { stream, heard: Vec::new() });
+        if ready[1] {
+            callers.extend(accept(listener));
         }
         if ready[2] {
             answer_datagrams(udp);
         }
     }
+}
+
+/// `None` when the caller has hung up before we came to him.
+fn accept(listener: &TcpListener) -> Option<Caller> {
+    let (stream, _) = listener.accept().ok()?;
+    let _ = stream.set_nodelay(true);
+    Some(Caller { stream, heard: Vec::new() })
 }
 
 /// False when the caller is gone.
