@@ -39,9 +39,7 @@ const LOCKED: u8 = 4;
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     // Before the parser is built, which takes longer than all else that this needs.
-    if let [_, only] = &args[..]
-        && (only == "-V" || only == "--version")
-    {
+    if asks_for_version(&args) {
         let _ = writeln!(io::stdout(), "wanpool {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
@@ -61,6 +59,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::from(status_of(&error))
         }
     }
+}
+
+fn asks_for_version(args: &[OsString]) -> bool {
+    matches!(args, [_, only] if only == "-V" || only == "--version")
 }
 
 fn status_of(error: &anyhow::Error) -> u8 {

@@ -6,7 +6,7 @@ use crate::lab::{Hooks, Lab, State, four, three};
 
 /// Uplink N's address in its odd sessions, and in its even ones.
 fn address(number: u8, round: usize) -> std::net::Ipv4Addr {
-    let host = if round.is_multiple_of(2) { 2 } else { 77 };
+    let host = if round % 2 == 0 { 2 } else { 77 };
     std::net::Ipv4Addr::new(10, 64, number, host)
 }
 
@@ -15,7 +15,7 @@ fn address(number: u8, round: usize) -> std::net::Ipv4Addr {
 fn session(lab: &Lab, hooks: &Hooks, number: u8, round: usize) {
     lab.hang_up(number);
     let mut down = hooks.ppp("ip-down", number).spawn();
-    if (round + usize::from(number)).is_multiple_of(3) {
+    if (round + usize::from(number)) % 3 == 0 {
         down.wait().expect("ip-down");
     }
     lab.redial_as(number, address(number, round));

@@ -150,9 +150,7 @@ fn completion_is_silent_whatever_is_wrong_and_waits_for_nothing() {
 #[test]
 fn completion_needs_no_root_and_takes_no_lock() {
     let lab = lab();
-    let lock = fs::OpenOptions::new().create(true).append(true).open(lab.pool_dir().join(".lock"));
-    let lock = lock.expect("the lock file");
-    lock.lock().expect("the lock");
+    let _lock = lab.hold_lock();
     let program = lab.scratch().join("wanpool");
     crate::lab::copy_to(&program);
     let nobody =

@@ -1,6 +1,6 @@
 //! What this is built from: nothing that is not used, nothing under a licence that ours cannot go
-//! with, nothing from anywhere but the registry, and a lockfile that says all of it. Asks cargo
-//! only, and no network.
+//! with, nothing from anywhere but the registry, nothing that asks for a newer Rust than we do, and
+//! a lockfile that says all of it. Asks cargo only, and no network.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -124,6 +124,28 @@ fn every_dependency_is_from_the_registry_and_under_a_licence_that_goes_with_ours
     }
 }
 
+/// The numbers of a version of Rust: of `1.85`, `1.85.0` alike.
+fn rust_version(text: &str) -> [u32; 3] {
+    let mut numbers = [0; 3];
+    for (number, digits) in numbers.iter_mut().zip(text.split('.')) {
+        *number = digits.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
+    }
+    numbers
+}
+
+#[test]
+fn no_dependency_asks_for_a_newer_rust_than_ours() {
+    let ours = env!("CARGO_PKG_RUST_VERSION");
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().expect("packages") {
+        // Of a package that names none, only a build with ours can tell.
+        let theirs = package["rust_version"].as_str().unwrap_or(ours);
+        let (name, version) = (&package["name"], &package["version"]);
+        let is_enough = rust_version(theirs) <= rust_version(ours);
+        assert!(is_enough, "{name} {version} needs Rust {theirs}, and we promise {ours}");
+    }
+}
+
 /// All that is written in Rust below a folder.
 fn code(folder: PathBuf) -> String {
     let mut text = String::new();
@@ -140,6 +162,36 @@ fn code(folder: PathBuf) -> String {
         }
     }
     text
+}
+
+/// A line of a let chain, as rustfmt lays it out: `if let …` that goes on with `&&`.
+fn let_chain(code: &str) -> Option<&str> {
+    let and_let = ["&&", "let "].join(" ");
+    let mut open_condition = None;
+    for line in code.lines() {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        let goes_on = text.starts_with("&& ") && open_condition == indent.checked_sub(4);
+        if text.contains(&and_let) || goes_on {
+            return Some(line);
+        }
+        let statement = text.strip_prefix("} else ").unwrap_or(text);
+        if statement.starts_with("if let ") || statement.starts_with("while let ") {
+            open_condition = Some(indent);
+        }
+        if text.ends_with('{') {
+            open_condition = None;
+        }
+    }
+    None
+}
+
+/// Clippy knows which functions are newer than our Rust; of the syntax only this test does.
+#[test]
+fn there_is_no_let_chain_which_rust_has_since_1_88() {
+    for folder in ["src", "tests"] {
+        assert_eq!(let_chain(&code(root().join(folder))), None, "in {folder}/");
+    }
 }
 
 #[test]

@@ -211,17 +211,23 @@ fn the_pages_are_what_the_program_generates() {
     let dir = tempfile::tempdir().expect("a directory");
     let status = Command::new(binary()).arg("--generate").arg(dir.path()).status();
     assert!(status.expect("the program").success());
-    let names = |entries: fs::ReadDir| {
-        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
-        names.sort();
-        names
-    };
-    let committed = names(fs::read_dir(project("man")).expect("man/"));
-    assert_eq!(names(fs::read_dir(dir.path()).expect("the pages")), committed);
+    let committed = file_names(&project("man"));
+    assert_eq!(file_names(dir.path()), committed);
     for name in committed {
         let same = read(&dir.path().join(&name)) == read(&project("man").join(&name));
-        assert!(same, "man/{} is stale: run scripts/generate", name.display());
+        assert!(same, "man/{name} is stale: run scripts/generate");
     }
+}
+
+/// In order.
+fn file_names(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let name = entry.expect("an entry").file_name();
+        names.push(name.into_string().expect("UTF-8"));
+    }
+    names.sort();
+    names
 }
 
 #[test]

@@ -49,6 +49,8 @@ fn outcome(call: &Call, error: Error, scene: &Scene) -> Outcome {
     match call.name.as_str() {
         // The standard library tries these again; a lock and a directory it does not.
         "openat" | "write" | "fsync" | "sendto" | "sendmsg" if error == EINTR => Outcome::Retried,
+        // The end of the process unlocks as well.
+        "flock" if call.names("LOCK_UN") => Outcome::Silent,
         // Without it the next run looks at everything, no more.
         _ if call.names("/run/checked") || call.names("/run/.checked") => Outcome::Silent,
         // Where a sign of change cannot be read, everything is looked at.

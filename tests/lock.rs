@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,15 @@ fn holder(lab: &Lab) -> Child {
     let taken = format!("flock -n {}/.lock true && exit 1 || exit 0", lab.pool_dir().display());
     wait_until("he has it", || lab.script(&taken).status == 0);
     holder
+}
+
+fn number_in(file: &Path) -> Option<i32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+fn is_stopped(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains("stop"))
 }
 
 #[test]
@@ -88,14 +98,13 @@ fn a_child_that_outlives_its_killed_run_does_not_hold_the_lock() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
 
     let mut run = lab.start(&["restore"]);
-    let pid = || fs::read_to_string(&pid_file).ok()?.trim().parse::<i32>().ok();
-    wait_until("its child sleeps", || pid().is_some());
+    wait_until("its child sleeps", || number_in(&pid_file).is_some());
     lab.wanpool(["-w", "0", "restore"]).refused(4);
     run.kill().expect("to kill it");
     run.wait().expect("its end");
     fs::rename(&kept, &program).expect("to put iptables-restore back");
 
-    let child = Pid::from_raw(pid().expect("a number"));
+    let child = Pid::from_raw(number_in(&pid_file).expect("a number"));
     kill(child, None).expect("the child lives on");
     lab.wanpool(["-w", "0", "restore"]).ok();
     lab.state().assert_is(&right, "after the next run");
@@ -115,23 +124,16 @@ fn a_stopped_run_holds_the_lock_until_it_goes_on() {
     );
     run.arg(crate::lab::binary()).stdin(Stdio::null()).stdout(Stdio::null());
     let mut run = lab.gateway.enter(|| run.spawn()).expect("to start strace");
-    let child = || {
-        let file = format!("/proc/{0}/task/{0}/children", run.id());
-        fs::read_to_string(file).ok()?.trim().parse::<i32>().ok()
-    };
-    let stopped = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", child()?)).ok()?;
-        let state = status.lines().find(|line| line.starts_with("State:"))?.to_owned();
-        let waits = state.contains("stop") && lab.pool_dir().join(".commit").exists();
-        waits.then_some(())
-    };
-    wait_until("it is stopped in the middle of its commit", || stopped().is_some());
+    let children = PathBuf::from(format!("/proc/{0}/task/{0}/children", run.id()));
+    wait_until("it is stopped in the middle of its commit", || {
+        number_in(&children).is_some_and(is_stopped) && lab.pool_dir().join(".commit").exists()
+    });
     lab.wanpool(["-w", "0", "assign", "192.168.7.79"]).refused(4);
     // A reader sees the commit as done.
     let rows = lab.wanpool(["-j", "pools"]).json();
     let clients = rows.as_array().unwrap().iter().map(|row| row["clients"].as_u64().unwrap());
     assert_eq!(clients.sum::<u64>(), 32, "{rows}");
-    let program = Pid::from_raw(child().expect("the program"));
+    let program = Pid::from_raw(number_in(&children).expect("the program"));
     kill(program, Signal::SIGCONT).expect("to let it go on");
     assert!(run.wait().expect("its end").success());
     assert_eq!([77, 78].map(|host| lab.pool_of([192, 168, 7, host].into())), [Some(1), Some(2)]);

@@ -41,6 +41,7 @@ mod lock;
 mod many;
 mod metrics;
 mod multipath;
+mod need_rust;
 mod networkd;
 mod others;
 mod package;

@@ -1,7 +1,7 @@
 //! What `scan` and `pools` tell, as text and as JSON.
 
-use std::io::pipe;
-
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, binary, four, three};
@@ -158,7 +158,7 @@ fn a_closed_pipe_is_no_error() {
     let lab = Lab::new();
     lab.serve(&three(""));
     for command in ["scan", "pools"] {
-        let (reader, writer) = pipe().unwrap();
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         drop(reader);
         let mut run = lab.gateway.command(&binary().display().to_string());
         run.arg(command).stdout(writer).stderr(std::process::Stdio::piped());

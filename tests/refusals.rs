@@ -135,12 +135,10 @@ fn without_iptables_nothing_is_changed(shape: Shape) {
 fn another_run_that_does_not_end_is_waited_for_and_then_told() {
     let lab = Lab::new();
     lab.serve(&three(""));
-    let lock = fs::OpenOptions::new().create(true).append(true).open(lab.pool_dir().join(".lock"));
-    let lock = lock.expect("the lock file");
-    lock.lock().expect("the lock");
+    let lock = lab.hold_lock();
     changing_nothing(&lab, || lab.wanpool(["-w", "0", "assign", "192.168.7.99"])).refused(4);
     changing_nothing(&lab, || lab.wanpool(["--wait", "1", "restore"])).refused(4);
-    lock.unlock().expect("to let go");
+    drop(lock);
     lab.wanpool(["-w", "0", "assign", "192.168.7.99"]).ok();
     assert!(lab.pool_of(Ipv4Addr::new(192, 168, 7, 99)).is_some());
 }

@@ -121,12 +121,12 @@ fn edit(
     let Some(pool) = pool else {
         return Ok(placement::place(&context.config, pools, clients));
     };
-    let unpinned = |client: &&Client| context.config.pin(**client).is_none();
-    if context.config.uplinks[&pool].role == Role::Backup
-        && let Some(client) = clients.iter().find(unpinned)
-    {
-        let why = "a backup has pinned clients only; set a pin in";
-        bail!("assign: {client}: {why} {}", context.config.path.display());
+    if context.config.uplinks[&pool].role == Role::Backup {
+        let unpinned = |client: &&Client| context.config.pin(**client).is_none();
+        if let Some(client) = clients.iter().find(unpinned) {
+            let why = "a backup has pinned clients only; set a pin in";
+            bail!("assign: {client}: {why} {}", context.config.path.display());
+        }
     }
     let elsewhere = |&&client: &&Client| context.config.pin(client).is_some_and(|pin| pin != pool);
     if let Some(client) = clients.iter().find(elsewhere) {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::libc::pid_t;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
@@ -90,7 +91,7 @@ fn wait(mut child: Child, deadline: Instant) -> Result<(), String> {
             Ok(Some(status)) => return Err(status.to_string()),
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
             Ok(None) => {
-                let group = Pid::from_raw(child.id().cast_signed());
+                let group = Pid::from_raw(child.id() as pid_t);
                 // The group may have ended by itself this very moment.
                 let _ = killpg(group, Signal::SIGKILL);
                 let _ = child.wait();

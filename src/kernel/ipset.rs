@@ -235,7 +235,7 @@ pub fn destroy(netfilter: &Channel) -> Result<()> {
 /// Adds entries; one that is there gets the new mark.
 pub fn add(netfilter: &Channel, family: Family, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
     let member = |member: Writer, &(client, mark): &(Ipv4Addr, Mark)| {
-        let skbmark = u64::from(mark.value) << 32 | u64::from(mark.mask);
+        let skbmark = (u64::from(mark.value) << 32) | u64::from(mark.mask);
         put_address(member, client).put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark.to_be_bytes())
     };
     change(netfilter, family, CMD_ADD, entries, member)

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use super::netlink::{Channel, Raw, Writer, find};
+use super::netlink::{Channel, Raw, Writer, find, native_u64};
 use crate::model::{DevName, Family};
 use crate::state::{Address, Link};
 
@@ -67,7 +67,7 @@ pub(super) fn parse_traffic(message: &Raw) -> Result<Option<(DevName, (u64, u64)
     let link = parse_link(message)?;
     let counters = find(&message.attributes(IFINFOMSG)?, IFLA_STATS64).unwrap_or_default();
     let counters: Vec<u64> =
-        counters.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+        counters.chunks_exact(size_of::<u64>()).filter_map(native_u64).collect();
     Ok(match counters[..] {
         [_, _, received, sent, ..] => Some((link.name, (received, sent))),
         _ => None,

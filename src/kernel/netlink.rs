@@ -106,6 +106,10 @@ pub fn native_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
 }
 
+pub fn native_u64(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_ne_bytes)
+}
+
 pub fn big_endian_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
 }

@@ -17,6 +17,8 @@ const RTM_DELNEXTHOP: u16 = 105;
 const RTM_GETNEXTHOP: u16 = 106;
 /// `struct nhmsg`: family, scope, protocol, a reserved byte, flags.
 const NHMSG: usize = 8;
+/// `struct nexthop_grp`: id, weight − 1 in one byte and its high byte in the next, two reserved.
+const MEMBER: usize = 8;
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
 const NHA_GROUP_TYPE: u16 = 3;
@@ -70,24 +72,22 @@ fn parse_device(
     (!is_tunnel).then_some(Nexthop::Device { dev, via })
 }
 
-/// `struct nexthop_grp`: id, weight − 1 in one byte and its high byte in the next, two reserved.
 /// `None` for a group of a type that we never make, which the kernel changes into no other.
 fn parse_group(members: &[u8], attributes: &BTreeMap<u16, &[u8]>) -> Option<Nexthop> {
     let of_type = attributes.get(&NHA_GROUP_TYPE);
     if of_type.is_some_and(|value| *value != NEXTHOP_GRP_TYPE_MPATH) {
         return None;
     }
-    let mut members: Vec<_> = members
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&[i0, i1, i2, i3, low, high, _, _]| {
-            let weight = u16::from_le_bytes([low, high]).saturating_add(1);
-            (u32::from_ne_bytes([i0, i1, i2, i3]), weight)
-        })
-        .collect();
+    let mut members: Vec<_> = members.chunks_exact(MEMBER).filter_map(parse_member).collect();
     members.sort_unstable();
     Some(Nexthop::Group(members))
+}
+
+/// A member's id and weight.
+fn parse_member(member: &[u8]) -> Option<(u32, u16)> {
+    let &[i0, i1, i2, i3, low, high, _, _] = member else { return None };
+    let weight = u16::from_le_bytes([low, high]).saturating_add(1);
+    Some((u32::from_ne_bytes([i0, i1, i2, i3]), weight))
 }
 
 /// Makes a nexthop, or changes the one with this id in place.

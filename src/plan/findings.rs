@@ -64,7 +64,8 @@ pub fn find(
             "take it out of the nftables rule set, or keep the uplinks out of it",
         )
     }));
-    findings.extend(limits(pools, health));
+    findings.extend(full_conntrack_table(health));
+    findings.extend(small_neighbour_table(pools, health));
     if health.networkd_deletes {
         findings.push(Finding::new(
             "systemd-networkd deletes rules and routes that it does not know",
@@ -145,29 +146,30 @@ fn thief(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
     })
 }
 
-fn limits(pools: &Pools, health: &Health) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if let Some((count, max)) = health.conntrack
-        && count * 100 >= max * NEARLY_FULL
-    {
-        findings.push(Finding::new(
-            format!("the conntrack table is nearly full: {count} of {max}"),
-            format!("sysctl -w net.netfilter.nf_conntrack_max={}", max * 2),
-        ));
+fn full_conntrack_table(health: &Health) -> Option<Finding> {
+    let (count, max) = health.conntrack?;
+    if count * 100 < max * NEARLY_FULL {
+        return None;
     }
+    Some(Finding::new(
+        format!("the conntrack table is nearly full: {count} of {max}"),
+        format!("sysctl -w net.netfilter.nf_conntrack_max={}", max * 2),
+    ))
+}
+
+fn small_neighbour_table(pools: &Pools, health: &Health) -> Option<Finding> {
+    let limit = health.neighbour_limit?;
     let clients = pools.len();
-    if let Some(limit) = health.neighbour_limit
-        && (limit as usize) < clients
-    {
-        let next = clients.next_power_of_two() * 2;
-        findings.push(Finding::new(
-            format!("{clients} clients, but room for {limit} neighbours"),
-            format!(
-                "sysctl -w net.ipv4.neigh.default.gc_thresh3={next} \
-                 net.ipv4.neigh.default.gc_thresh2={}",
-                next / 2
-            ),
-        ));
+    if limit as usize >= clients {
+        return None;
     }
-    findings
+    let next = clients.next_power_of_two() * 2;
+    Some(Finding::new(
+        format!("{clients} clients, but room for {limit} neighbours"),
+        format!(
+            "sysctl -w net.ipv4.neigh.default.gc_thresh3={next} \
+             net.ipv4.neigh.default.gc_thresh2={}",
+            next / 2
+        ),
+    ))
 }

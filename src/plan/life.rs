@@ -170,7 +170,7 @@ impl Gateway {
             let target = |(at, &no): (usize, &UplinkNo)| {
                 let share = self.share(no) + 1e-9;
                 let whole = share - share.floor() < 1e-6;
-                share.floor() as usize + usize::from(up & 1 << at != 0 && !whole)
+                share.floor() as usize + usize::from(up & (1 << at) != 0 && !whole)
             };
             let targets: Vec<usize> = uplinks.iter().enumerate().map(target).collect();
             let fits = uplinks.iter().zip(&targets).all(|(&no, &target)| self.pinned(no) <= target);

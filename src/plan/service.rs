@@ -270,10 +270,8 @@ fn fail_over(
 fn take_out(uplinks: &mut BTreeMap<UplinkNo, Service>, out: UplinkSet) {
     for no in out.iter() {
         let others = uplinks.iter().any(|(&other, it)| other != no && it.state == State::Up);
-        if let Some(service) = uplinks.get_mut(&no)
-            && service.state == State::Up
-            && others
-        {
+        let Some(service) = uplinks.get_mut(&no) else { continue };
+        if others && service.state == State::Up {
             service.state = State::FailedOver;
             service.by_probe = true;
         }

@@ -28,7 +28,7 @@ fn config(uplinks: &[(u8, u8)], more: &str) -> Config {
 /// Makes backups of the uplinks with these bits, but not of the first.
 fn with_backups(mut config: Config, bits: u8) -> Config {
     for (no, uplink) in config.uplinks.iter_mut().skip(1) {
-        if bits & 1 << no.get() != 0 {
+        if bits & (1 << no.get()) != 0 {
             uplink.role = Role::Backup;
         }
     }

@@ -1,13 +1,16 @@
 //! The lock that lets one run change things at a time.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use super::{Store, make_dir};
@@ -19,7 +22,16 @@ const LOCK_MODE: u32 = 0o600;
 
 /// Held while a run changes things; the kernel lets go of it when the process ends, however it ends.
 pub struct Lock {
-    _file: File,
+    held: Option<Flock<File>>,
+}
+
+impl Drop for Lock {
+    /// `Flock` alone would panic where unlocking fails. The end of the process unlocks as well.
+    fn drop(&mut self) {
+        if let Some(Err((held, _))) = self.held.take().map(Flock::unlock) {
+            mem::forget(held);
+        }
+    }
 }
 
 /// Another run held the lock for all the time we had: exit status 4.
@@ -48,7 +60,7 @@ impl Store {
         make_dir(&self.dir)?;
         let path = self.dir.join(LOCK);
         let tried = || format!("locking {}", path.display());
-        let file = open_lock(&path, self.owner()).map_err(|error| match error.kind() {
+        let mut file = open_lock(&path, self.owner()).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => {
                 let dir = self.dir.display();
                 anyhow!("{}: {error}; be the owner of {dir}, and of the lock in it", tried())
@@ -57,22 +69,23 @@ impl Store {
         })?;
         let start = Instant::now();
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
-                Err(TryLockError::WouldBlock) if start.elapsed() < wait => {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => return Ok(Lock { held: Some(held) }),
+                Err((unlocked, Errno::EWOULDBLOCK)) if start.elapsed() < wait => {
+                    file = unlocked;
                     // flock(2) has no time-out of its own.
                     std::thread::sleep(Duration::from_millis(5).min(wait));
                 }
-                Err(TryLockError::WouldBlock) => {
+                Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(LockTimeout { path, waited: wait }.into());
                 }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(tried),
+                Err((_, errno)) => return Err(io::Error::from(errno)).with_context(tried),
             }
         }
     }
 }
 
-fn open_lock(path: &Path, owner: u32) -> std::io::Result<File> {
+fn open_lock(path: &Path, owner: u32) -> io::Result<File> {
     match fs::symlink_metadata(path) {
         Ok(meta) => files::require_plain(&meta)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -95,6 +95,7 @@ fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
     }
 }
 
+/// `None` when the caller has hung up before we came to accept the connection.
 fn accept(listener: &TcpListener) -> Option<Caller> {
     let (stream, _) = listener.accept().ok()?;
     let _ = stream.set_nodelay(true);

@@ -1,9 +1,11 @@
 //! The pool files, as whoever knows the script of 2003 reads them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
 use std::net::Ipv4Addr;
 use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
 
 use super::Lab;
 
@@ -21,6 +23,13 @@ impl Lab {
         let mut files = self.pool_files();
         files.extend(files_in(&self.pool_dir().join(".commit")));
         files
+    }
+
+    /// Takes the lock, as another run would, until the value is dropped.
+    pub fn hold_lock(&self) -> Flock<File> {
+        let path = self.pool_dir().join(".lock");
+        let file = File::options().create(true).append(true).open(path).expect("the lock file");
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("the lock")
     }
 
     pub fn write_pool(&self, pool: u8, clients: impl Iterator<Item = Ipv4Addr>) {

@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::{Kept, Lab, Netns, Run, wait_until};
 
 /// Beyond Debian's smallest: what the package depends on, what it recommends, and systemd.
@@ -155,7 +157,7 @@ fn debian() -> PathBuf {
     let made =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("debian-12+{}", PACKAGES.join("+")));
     let lock = File::create(made.with_extension("lock")).expect("a lock for it");
-    lock.lock().expect("to have the lock");
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).expect("to have the lock");
     if !made.exists() {
         let new = made.with_extension("new");
         let _ = fs::remove_dir_all(&new);

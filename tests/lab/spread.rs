@@ -17,11 +17,8 @@ pub fn count_seen(speakers: &[Speaker]) -> BTreeMap<Ipv4Addr, usize> {
     let mut counts = BTreeMap::new();
     for (at, speaker) in (0..FLOWS).zip(speakers.iter().cycle()) {
         // Each speaker gets both kinds, however many there are.
-        let conn = if (at + at / speakers.len()).is_multiple_of(2) {
-            speaker.tcp()
-        } else {
-            speaker.udp()
-        };
+        let by_tcp = (at + at / speakers.len()) % 2 == 0;
+        let conn = if by_tcp { speaker.tcp() } else { speaker.udp() };
         let seen = conn.and_then(|mut conn| conn.ask()).unwrap_or_else(|why| panic!("{why}"));
         *counts.entry(seen).or_default() += 1;
     }

@@ -183,7 +183,10 @@ impl Socket {
     fn ask(&self, flow: &mut Flow) {
         let question = flow.sent + 1;
         let asked = match self {
-            Socket::Tcp(stream) => (&*stream).write_all(format!("{question}\n").as_bytes()),
+            Socket::Tcp(stream) => {
+                let mut stream: &TcpStream = stream;
+                stream.write_all(format!("{question}\n").as_bytes())
+            }
             Socket::Udp(socket) => {
                 // What the network said of an earlier packet is not about this one.
                 let _ = socket.take_error();
@@ -203,7 +206,10 @@ impl Socket {
         let mut bytes = [0; 2048];
         while flow.ended.is_none() {
             let count = match self {
-                Socket::Tcp(stream) => (&*stream).read(&mut bytes),
+                Socket::Tcp(stream) => {
+                    let mut stream: &TcpStream = stream;
+                    stream.read(&mut bytes)
+                }
                 Socket::Udp(socket) => socket.recv(&mut bytes),
             };
             match (count, flow.kind) {

@@ -129,10 +129,9 @@ impl Conn {
             };
             let answer =
                 answer.map_err(|why| format!("{}, question {question}: {why}", self.name))?;
+            let Some((seen, asked)) = answer.trim().split_once(' ') else { continue };
             // A late answer to an earlier question is none to this one.
-            if let Some((seen, asked)) = answer.trim().split_once(' ')
-                && asked == question
-            {
+            if asked == question {
                 return seen.parse().map_err(|why| format!("{seen}: {why}"));
             }
         }
