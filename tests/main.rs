@@ -10,6 +10,7 @@ mod by_hand;
 mod check;
 mod completion;
 mod crowd;
+mod debian;
 mod dependencies;
 mod documents;
 mod drift;
