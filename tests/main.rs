@@ -11,6 +11,7 @@ mod check;
 mod client_path;
 mod completion;
 mod crowd;
+mod debian;
 mod dependencies;
 mod documents;
 mod drift;
@@ -86,3 +87,25 @@ macro_rules! with_both_iptables {
     )*};
 }
 pub(crate) use with_both_iptables;
+
+/// Makes each of these functions, which take a `Debian`, a test inside each release that what is
+/// built here can run on (`build.rs` knows).
+macro_rules! on_each_debian {
+    ($($name:ident,)*) => {$(
+        mod $name {
+            use crate::lab::Debian;
+
+            #[cfg(runs_on_debian_12)]
+            #[test]
+            fn on_debian_12() {
+                super::$name(Debian::Bookworm);
+            }
+
+            #[test]
+            fn on_debian_13() {
+                super::$name(Debian::Trixie);
+            }
+        }
+    )*};
+}
+pub(crate) use on_each_debian;

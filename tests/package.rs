@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::documents::{project, read};
-use crate::lab::{Lab, Machine, binary};
+use crate::lab::{Debian, Lab, Machine, binary};
+use crate::on_each_debian;
+
+on_each_debian! {
+    a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served,
+}
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -90,13 +95,14 @@ fn the_package_is_without_fault_and_one_tree_makes_the_same_bytes() {
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
-#[test]
-fn a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served() {
+fn a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0", "0.1.1"]);
-    let machine = Machine::bare(&lab);
+    let machine = Machine::bare(&lab, debian);
     let empty = lab.kernel_state();
 
+    // A newcomer has none of the lab's programs.
+    machine.sh("apt-get purge -y ipset conntrack nftables");
     machine.sh("apt-get install -y /mnt/0.1.0.deb");
     // Nothing happens yet, and nobody complains.
     let hooks = machine.run(

@@ -1,26 +1,32 @@
 //! The units of the package, run by systemd itself: at an installation, every half minute, at a
 //! reload, at a stop; with the rights they have there and no more.
 
-use crate::lab::{Lab, Machine, QUICK, wait_until};
+use crate::lab::{Debian, Lab, Machine, QUICK, wait_until};
+use crate::on_each_debian;
 use crate::package::{CRON, assert_served, packages, write_config};
+
+on_each_debian! {
+    the_units_are_without_fault_and_may_do_little,
+    under_systemd_a_configuration_is_all_that_is_asked_of_an_admin,
+    with_the_rights_of_its_units_it_does_all_of_its_work,
+}
 
 /// `systemd-analyze security`, in tenths: 100 may do all, 96 is a service that says nothing of it.
 const EXPOSED_AT_MOST: [(&str, u32); 3] =
     [("wanpool", 27), ("wanpool-assign", 21), ("wanpool-probe", 21)];
 
-#[test]
-fn the_units_are_without_fault_and_may_do_little() {
+fn the_units_are_without_fault_and_may_do_little(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0"]);
-    let machine = Machine::boot(&lab);
+    let machine = Machine::boot(&lab, debian);
     machine.sh("apt-get install -y /mnt/0.1.0.deb");
     // There is no man(1) on so small a Debian.
-    let verify = "systemd-analyze verify --man=no /lib/systemd/system/wanpool*";
+    let verify = "systemd-analyze verify --man=no /usr/lib/systemd/system/wanpool*";
     machine.run(verify).silent();
     for (unit, tenths) in EXPOSED_AT_MOST {
         machine.sh(&format!(
             "systemd-analyze security --offline=true --threshold={tenths} \
-             /lib/systemd/system/{unit}.service"
+             /usr/lib/systemd/system/{unit}.service"
         ));
     }
     let before = machine.sh("systemctl show -p Before wanpool.service");
@@ -47,11 +53,10 @@ fn await_pools(machine: &Machine, clients: usize) {
     machine.sh("systemctl start wanpool-assign.service");
 }
 
-#[test]
-fn under_systemd_a_configuration_is_all_that_is_asked_of_an_admin() {
+fn under_systemd_a_configuration_is_all_that_is_asked_of_an_admin(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0", "0.1.1"]);
-    let machine = Machine::boot(&lab);
+    let machine = Machine::boot(&lab, debian);
     let empty = lab.kernel_state();
     machine.sh(
         "mkdir -p /etc/systemd/system/wanpool-assign.timer.d
@@ -92,11 +97,10 @@ fn under_systemd_a_configuration_is_all_that_is_asked_of_an_admin() {
         .silent();
 }
 
-#[test]
-fn with_the_rights_of_its_units_it_does_all_of_its_work() {
+fn with_the_rights_of_its_units_it_does_all_of_its_work(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0"]);
-    let machine = Machine::boot(&lab);
+    let machine = Machine::boot(&lab, debian);
     machine.sh("apt-get install -y /mnt/0.1.0.deb; systemctl stop wanpool-assign.timer");
     lab.hear(&lab.everyone());
     write_config(&machine);

@@ -1,19 +1,15 @@
 //! A machine with the gateway's network: what an admin installs wanpool on.
 //!
-//! Its files are a fresh Debian's (made by mmdebstrap once, and kept below `target/`), or those of
-//! the machine we are on, under an overlay, so that nothing is left of what a test does there; its
-//! processes, names and mounts are its own. With systemd it is booted, by systemd as its process 1.
+//! Its files are a fresh Debian's, or those of the machine we are on, under an overlay, so that
+//! nothing is left of what a test does there; its processes, names and mounts are its own. With
+//! systemd it is booted, by systemd as its process 1.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::fcntl::{Flock, FlockArg};
+use super::{Debian, Kept, Lab, Netns, Run, wait_until};
 
-use super::{Kept, Lab, Netns, Run, wait_until};
-
-/// Beyond Debian's smallest: what the package depends on, what it recommends, and systemd.
-const PACKAGES: [&str; 4] = ["iptables", "iproute2", "kmod", "systemd"];
 /// Who is process 1.
 const SLEEP: &str = "sleep infinity";
 const SYSTEMD: &str = "/lib/systemd/systemd --log-target=journal";
@@ -57,7 +53,6 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab chroot root $2
 
 pub struct Machine<'lab> {
     ns: &'lab Netns,
-    root: PathBuf,
     /// Its process 1, as this machine's processes are numbered.
     init: u32,
     group: String,
@@ -66,8 +61,8 @@ pub struct Machine<'lab> {
 
 impl<'lab> Machine<'lab> {
     /// Without systemd, cron or anything else that runs by itself.
-    pub fn bare(lab: &'lab Lab) -> Machine<'lab> {
-        Machine::start(lab, "machine", &lab.gateway, &debian(), SLEEP)
+    pub fn bare(lab: &'lab Lab, debian: Debian) -> Machine<'lab> {
+        Machine::start(lab, "machine", &lab.gateway, &debian.files(), SLEEP)
     }
 
     /// With all that is installed here, and the network of this namespace. It sleeps until it is
@@ -77,8 +72,8 @@ impl<'lab> Machine<'lab> {
     }
 
     /// Booted by systemd, to the end.
-    pub fn boot(lab: &'lab Lab) -> Machine<'lab> {
-        let machine = Machine::start(lab, "machine", &lab.gateway, &debian(), SYSTEMD);
+    pub fn boot(lab: &'lab Lab, debian: Debian) -> Machine<'lab> {
+        let machine = Machine::start(lab, "machine", &lab.gateway, &debian.files(), SYSTEMD);
         wait_until("systemd has booted", || {
             let state = machine.run("systemctl is-system-running").stdout;
             ["running\n", "degraded\n"].contains(&state.as_str())
@@ -111,17 +106,18 @@ impl<'lab> Machine<'lab> {
             name.is_some_and(|name| name.is_ok_and(|name| program.ends_with(name.trim())))
         });
         let init = found.expect("its number");
-        Machine { ns, root: dir.join("root"), init, group, running: Some(running) }
+        Machine { ns, init, group, running: Some(running) }
     }
 
     /// A script of the shell on the machine, as root types it. `/mnt` is the lab's own folder.
     pub fn run(&self, script: &str) -> Run {
         let mut command = self.ns.command("nsenter");
-        command.args(["-t", &self.init.to_string(), "-m", "-p", "-i", "-u", "-C", "chroot"]);
-        command.arg(&self.root);
+        // Its root is told by its process 1: the path of it is none where we are in a chroot.
+        command.args(["-t", &self.init.to_string(), "-m", "-p", "-i", "-u", "-C", "--root"]);
         command.args([
             "env",
             "-i",
+            "--chdir=/",
             PATH,
             "HOME=/root",
             "LC_ALL=C",
@@ -150,27 +146,4 @@ impl Drop for Machine<'_> {
         command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
         let _ = command.arg(&self.group).stderr(Stdio::null()).status();
     }
-}
-
-/// A fresh Debian 12, made once.
-fn debian() -> PathBuf {
-    let made =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("debian-12+{}", PACKAGES.join("+")));
-    let lock = File::create(made.with_extension("lock")).expect("a lock for it");
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).expect("to have the lock");
-    if !made.exists() {
-        let new = made.with_extension("new");
-        let _ = fs::remove_dir_all(&new);
-        let mut command = Command::new("mmdebstrap");
-        command.args([
-            "--variant=minbase",
-            &format!("--include={}", PACKAGES.join(",")),
-            "bookworm",
-        ]);
-        let output = command.arg(&new).output().expect("mmdebstrap (apt install mmdebstrap)");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "no fresh Debian from its archive:\n{said}");
-        fs::rename(&new, &made).expect("its final name");
-    }
-    made
 }

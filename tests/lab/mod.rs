@@ -12,6 +12,7 @@
 //! provider drops whatever else comes by that line, and the far server tells who it saw. The root
 //! namespace is never touched.
 
+mod debian;
 mod far;
 mod files;
 mod flow;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use debian::Debian;
 pub use far::Answerer;
 pub use files::places;
 pub use flow::{Flow, Kind};
