@@ -4,10 +4,10 @@
 use std::env;
 use std::process::Command;
 
+use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, copy_to};
-use crate::on_each_debian;
 
-on_each_debian! {
+inside_each_debian! {
     the_core_is_the_same,
 }
 

@@ -88,24 +88,21 @@ macro_rules! with_both_iptables {
 }
 pub(crate) use with_both_iptables;
 
-/// Makes each of these functions, which take a `Debian`, a test inside each release that what is
-/// built here can run on (`build.rs` knows).
-macro_rules! on_each_debian {
+/// Makes each of these functions, which take a `Debian`, a test inside every release on which what
+/// is built here can run.
+macro_rules! inside_each_debian {
     ($($name:ident,)*) => {$(
         mod $name {
             use crate::lab::Debian;
 
-            #[cfg(runs_on_debian_12)]
             #[test]
-            fn on_debian_12() {
-                super::$name(Debian::Bookworm);
-            }
-
-            #[test]
-            fn on_debian_13() {
-                super::$name(Debian::Trixie);
+            fn inside_each_debian() {
+                for &debian in Debian::that_run_what_is_built_here() {
+                    println!("inside {debian:?}");
+                    super::$name(debian);
+                }
             }
         }
     )*};
 }
-pub(crate) use on_each_debian;
+pub(crate) use inside_each_debian;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::documents::{project, read};
+use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, binary};
-use crate::on_each_debian;
 
-on_each_debian! {
+inside_each_debian! {
     a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served,
 }
 

@@ -1,11 +1,11 @@
 //! The units of the package, run by systemd itself: at an installation, every half minute, at a
 //! reload, at a stop; with the rights they have there and no more.
 
+use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, QUICK, wait_until};
-use crate::on_each_debian;
 use crate::package::{CRON, assert_served, packages, write_config};
 
-on_each_debian! {
+inside_each_debian! {
     the_units_are_without_fault_and_may_do_little,
     under_systemd_a_configuration_is_all_that_is_asked_of_an_admin,
     with_the_rights_of_its_units_it_does_all_of_its_work,

@@ -1,6 +1,7 @@
 //! A fresh Debian of each release that wanpool is made for: made by mmdebstrap once, kept below
 //! `target/`, and changed by no test.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,15 +21,25 @@ rm -rf "$made.new"
 mv "$made.new" "$made"
 "#;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Debian {
-    // No test names it where what is built here does not run on it.
-    #[cfg_attr(not(runs_on_debian_12), allow(dead_code))]
+    /// Debian 12.
     Bookworm,
+    /// Debian 13.
     Trixie,
 }
 
 impl Debian {
+    /// What is built on a later release asks for a newer libc, and does not start on an earlier one.
+    pub fn that_run_what_is_built_here() -> &'static [Debian] {
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        if release.lines().any(|line| line == "VERSION_ID=\"12\"") {
+            &[Debian::Bookworm, Debian::Trixie]
+        } else {
+            &[Debian::Trixie]
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Debian::Bookworm => "bookworm",
