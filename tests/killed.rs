@@ -1,5 +1,9 @@
 //! A run that is killed, or told to stop, right before or right after each call that changes
 //! anything: the files are whole, who was served is served, and the next run makes all right.
+//!
+//! Right after a change is at the entry of the next call that does more than wait for an answer:
+//! whether the answer was read makes no difference to anybody, and how many calls that takes
+//! differs from run to run. Often that next call is the next change.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +12,11 @@ use crate::lab::{Inject, Run, Scene};
 /// Kills the scene's command right before and right after each call that changes anything. An
 /// empty matrix proves nothing: there are at least so many points.
 fn killed_at_every_call(scene: &Scene, at_least: usize) {
-    let last = scene.trace.0.len() - 1;
+    let calls = &scene.trace.0;
+    let after = |at: usize| (at + 1..calls.len()).find(|&at| !calls[at].waits());
     let changing = scene.trace.changing();
-    let around = changing.iter().flat_map(|(at, _)| [*at, (at + 1).min(last)]);
-    let points: BTreeSet<usize> = around.collect();
+    let points: BTreeSet<usize> =
+        changing.iter().flat_map(|&(at, _)| [Some(at), after(at)]).flatten().collect();
     assert!(points.len() >= at_least, "{} points are too few", points.len());
     for (round, &at) in points.iter().enumerate() {
         let what = format!("{:?} killed at {}", scene.command, scene.trace.0[at]);
@@ -30,7 +35,7 @@ fn killed_at_every_call(scene: &Scene, at_least: usize) {
     );
 }
 
-/// Some calls only wait for others, now once and now twice, so that a run may be off its trace.
+/// A run may look once more than the one in the trace, and so be off it.
 #[track_caller]
 fn kill(scene: &Scene, at: usize, what: &str) {
     let mut off = String::new();
@@ -46,37 +51,37 @@ fn kill(scene: &Scene, at: usize, what: &str) {
 
 #[test]
 fn assign_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::assign(), 40);
+    killed_at_every_call(&Scene::assign(), 50);
 }
 
 #[test]
 fn restore_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::restore(), 100);
+    killed_at_every_call(&Scene::restore(), 75);
 }
 
 #[test]
 fn failover_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::failover(), 20);
+    killed_at_every_call(&Scene::failover(), 30);
 }
 
 #[test]
 fn rebalance_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::rebalance(), 40);
+    killed_at_every_call(&Scene::rebalance(), 50);
 }
 
 #[test]
 fn a_move_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::to_pool(), 40);
+    killed_at_every_call(&Scene::to_pool(), 50);
 }
 
 #[test]
 fn a_release_killed_at_any_call_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::release(), 30);
+    killed_at_every_call(&Scene::release(), 40);
 }
 
 #[test]
 fn a_run_killed_while_it_finishes_another_ones_commit_harms_nobody_and_the_next_run_ends_right() {
-    killed_at_every_call(&Scene::recovery(), 20);
+    killed_at_every_call(&Scene::recovery(), 25);
 }
 
 /// Tells the scene's command to stop, in two ways in turn, at each call that changes anything.

@@ -73,6 +73,11 @@ impl Call {
         }
     }
 
+    /// Whether it only waits for what the kernel or a child has to say.
+    pub fn waits(&self) -> bool {
+        ["recv", "poll", "ppoll", "wait"].iter().any(|start| self.name.starts_with(start))
+    }
+
     /// A run that is killed at a call's entry leaves it without a result.
     fn was_made(&self) -> bool {
         !self.line.ends_with("= ?") && !self.line.contains("<unfinished")
