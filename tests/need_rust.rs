@@ -98,7 +98,7 @@ fn where_debians_cargo_is_too_old_that_of_its_web_packages_is_installed_if_it_is
 fn who_is_not_root_is_told_what_to_run_as_root() {
     let (status, said, asked) = need_rust_as(1000, NO_CARGO, OLD, "1.96.0+dfsg1-1~deb12u2");
     assert_eq!((status, asked.as_str(), said.lines().count()), (Some(1), "", 1), "{said}");
-    let line = "As root: apt-get install -y -qq --no-install-recommends";
+    let line = "As root: apt-get install -y -qq --no-install-recommends --no-remove";
     assert!(said.contains(&format!("{line} ca-certificates cargo-web rustfmt-web")), "{said}");
 }
 
