@@ -35,7 +35,8 @@ fn need_rust(cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, Stri
     need_rust_as(0, cargo, debian, web)
 }
 
-fn put(bin: &Path, program: &str, script: &str) {
+/// A stand-in: a program of this name in the folder `bin`.
+pub fn put(bin: &Path, program: &str, script: &str) {
     let path = bin.join(program);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
