@@ -1,5 +1,5 @@
-//! `scripts/need-rust`: it takes a cargo that is new enough, installs Debian's where that is new
-//! enough, and else says in one line how to get Rust. The programs that it asks are stand-ins.
+//! `scripts/need-rust`: it takes a cargo that is new enough, installs Debian's where one of them is
+//! new enough, and else says in one line how to get Rust. The programs that it asks are stand-ins.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,18 +8,20 @@ use std::process::Command;
 
 const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// Runs the script as root of a machine with this cargo, where apt would install cargo in the
-/// version `candidate`. Returns its exit status, what it said on stderr, and what apt was asked.
-fn need_rust(cargo: &str, candidate: &str) -> (Option<i32>, String, String) {
+/// Runs the script as that user of a machine with this cargo, where apt would install these
+/// versions of cargo and of cargo-web. Returns its exit status, what it said on stderr, and what
+/// apt was asked.
+fn need_rust_as(id: u32, cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let bin = folder.path();
     for program in ["bash", "cut", "dirname", "head", "sed", "sort"] {
         symlink(Path::new("/usr/bin").join(program), bin.join(program)).expect("a link");
     }
     put(bin, "cargo", cargo);
-    put(bin, "id", "echo 0");
+    put(bin, "id", &format!("echo {id}"));
     put(bin, "dpkg-query", "exit 1");
-    put(bin, "apt-cache", &format!("echo '  Candidate: {candidate}'"));
+    let versions = format!("case $2 in cargo) v='{debian}' ;; cargo-web) v='{web}' ;; esac");
+    put(bin, "apt-cache", &format!("{versions}\necho \"  Candidate: $v\""));
     put(bin, "apt-get", "echo \"$*\" >>\"${0%/*}/asked\"");
     let mut command = Command::new(bin.join("bash"));
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/need-rust")).args(["fmt", "clippy"]);
@@ -29,10 +31,22 @@ fn need_rust(cargo: &str, candidate: &str) -> (Option<i32>, String, String) {
     (output.status.code(), said, asked)
 }
 
-fn put(bin: &Path, program: &str, script: &str) {
+fn need_rust(cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, String) {
+    need_rust_as(0, cargo, debian, web)
+}
+
+/// A stand-in: a program of this name in the folder `bin`.
+pub fn put(bin: &Path, program: &str, script: &str) {
     let path = bin.join(program);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+}
+
+#[track_caller]
+fn assert_installs(run: &(Option<i32>, String, String), packages: &str) {
+    let (status, said, asked) = run;
+    assert_eq!((*status, said.as_str()), (Some(0), ""));
+    assert!(asked.contains("install") && asked.ends_with(packages), "{asked}");
 }
 
 #[track_caller]
@@ -45,40 +59,62 @@ fn assert_says_how_to_get_rust(run: &(Option<i32>, String, String)) {
 }
 
 const NO_CARGO: &str = "exit 127";
+/// What Debian 12 has of the package cargo.
+const OLD: &str = "0.66.0+ds1-1";
+const NONE: &str = "(none)";
 
 #[test]
 fn a_cargo_that_is_new_enough_is_taken_and_apt_is_not_asked() {
     for version in [RUST.to_owned(), format!("{RUST}.1"), "1.100.0".to_owned()] {
-        let run = need_rust(&format!("echo 'cargo {version} (abc 2030-01-01)'"), "(none)");
+        let run = need_rust(&format!("echo 'cargo {version} (abc 2030-01-01)'"), NONE, NONE);
         assert_eq!(run, (Some(0), String::new(), String::new()), "{version}");
     }
 }
 
 #[test]
 fn a_cargo_that_is_too_old_is_refused_whatever_debian_has() {
-    let run = need_rust("echo cargo 1.63.0", &format!("{RUST}.1+dfsg1-1"));
+    let new = format!("{RUST}.1+dfsg1-1");
+    let run = need_rust("echo cargo 1.63.0", &new, &new);
     assert_says_how_to_get_rust(&run);
     assert!(run.1.contains("1.63.0"), "{}", run.1);
 }
 
 #[test]
 fn where_there_is_no_cargo_debians_is_installed_if_it_is_new_enough() {
-    let (status, said, asked) = need_rust(NO_CARGO, &format!("{RUST}.1+dfsg1-1+deb13u1"));
-    assert_eq!((status, said.as_str()), (Some(0), ""));
-    assert!(asked.contains("install") && asked.ends_with("cargo rustfmt rust-clippy\n"), "{asked}");
+    for web in [NONE, "1.96.0+dfsg1-1"] {
+        let run = need_rust(NO_CARGO, &format!("{RUST}.1+dfsg1-1+deb13u1"), web);
+        assert_installs(&run, " ca-certificates cargo rustfmt rust-clippy\n");
+    }
+}
+
+#[test]
+fn where_debians_cargo_is_too_old_that_of_its_web_packages_is_installed_if_it_is_new_enough() {
+    for web in [format!("{RUST}.0+dfsg3-1~deb12u3"), "1.96.0+dfsg1-1~deb12u2".to_owned()] {
+        let run = need_rust(NO_CARGO, OLD, &web);
+        assert_installs(&run, " ca-certificates cargo-web rustfmt-web rust-web-clippy\n");
+    }
+}
+
+#[test]
+fn who_is_not_root_is_told_what_to_run_as_root() {
+    let (status, said, asked) = need_rust_as(1000, NO_CARGO, OLD, "1.96.0+dfsg1-1~deb12u2");
+    assert_eq!((status, asked.as_str(), said.lines().count()), (Some(1), "", 1), "{said}");
+    let line = "As root: apt-get install -y -qq --no-install-recommends --no-remove";
+    assert!(said.contains(&format!("{line} ca-certificates cargo-web rustfmt-web")), "{said}");
 }
 
 #[test]
 fn where_debians_cargo_is_too_old_or_there_is_none_one_line_says_how_to_get_rust() {
-    for candidate in ["0.66.0+ds1-1", "(none)"] {
-        assert_says_how_to_get_rust(&need_rust(NO_CARGO, candidate));
+    for (debian, web) in [(OLD, NONE), (OLD, "1.78.0+dfsg1-2"), (NONE, NONE)] {
+        assert_says_how_to_get_rust(&need_rust(NO_CARGO, debian, web));
     }
 }
 
 #[test]
 fn a_cargo_of_rustup_without_subcommands_gets_none_of_debians() {
     let cargo = format!("[ \"$1\" = --version ] || exit 101\necho cargo {RUST}.0");
-    let (status, said, asked) = need_rust(&cargo, &format!("{RUST}.1+dfsg1-1"));
+    let new = format!("{RUST}.1+dfsg1-1");
+    let (status, said, asked) = need_rust(&cargo, &new, &new);
     assert_eq!((status, asked.as_str()), (Some(1), ""), "{said}");
     assert!(said.contains("rustup component add rustfmt clippy"), "{said}");
 }

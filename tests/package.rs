@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::documents::{project, read};
 use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, binary};
+use crate::need_rust::put;
 
 inside_each_debian! {
     a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served,
@@ -30,14 +31,42 @@ WANPOOL_HOOK=1 sh -e /tmp/cron
 
 /// `scripts/package` with the program under test.
 fn package(dir: &Path, version: &str) -> PathBuf {
+    made(packaging(dir, version))
+}
+
+fn packaging(dir: &Path, version: &str) -> Command {
     let mut command = Command::new(format!("{PROJECT}/scripts/package"));
     command.arg("--binary").arg(binary()).arg("--output").arg(dir);
     // Quickly, for a program that is not stripped of everything as a release is.
     command.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
-    let output = command.args(["--version", version]).output().expect("scripts/package");
+    command.args(["--version", version]);
+    command
+}
+
+/// The path that is all it says on stdout.
+fn made(mut packaging: Command) -> PathBuf {
+    let output = packaging.output().expect("scripts/package");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
+}
+
+#[test]
+fn what_making_the_package_needs_is_installed_without_a_word_on_stdout() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).expect("a folder");
+    let missing = "case \"$*\" in *Status*) exit 1 ;; esac; exec /usr/bin/dpkg-query \"$@\"";
+    put(&bin, "dpkg-query", missing);
+    put(&bin, "id", "echo 0");
+    put(&bin, "apt-get", "echo Reading; echo \"$*\" >>\"${0%/*}/asked\"");
+    let mut packaging = packaging(dir.path(), "0.1.0");
+    packaging.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
+    let package = made(packaging);
+    assert_eq!(package.parent(), Some(dir.path()));
+    assert!(package.is_file());
+    let asked = std::fs::read_to_string(bin.join("asked")).expect("what apt was asked");
+    assert!(asked.contains("install") && asked.ends_with(" binutils dpkg-dev\n"), "{asked}");
 }
 
 /// The lab's `/mnt/V.deb` are the package in these versions.
