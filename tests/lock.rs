@@ -2,7 +2,6 @@
 //! free as soon as its holder is gone, however that went.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{Lab, three, wait_until};
+use crate::lab::{Lab, three, wait_until, write_script};
 
 fn served() -> Lab {
     let lab = Lab::with().without_ethernet().raise();
@@ -94,8 +93,7 @@ fn a_child_that_outlives_its_killed_run_does_not_hold_the_lock() {
     let (kept, pid_file) = (program.with_extension("kept"), lab.scratch().join("sleeper"));
     fs::rename(&program, &kept).expect("to put iptables-restore aside");
     let script = format!("#!/bin/sh\necho $$ >{}\nexec sleep 60\n", pid_file.display());
-    fs::write(&program, script).expect("to write another one");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    write_script(&program, &script);
 
     let mut run = lab.start(&["restore"]);
     wait_until("its child sleeps", || number_in(&pid_file).is_some());

@@ -2,9 +2,11 @@
 //! new enough, and else says in one line how to get Rust. The programs that it asks are stand-ins.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+
+use crate::lab::write_script;
 
 const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
@@ -37,9 +39,7 @@ fn need_rust(cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, Stri
 
 /// A stand-in: a program of this name in the folder `bin`.
 pub fn put(bin: &Path, program: &str, script: &str) {
-    let path = bin.join(program);
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+    write_script(&bin.join(program), &format!("#!/bin/sh\n{script}\n"));
 }
 
 #[track_caller]

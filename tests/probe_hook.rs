@@ -4,19 +4,17 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, QUICK, three, wait_until};
+use crate::lab::{Lab, QUICK, three, wait_until, write_script};
 
 /// A script that writes down what it is told, and then does as it is told.
 fn notify(lab: &Lab, then: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
     let file = lab.scratch().join("notify");
     let log = lab.scratch().join("told").display().to_string();
     let text = format!(
         "#!/bin/sh\nread -r json\necho \"$WANPOOL_EVENT $WANPOOL_UPLINK $WANPOOL_POOL \
          $WANPOOL_CARRIED_BY $json\" >>{log}\necho to nowhere\n{then}\n"
     );
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&file, &text);
     format!("[hook]\nexec = \"{}\"\n", file.display())
 }
 

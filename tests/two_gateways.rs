@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::lab::{Lab, Machine, Netns, Pair, cut, wait_until};
+use crate::lab::{Lab, Machine, Netns, Pair, cut, wait_until, write_script};
 use crate::package::{packages, write_config};
 
 /// They stand for `ssh HOST COMMAND` and for sshd: the host listens for a line, and does it.
@@ -82,9 +81,7 @@ fn assert_seen(lab: &Lab, pools: &Pools, address: impl Fn(u8) -> Ipv4Addr) {
 fn prepare(lab: &Lab) {
     packages(lab, &["0.1.0"]);
     for (name, text) in [("remote", REMOTE), ("daemon", DAEMON)] {
-        let file = lab.scratch().join(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&lab.scratch().join(name), text);
     }
 }
 

@@ -21,8 +21,15 @@ pub fn binary() -> PathBuf {
     env::var_os("WANPOOL_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wanpool").into(), PathBuf::from)
 }
 
-/// Copies the program to where others may run it. By another process: what another test starts just
-/// then would inherit our descriptor, and nobody may run a file that is open for writing.
+/// Writes a script that can be run at once. By another process: what another test starts just then
+/// would inherit our descriptor, and nobody may run a file that is open for writing.
+pub fn write_script(path: &Path, text: &str) {
+    let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let written = Command::new("sh").args(["-c", write]).arg(path).arg(text).status();
+    assert!(written.is_ok_and(|status| status.success()), "to write {}", path.display());
+}
+
+/// Copies the program to where others may run it; by another process, as in [`write_script`].
 pub fn copy_to(path: &Path) {
     let copied = Command::new("cp").arg(binary()).arg(path).status();
     assert!(

@@ -1,10 +1,10 @@
 //! A device that goes, or comes back as another, after a run has looked and before it acts.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::thread;
 
-use crate::lab::{Lab, Run, Shape, four};
+use crate::lab::{Lab, Run, Shape, four, write_script};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -24,8 +24,7 @@ fn with_deed_between(lab: &Lab, command: &str, deed: impl FnOnce()) -> Run {
         real.display()
     );
     fs::remove_file(&save).expect("to take the link away");
-    fs::write(&save, stub).expect("to write the stub");
-    fs::set_permissions(&save, fs::Permissions::from_mode(0o755)).expect("its mode");
+    write_script(&save, &stub);
     lab.gateway.sh(&format!("mkfifo {dir}/looked {dir}/go"));
     let run = thread::scope(|scope| {
         let run = scope.spawn(|| lab.script(&format!("\"$WANPOOL\" {command}")));
