@@ -29,6 +29,17 @@ pub struct Path {
     pub nexthop: Option<Nexthop>,
 }
 
+impl Path {
+    /// Whether a rule or a route of ours says that the packet is to go nowhere.
+    pub fn is_unreachable(&self) -> bool {
+        match (&self.rule, &self.route) {
+            (_, Some(route)) => route.way == Way::Unreachable,
+            (Some(rule), None) => rule.action == Action::Unreachable,
+            (None, None) => false,
+        }
+    }
+}
+
 /// The path as the configuration and the uplinks in service ask for it.
 pub fn wanted(config: &Config, services: &Services, packet: &Packet) -> Path {
     let slice = Slice {

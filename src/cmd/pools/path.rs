@@ -12,7 +12,7 @@ use crate::model::{Client, DevName, Mark};
 use crate::plan::path::{self, Packet, Path};
 use crate::plan::service::{self, Services, State};
 use crate::pools::Pools;
-use crate::state::{Action, Chain, Nexthop, Observed, Route, Rule, Way};
+use crate::state::{Chain, Nexthop, Observed, Route, Rule, Way};
 use crate::step::{NexthopText, RouteText, RuleText};
 
 pub fn show(context: &Context, pools: &Pools, client: Client) -> Result<()> {
@@ -58,8 +58,8 @@ pub fn show(context: &Context, pools: &Pools, client: Client) -> Result<()> {
     context.output.record(&fields)
 }
 
-/// What the kernel does with the packet; and why it forwards it nowhere, unless an unreachable
-/// route of ours says so.
+/// The path that the kernel takes; and its reason where it forwards the packet nowhere, unless it is
+/// a rule or route of ours that says so.
 fn path_in_kernel(
     context: &Context,
     kernel: &Kernel,
@@ -77,11 +77,7 @@ fn path_in_kernel(
         Ok(None) => Ok((Path::default(), None)),
         Err(refusal) => {
             let path = path::by_slice(&found.slice, packet);
-            let is_ours = match (&path.rule, &path.route) {
-                (_, Some(Route { way: Way::Unreachable, .. })) => true,
-                (Some(rule), None) => rule.action == Action::Unreachable,
-                _ => false,
-            };
+            let is_ours = path.is_unreachable();
             Ok((path, if is_ours { None } else { Some(refusal) }))
         }
     }

@@ -150,6 +150,21 @@ fn a_rule_of_others_that_looks_up_the_same_table_is_told() {
 }
 
 #[test]
+fn without_an_uplink_in_service_a_path_is_unreachable() {
+    let config = config();
+    let none_is_up = service::decide(&config, &Observed::default(), Intent::RestoreAll).unwrap();
+    let lan = DevName::from_kernel("br0");
+    for (services, unreachable) in
+        [(none_is_up, true), (services(&config, Intent::RestoreAll), false)]
+    {
+        for mark in [0x1, 0x0] {
+            let path = wanted(&config, &services, &packet(mark, &lan));
+            assert_eq!(path.is_unreachable(), unreachable, "{path:?}");
+        }
+    }
+}
+
+#[test]
 fn a_group_leaves_by_all_its_members() {
     let config = config();
     let lan = DevName::from_kernel("br0");
