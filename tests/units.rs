@@ -88,7 +88,17 @@ fn under_systemd_a_configuration_is_all_that_is_asked_of_an_admin(debian: Debian
     lab.kernel_state().assert_is(&served, "an upgrade");
     assert_eq!(machine.sh(began), before);
 
-    machine.sh("apt-get remove -y wanpool");
+    // A run that has begun, and takes long, is ended: it could build again what was removed.
+    machine.sh("mkdir -p /run/systemd/system/wanpool-assign.service.d
+         printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep 1000\\n' \
+             >/run/systemd/system/wanpool-assign.service.d/slow.conf
+         systemctl daemon-reload");
+    wait_until("the timer has begun the run that takes long", || {
+        let state = "systemctl show -p SubState -p ExecStart wanpool-assign.service";
+        let state = machine.run(state).stdout;
+        state.contains("SubState=start\n") && state.contains("sleep 1000")
+    });
+    machine.sh("apt-get remove -y wanpool; rm -r /run/systemd/system/wanpool-assign.service.d");
     lab.kernel_state().assert_is(&empty, "a removal");
     assert_eq!(machine.sh("cd /var/lib/wanpool && grep . pool*"), files);
     machine.sh("apt-get purge -y wanpool; ! systemctl list-units --all --plain | grep wanpool");
