@@ -12,6 +12,7 @@ mod client_path;
 mod completion;
 mod crowd;
 mod debian;
+mod demo;
 mod dependencies;
 mod documents;
 mod drift;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Beyond Debian's smallest: what the package depends on, what it recommends, systemd, and what the
-/// lab's own questions need.
-const PACKAGES: [&str; 7] =
-    ["iptables", "iproute2", "kmod", "systemd", "ipset", "conntrack", "nftables"];
+/// lab's own questions and the demonstration need.
+const PACKAGES: [&str; 8] =
+    ["iptables", "iproute2", "kmod", "systemd", "ipset", "conntrack", "nftables", "socat"];
 
 /// $1 is where it is when it is whole; the rest makes it. Of several tests that want the same one,
 /// one makes it and the others wait. What is left of one that was interrupted is thrown away.
@@ -48,7 +48,7 @@ impl Debian {
     }
 
     /// The folder of its files.
-    pub(super) fn files(self) -> PathBuf {
+    pub fn files(self) -> PathBuf {
         let name = format!("{}+{}", self.name(), PACKAGES.join("+"));
         let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut command = Command::new("flock");

@@ -1,0 +1,54 @@
+//! `scripts/demo` ends as promised: here, and in a chroot whose / is no mount point, in which
+//! `ip netns` alone could do nothing.
+
+use std::process::Command;
+
+use crate::inside_each_debian;
+use crate::lab::{Debian, binary, copy_to};
+
+inside_each_debian! {
+    the_demonstration_ends_as_promised_in_a_plain_chroot,
+}
+
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Runs it by this script of the shell, in mount and network namespaces of its own. $1 is this
+/// tree, $2 the program, $3 a root.
+#[track_caller]
+fn assert_ends_as_promised(script: &str, program: &str, root: &str) {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--propagation", "private", "sh", "-ec", script, "sh"]);
+    let output = command.args([PROJECT, program, root]).output().expect("unshare (util-linux)");
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("All as promised"),
+        "{}\n{said}{complained}",
+        output.status
+    );
+}
+
+#[test]
+fn the_demonstration_ends_as_promised() {
+    let script = "mount -t tmpfs none /run; WANPOOL_BIN=$2 exec \"$1/scripts/demo\"";
+    assert_ends_as_promised(script, &binary().display().to_string(), "/");
+}
+
+fn the_demonstration_ends_as_promised_in_a_plain_chroot(debian: Debian) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("wanpool");
+    copy_to(&program);
+    let script = "
+        mount -t proc none $3/proc
+        mount --rbind /sys $3/sys
+        mount --rbind /dev $3/dev
+        for dir in run tmp mnt; do mount -t tmpfs none $3/$dir; done
+        mkdir $3/mnt/tree $3/mnt/bin
+        mount --bind \"$1\" $3/mnt/tree
+        cp \"$2\" $3/mnt/bin
+        ! chroot $3 unshare --mount true 2>/dev/null || { echo \"$3 is a mount point\"; exit 1; }
+        exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin WANPOOL_BIN=/mnt/bin/wanpool \\
+            chroot $3 /mnt/tree/scripts/demo";
+    let root = debian.files().display().to_string();
+    assert_ends_as_promised(script, &program.display().to_string(), &root);
+}
