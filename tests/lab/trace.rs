@@ -31,11 +31,15 @@ pub enum Inject {
 }
 
 impl Trace {
-    /// Reads what strace wrote: `name(arguments) = result`.
+    /// Reads what strace wrote: `name(arguments) = result`. A call that the kernel makes again, as
+    /// that of a sysctl while somebody else on the machine changes a device, counts once.
     fn parse(text: &str) -> Trace {
         let mut calls: Vec<Call> = Vec::new();
         for line in text.lines() {
             let Some((name, _)) = line.split_once('(') else { continue };
+            if line.ends_with("(To be restarted)") {
+                continue;
+            }
             if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 continue;
             }
