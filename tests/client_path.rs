@@ -166,14 +166,23 @@ fn where_the_path_differs_check_says_what_to_do() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
-    for (damage, repair) in [
-        ("ip rule add pref 900 iif br0 lookup 202", "ip rule del pref 900"),
-        ("ip rule del pref 1201", "$WANPOOL restore"),
-        ("ip route del default table 201 metric 10", "$WANPOOL restore"),
-        ("ip route add default dev ppp1 table 201", "ip route del default dev ppp1 table 201"),
-        ("ip nexthop replace id 8701 dev ppp1 protocol 87", "$WANPOOL restore"),
+    // By which uplink the client leaves meanwhile, unless the group picks one.
+    for (damage, by, repair) in [
+        ("ip rule add pref 900 iif br0 lookup 202", Some(2), "ip rule del pref 900"),
+        ("ip rule del pref 1201", None, "$WANPOOL restore"),
+        ("ip route del default table 201 metric 10", None, "$WANPOOL restore"),
+        (
+            "ip route add default dev ppp1 table 201",
+            Some(2),
+            "ip route del default dev ppp1 table 201",
+        ),
+        ("ip nexthop replace id 8701 dev ppp1 protocol 87", Some(2), "$WANPOOL restore"),
     ] {
         lab.gateway.sh(damage);
+        let seen = lab.client(client).tcp().unwrap().ask();
+        let allowed = by.map_or(vec![1, 2, 3], |number| vec![number]);
+        let allowed = allowed.into_iter().map(|number| Ok(lab.uplink_address(number)));
+        assert!(allowed.into_iter().any(|right| right == seen), "{damage}: {seen:?}");
         assert_differs_and_check_tells(&lab, client, damage);
         lab.script(repair).ok();
         assert_eq!(path(&lab, client)["differs"], json!(null), "{repair}");
