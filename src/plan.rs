@@ -30,12 +30,10 @@ use service::{Intent, Services, State};
 pub fn wanted(config: &Config, set: Set, services: &Services, family: Family) -> Slice {
     Slice {
         family,
-        nexthops: routing::nexthops(config, services),
-        routes: routing::routes(config, services),
-        rules: routing::rules(config, services.multipath),
         set: Some(set),
         chains: marking::chains(config),
         jumps: marking::jumps(config),
+        ..routing::slice(config, services)
     }
 }
 

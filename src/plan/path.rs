@@ -42,13 +42,7 @@ impl Path {
 
 /// The path as the configuration and the uplinks in service ask for it.
 pub fn wanted(config: &Config, services: &Services, packet: &Packet) -> Path {
-    let slice = Slice {
-        nexthops: routing::nexthops(config, services),
-        routes: routing::routes(config, services),
-        rules: routing::rules(config, services.multipath),
-        ..Slice::default()
-    };
-    by_slice(&slice, packet)
+    by_slice(&routing::slice(config, services), packet)
 }
 
 /// The path by our own rules and routes alone.

@@ -12,6 +12,16 @@ use crate::model::{DevName, Mark, Numbers, UplinkNo};
 use crate::state::{Action, MAIN_TABLE, Nexthop, Route, Rule, Slice, Way};
 use crate::step::Step;
 
+/// All of the slice that this module knows of; the rest of it is empty.
+pub fn slice(config: &Config, services: &Services) -> Slice {
+    Slice {
+        nexthops: nexthops(config, services),
+        routes: routes(config, services),
+        rules: rules(config, services.multipath),
+        ..Slice::default()
+    }
+}
+
 /// A nexthop for each uplink in service, the group of those that serve, and that of the backups.
 pub fn nexthops(config: &Config, services: &Services) -> BTreeMap<u32, Nexthop> {
     let numbers = &config.numbers;

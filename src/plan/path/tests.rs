@@ -3,6 +3,7 @@
 
 use std::path::Path as FilePath;
 
+use super::routing::slice;
 use super::*;
 use crate::plan::service::{self, Intent, Services};
 use crate::state::{Address, Link, Observed};
@@ -40,15 +41,6 @@ fn devices_are_up() -> Observed {
 
 fn services(config: &Config, intent: Intent) -> Services {
     service::decide(config, &devices_are_up(), intent).unwrap()
-}
-
-fn slice(config: &Config, services: &Services) -> Slice {
-    Slice {
-        nexthops: routing::nexthops(config, services),
-        routes: routing::routes(config, services),
-        rules: routing::rules(config, services.multipath),
-        ..Slice::default()
-    }
 }
 
 fn packet(mark: u32, iif: &DevName) -> Packet<'_> {
