@@ -18,7 +18,8 @@ use crate::step::{NexthopText, RouteText, RuleText};
 pub fn show(context: &Context, pools: &Pools, client: Client) -> Result<()> {
     let kernel = Kernel::open()?;
     let privileged = has_net_admin();
-    let query = Query { chains: privileged && has_net_raw(), ..context.query(privileged) };
+    let sees_chains = privileged && has_net_raw();
+    let query = Query { chains: sees_chains, ..context.query(privileged) };
     let found = context.observe(&kernel, &query)?;
     let services = service::as_found(&context.config, &found);
     let entry = found.slice.set.as_ref().and_then(|set| set.entry(client.address()));
@@ -52,7 +53,7 @@ pub fn show(context: &Context, pools: &Pools, client: Client) -> Result<()> {
         ("route", text(path.route.as_ref().map(RouteText))),
         ("nexthop", nexthop(&path)),
         ("device", list(context, &devices)),
-        ("nat", nat(context, &found, &devices)),
+        ("nat", nat(context, &found, sees_chains, &devices)),
         ("differs", text(differs)),
     ];
     context.output.record(&fields)
@@ -123,10 +124,10 @@ fn nexthop(path: &Path) -> Value {
 }
 
 /// The addresses that the world sees, where the uplinks masquerade.
-fn nat(context: &Context, found: &Observed, devices: &[DevName]) -> Value {
+fn nat(context: &Context, found: &Observed, sees_chains: bool, devices: &[DevName]) -> Value {
     let masquerades = |dev: &&DevName| match found.slice.chains.get(&Chain::MASQUERADE) {
         Some(rules) => rules.iter().any(|rule| rule.starts_with(&format!("-o {dev} "))),
-        None if has_net_admin() && has_net_raw() => false,
+        None if sees_chains => false,
         // Without root the chains cannot be read; the configuration then stands for them.
         None => context.config.uplinks.values().any(|uplink| uplink.dev == **dev && uplink.nat),
     };
