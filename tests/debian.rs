@@ -2,10 +2,9 @@
 //! ipset, iproute2 and libc of that release. The kernel is this machine's.
 
 use std::env;
-use std::process::Command;
 
 use crate::inside_each_debian;
-use crate::lab::{Debian, Lab, Machine, copy_to};
+use crate::lab::{Debian, Lab, Machine, copy, copy_to};
 
 inside_each_debian! {
     the_core_is_the_same,
@@ -44,8 +43,7 @@ fn the_core_is_the_same(debian: Debian) {
     let machine = Machine::bare(&lab, debian);
     copy_to(&lab.scratch().join("wanpool"));
     let tests = env::current_exe().expect("the path of this program");
-    let copied = Command::new("cp").arg(tests).arg(lab.scratch().join("tests")).status();
-    assert!(copied.is_ok_and(|status| status.success()), "to copy the tests");
+    copy(&tests, &lab.scratch().join("tests"));
 
     let names = core();
     let run =

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -254,16 +255,19 @@ fn slow() -> Lab {
     lab
 }
 
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
 #[test]
 fn two_runs_that_see_the_same_at_the_same_time_are_one() {
     let lab = slow();
     let mut first = lab.start(&["failover", "--probe", "1"]);
     lab.await_counted(1, *FAR.ip());
-    let pid = Pid::from_raw(i32::try_from(first.id()).unwrap());
-    kill(pid, Signal::SIGSTOP).unwrap();
+    send(&first, Signal::SIGSTOP);
     let second = lab.wanpool(["failover", "--probe", "1"]);
     let counted = lab.memory();
-    kill(pid, Signal::SIGCONT).unwrap();
+    send(&first, Signal::SIGCONT);
     assert!(first.wait().unwrap().success());
     second.silent();
     assert!(counted.contains(" dead 1 "), "{counted}");
@@ -276,11 +280,10 @@ fn a_hook_finds_the_lock_free_while_others_are_probed() {
     let lab = slow();
     let mut probe = lab.start(&["failover", "--probe"]);
     lab.await_counted(1, *FAR.ip());
-    let pid = Pid::from_raw(i32::try_from(probe.id()).unwrap());
     // However long the hook takes, it does so before the probes have ended.
-    kill(pid, Signal::SIGSTOP).unwrap();
+    send(&probe, Signal::SIGSTOP);
     let hook = lab.wanpool(["restore", "2", "-w", "0"]);
-    kill(pid, Signal::SIGCONT).unwrap();
+    send(&probe, Signal::SIGCONT);
     assert!(probe.wait().unwrap().success());
     hook.ok();
 }

@@ -60,7 +60,7 @@ pub use machine::Machine;
 pub use netns::{Env, Netns};
 pub use pair::{Pair, cut};
 pub use probing::{QUICK, Servers};
-pub use program::{Run, binary, copy_to, write_script};
+pub use program::{Run, binary, copy, copy_to, write_script};
 pub use scene::Scene;
 pub use serve::{four, three, uplinks};
 pub use shape::{Iptables, Shape};

@@ -29,12 +29,18 @@ pub fn write_script(path: &Path, text: &str) {
     assert!(written.is_ok_and(|status| status.success()), "to write {}", path.display());
 }
 
-/// Copies the program to where others may run it; by another process, as in [`write_script`].
+/// Copies the program to where others may run it.
 pub fn copy_to(path: &Path) {
-    let copied = Command::new("cp").arg(binary()).arg(path).status();
+    copy(&binary(), path);
+}
+
+/// Copies a program that can be run at once; by another process, as in [`write_script`].
+pub fn copy(program: &Path, path: &Path) {
+    let copied = Command::new("cp").arg(program).arg(path).status();
     assert!(
         copied.is_ok_and(|status| status.success()),
-        "to copy the program to {}",
+        "to copy {} to {}",
+        program.display(),
         path.display()
     );
 }
