@@ -140,7 +140,6 @@ fn exchange(
 ) -> io::Result<Answers> {
     let mut schedule = Schedule::new(Instant::now(), line.timeout);
     let (mut asked, mut result) = (Vec::new(), Answers::default());
-    let mut late_looks = 0;
     let mut bytes = [0; 2048];
     loop {
         if schedule.is_due(Instant::now(), result.received == 0) {
@@ -155,28 +154,33 @@ fn exchange(
         if result.received == result.sent {
             return Ok(result);
         }
-        match schedule.patience(Instant::now(), result.received == 0) {
-            Some(patience) => socket.set_read_timeout(Some(patience))?,
-            // What has come in by now came in time: on a busy machine we may look late.
-            None if late_looks == result.sent => return Ok(result),
-            None => {
-                socket.set_nonblocking(true)?;
-                late_looks += 1;
-            }
-        }
+        let Some(patience) = schedule.patience(Instant::now(), result.received == 0) else {
+            break;
+        };
+        socket.set_read_timeout(Some(patience))?;
         match io::Read::read(&mut &*socket, &mut bytes) {
-            Ok(length) => {
-                let number = answers(&bytes[..length]).map(usize::from);
-                // A second answer to one question is none.
-                if let Some(sent) = number.and_then(|at| asked.get_mut(at)?.take()) {
-                    result.add(Some(sent.elapsed()));
-                }
-            }
-            Err(_) if late_looks > 0 => return Ok(result),
+            Ok(length) => count(answers(&bytes[..length]), &mut asked, &mut result),
             Err(error) if is_nothing_yet(&error) => {}
             // An ICMP error that came in, a device that went down: no answer, and no reason to spin.
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
+    }
+    // What has come in by now came in time: on a busy machine we may look late.
+    socket.set_nonblocking(true)?;
+    for _ in 0..result.sent {
+        match io::Read::read(&mut &*socket, &mut bytes) {
+            Ok(length) => count(answers(&bytes[..length]), &mut asked, &mut result),
+            Err(_) => break,
+        }
+    }
+    Ok(result)
+}
+
+/// Counts the answer to the question with this number. A second one to the same question is none.
+fn count(number: Option<u16>, asked: &mut [Option<Instant>], result: &mut Answers) {
+    let sent = number.and_then(|number| asked.get_mut(usize::from(number))?.take());
+    if let Some(sent) = sent {
+        result.add(Some(sent.elapsed()));
     }
 }
 
