@@ -6,21 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 
-use crate::files;
-use crate::model::{Client, DevName, Numbers, UplinkNo};
+use crate::error::Error;
+use crate::model::probe::ProbeSettings;
+use crate::model::{Client, DevName, KernelIds, UplinkNo};
 
-mod numbers;
-mod probing;
-mod raw;
-
-pub use probing::{Probe, Target};
+mod file;
+mod kernel_ids;
+mod probe;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,7 +33,7 @@ pub struct Config {
     pub multipath: Multipath,
     /// The command to run when an uplink goes out or comes back: an absolute path.
     pub hook: Option<PathBuf>,
-    pub numbers: Numbers,
+    pub kernel_ids: KernelIds,
 }
 
 /// The devices that clients are behind.
@@ -96,7 +94,7 @@ pub struct Uplink {
     pub clamp_mss: bool,
     pub role: Role,
     pub failback: Failback,
-    pub probe: Probe,
+    pub probe: ProbeSettings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,35 +128,11 @@ pub enum Hash {
 }
 
 impl Config {
-    /// Whether nobody has written anything yet: there is no file, or nothing but comments in it, as
-    /// a package ships it.
-    pub fn is_unwritten(path: &Path) -> bool {
-        let is_comment = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
-        match std::fs::read_to_string(path) {
-            Ok(text) => text.lines().all(is_comment),
-            Err(error) => error.kind() == ErrorKind::NotFound,
-        }
-    }
-
-    /// Reads and checks the file.
-    pub fn load(path: &Path) -> Result<Self, Fault> {
-        let fault = |reason| Fault { place: path.display().to_string(), reason };
-        let bytes = files::read_named(path).map_err(|error| {
-            fault(match error.kind() {
-                // What we ourselves have against it, with the remedy.
-                ErrorKind::Other => error.to_string(),
-                _ => format!("{error}; write it (see wanpool(8)) or name another with --config"),
-            })
-        })?;
-        let text = String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".into()))?;
-        Self::parse(&text, path)
-    }
-
-    pub fn parse(text: &str, path: &Path) -> Result<Self, Fault> {
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let source = Source { text, path };
-        let raw: raw::File = toml::from_str(text)
+        let raw: file::File = toml::from_str(text)
             .map_err(|error| source.fault(error.span().unwrap_or(0..0), error.message()))?;
-        raw::check(raw, &source)
+        file::check(raw, &source)
     }
 
     pub fn is_excluded(&self, client: Client) -> bool {
@@ -171,12 +145,12 @@ impl Config {
     }
 
     /// The uplink that a person named by number or by device; the error says which there are.
-    pub fn uplink(&self, name: &str) -> Result<UplinkNo, Fault> {
+    pub fn uplink(&self, name: &str) -> Result<UplinkNo, Error> {
         let by_number = UplinkNo::from_str(name).ok().filter(|no| self.uplinks.contains_key(no));
         let by_device = || self.uplink_of(name);
-        by_number.or_else(by_device).ok_or_else(|| Fault {
-            place: self.path.display().to_string(),
-            reason: format!("no uplink {name:?}; there is {}", self.names()),
+        by_number.or_else(by_device).ok_or_else(|| {
+            let reason = format!("no uplink {name:?}; there is {}", self.names());
+            Error::usage(self.path.display(), reason)
         })
     }
 
@@ -193,47 +167,12 @@ impl Config {
         }
     }
 
-    /// The fault of a name that is no LAN device's.
-    pub fn no_lan(&self, dev: &str) -> Fault {
-        self.fault(
-            &dev.escape_debug().to_string(),
-            format!("not a LAN device by {}", self.path.display()),
-        )
-    }
-
-    /// A fault of something typed, in the light of this configuration.
-    pub fn fault(&self, place: &str, reason: impl Into<String>) -> Fault {
-        Fault::of(place, reason)
-    }
-
     fn names(&self) -> String {
-        let name = |(no, uplink): (&UplinkNo, &Uplink)| format!("{no} ({})", uplink.dev);
-        self.uplinks.iter().map(name).collect::<Vec<_>>().join(", ")
+        let names: Vec<String> =
+            self.uplinks.iter().map(|(no, uplink)| format!("{no} ({})", uplink.dev)).collect();
+        names.join(", ")
     }
 }
-
-/// What is wrong with the configuration, or with a name that should be in it: exit status 2.
-#[derive(Debug)]
-pub struct Fault {
-    /// `file:line:column`, or what can be said of it.
-    place: String,
-    reason: String,
-}
-
-impl Fault {
-    /// A fault of something typed, with no configuration to look it up in.
-    pub fn of(place: &str, reason: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), reason: reason.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.reason)
-    }
-}
-
-impl std::error::Error for Fault {}
 
 /// The text that spans point into.
 struct Source<'a> {
@@ -242,7 +181,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn fault(&self, span: Range<usize>, reason: impl fmt::Display) -> Fault {
+    fn fault(&self, span: Range<usize>, reason: impl fmt::Display) -> Error {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
@@ -251,10 +190,8 @@ impl Source<'_> {
         let shown: String = shown.chars().take(80).map(printable).collect();
         let reason = reason.to_string().replace('\n', ", ");
         let reason: String = reason.chars().take(LONGEST_REASON).map(printable).collect();
-        Fault {
-            place: format!("{}:{line}:{column}", self.path.display()),
-            reason: if shown.is_empty() { reason } else { format!("{reason}: {shown}") },
-        }
+        let place = format!("{}:{line}:{column}", self.path.display());
+        Error::usage(place, if shown.is_empty() { reason } else { format!("{reason}: {shown}") })
     }
 }
 
@@ -267,6 +204,6 @@ fn printable(c: char) -> char {
 }
 
 #[cfg(test)]
-mod hostile;
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@
 
 use crate::config::Config;
 use crate::model::{Family, UplinkNo};
-use crate::state::{Observed, Set, Slice};
-use crate::step::Step;
+use crate::model::STATE::{Observed, Set, Slice};
+use crate::model::change::Step;
 
 pub mod balance;
 pub mod failback;
@@ -44,7 +44,7 @@ pub fn steps(config: &Config, found: &Observed, wanted: &Slice) -> Vec<Step> {
     let modules = config.helpers.iter().map(|helper| helper.nat_module());
     let unloaded = modules.filter(|module| found.unloaded.contains(module)).map(Step::LoadModule);
 
-    let routing = routing::diff(&found.slice, wanted, config.numbers.protocol);
+    let routing = routing::diff(&found.slice, wanted, config.kernel_ids.protocol);
     let marking = marking::diff(&found.slice, wanted);
     let mut steps: Vec<Step> = others.into_iter().map(sysctl::step).collect();
     steps.extend(routing.build);

@@ -14,7 +14,7 @@ fn the_smallest_file_is_one_uplink_with_its_device() {
     assert_eq!(config.lan, Lan::AllButUplinks);
     assert_eq!(config.unassigned, Unassigned::Multipath);
     assert_eq!(config.multipath, Multipath { enable: false, hash: None });
-    assert_eq!(config.numbers, Numbers::default());
+    assert_eq!(config.kernel_ids, KernelIds::default());
 }
 
 #[test]

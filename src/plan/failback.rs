@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::service::{Services, State};
 use crate::config::{Config, Failback};
 use crate::model::UplinkNo;
-use crate::record::Records;
+use crate::model::health::HealthRecords;
 
 /// For each uplink that keeps no flows of others for ever: the pools whose clients' flows it is rid
 /// of now. Who has no record has come back just now.
 pub fn due(
     config: &Config,
     services: &Services,
-    records: &Records,
+    records: &HealthRecords,
     now: Duration,
 ) -> Vec<(UplinkNo, Vec<UplinkNo>)> {
     let for_as_long = |no| {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, Lan};
 use crate::model::Mark;
-use crate::pools::Pools;
-use crate::state::{Action, Health, Rule};
-use crate::step::RuleText;
+use crate::model::pools::Pools;
+use crate::model::STATE::{Action, Health, Rule};
+use crate::model::change::RuleText;
 
 /// One thing that is wrong, and what mends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,10 +116,10 @@ fn meets_clients(config: &Config, rule: &str) -> bool {
 
 /// A rule of somebody else's, in front of our last one, that decides on a client's packets.
 fn thief(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
-    let numbers = &config.numbers;
-    let last = numbers.rule_pref + super::layout::LAN_REST;
+    let numbers = &config.kernel_ids;
+    let last = ids.rule_pref + super::layout::LAN_REST;
     let in_front = (1..=last).contains(&rule.pref);
-    let decides = rule.action != Action::Nop && !rule.but_defaults;
+    let decides = rule.action != Action::Nop && !rule.suppress_prefixlength_0;
     let from_lan = rule.iif.as_ref().is_none_or(|iif| config.is_lan(iif.as_str()));
     let from_client = rule.from.is_none_or(|net| {
         let mut clients = pools.iter().flat_map(|(_, members)| members);
@@ -131,7 +131,7 @@ fn thief(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
     let ours = config
         .uplinks
         .keys()
-        .flat_map(|&no| [numbers.pool_mark(no).value, numbers.carrier_mark(no).value]);
+        .flat_map(|&no| [ids.pool_mark(no).value, ids.uplink_mark(no).value]);
     let matches = |mark: u32| match rule.fwmark {
         Some(Mark { value, mask }) => mark & mask == value,
         None => true,

@@ -8,30 +8,30 @@
 use super::marking;
 use crate::config::Config;
 use crate::model::UplinkNo;
-use crate::state::{Chain, Observed, Slice};
+use crate::model::STATE::{Chain, Observed, Slice};
 
 /// The forms of our rules, as `iptables-save` prints them. `DEV`, `PORT` and `HELPER` are any word,
 /// `BITS` is eight adjacent bits, `UNMARKED` and `CARRIER` are marks under such a mask, `CARRIED` is
 /// the highest bit of one. Rules that
 /// anybody might write, as `-i DEV -j RETURN`, prove nothing and are not here.
 const FORMS: [(Chain, &str); 12] = [
-    (Chain::CLASSIFY, "-j CONNMARK --restore-mark --nfmask BITS --ctmask BITS"),
-    (Chain::CLASSIFY, "-m mark ! --mark UNMARKED -j RETURN"),
-    (Chain::CLASSIFY, "-i DEV -j MARK --set-xmark CARRIER"),
+    (Chain::SET_MARK, "-j CONNMARK --restore-mark --nfmask BITS --ctmask BITS"),
+    (Chain::SET_MARK, "-m mark ! --mark UNMARKED -j RETURN"),
+    (Chain::SET_MARK, "-i DEV -j MARK --set-xmark CARRIER"),
     (
-        Chain::CLASSIFY,
+        Chain::SET_MARK,
         "-m mark ! --mark UNMARKED -j CONNMARK --save-mark --nfmask BITS --ctmask BITS",
     ),
-    (Chain::CLASSIFY, "-i DEV -j SET --map-set wanpool src --map-mark"),
-    (Chain::CLASSIFY, "-j SET --map-set wanpool src --map-mark"),
+    (Chain::SET_MARK, "-i DEV -j SET --map-set wanpool src --map-mark"),
+    (Chain::SET_MARK, "-j SET --map-set wanpool src --map-mark"),
     (
-        Chain::OUTPUT,
+        Chain::RESTORE_MARK,
         "-m connmark ! --mark UNMARKED -j CONNMARK --restore-mark --nfmask BITS --ctmask BITS",
     ),
-    (Chain::REMEMBER, "-m mark --mark CARRIED -j RETURN"),
-    (Chain::REMEMBER, "-o DEV -j CONNMARK --set-xmark CARRIER"),
+    (Chain::SAVE_MARK, "-m mark --mark CARRIED -j RETURN"),
+    (Chain::SAVE_MARK, "-o DEV -j CONNMARK --set-xmark CARRIER"),
     (Chain::MASQUERADE, "-o DEV -j MASQUERADE"),
-    (Chain::CLAMP, "-o DEV -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
+    (Chain::CLAMP_MSS, "-o DEV -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
     (Chain::HELPERS, "-p tcp -m tcp --dport PORT -j CT --helper HELPER"),
 ];
 
@@ -51,7 +51,7 @@ pub fn set_apart(config: &Config, found: &mut Observed) {
 fn foreign(config: &Config, slice: &Slice) -> Vec<Chain> {
     let proven = |chain: Chain, rules: &[String]| rules.iter().any(|rule| is_ours(chain, rule));
     let marks_are_ours =
-        slice.chains.get(&Chain::CLASSIFY).is_some_and(|rules| proven(Chain::CLASSIFY, rules));
+        slice.chains.get(&Chain::SET_MARK).is_some_and(|rules| proven(Chain::SET_MARK, rules));
     let wanted = marking::jumps(config);
     let is_led_to = |chain: Chain| {
         slice.jumps.iter().any(|jump| jump.to == chain && wanted.contains(jump)) && marks_are_ours

@@ -8,9 +8,9 @@ use super::Diff;
 use super::layout::*;
 use super::service::{Service, Services, State};
 use crate::config::{Config, Lan, Unassigned};
-use crate::model::{DevName, Mark, Numbers, UplinkNo};
-use crate::state::{Action, MAIN_TABLE, Nexthop, Route, Rule, Slice, Way};
-use crate::step::Step;
+use crate::model::{DevName, Mark, KernelIds, UplinkNo};
+use crate::model::STATE::{Action, MAIN_TABLE, Nexthop, Route, Rule, Slice, RouteTarget};
+use crate::model::change::Step;
 
 /// All of the slice that this module knows of; the rest of it is empty.
 pub fn slice(config: &Config, services: &Services) -> Slice {
@@ -24,17 +24,17 @@ pub fn slice(config: &Config, services: &Services) -> Slice {
 
 /// A nexthop for each uplink in service, the group of those that serve, and that of the backups.
 pub fn nexthops(config: &Config, services: &Services) -> BTreeMap<u32, Nexthop> {
-    let numbers = &config.numbers;
+    let numbers = &config.kernel_ids;
     let mut nexthops = BTreeMap::new();
     for no in services.up() {
         let dev = config.uplinks[&no].dev.clone();
         let via = services.uplinks[&no].via;
-        nexthops.insert(numbers.nexthop(no), Nexthop::Device { dev, via });
+        nexthops.insert(ids.nexthop(no), Nexthop::Device { dev, via });
     }
-    let member = |no| (numbers.nexthop(no), config.uplinks[&no].weight.into());
+    let member = |no| (ids.nexthop(no), config.uplinks[&no].weight.into());
     let groups = [
-        (numbers.group(), services.serving().map(member).collect::<Vec<_>>()),
-        (numbers.backup_group(), services.backups().map(member).collect()),
+        (ids.group(), services.serving().map(member).collect::<Vec<_>>()),
+        (ids.backup_group(), services.backups().map(member).collect()),
     ];
     for (id, members) in groups.into_iter().filter(|(_, members)| !members.is_empty()) {
         nexthops.insert(id, Nexthop::Group(members));
@@ -43,26 +43,26 @@ pub fn nexthops(config: &Config, services: &Services) -> BTreeMap<u32, Nexthop> 
 }
 
 pub fn routes(config: &Config, services: &Services) -> Vec<Route> {
-    let numbers = &config.numbers;
-    let group = services.serving().next().map(|_| Way::Nexthop(numbers.group()));
-    let backups = services.backups().next().map(|_| Way::Nexthop(numbers.backup_group()));
+    let numbers = &config.kernel_ids;
+    let group = services.serving().next().map(|_| RouteTarget::Nexthop(ids.group()));
+    let backups = services.backups().next().map(|_| RouteTarget::Nexthop(ids.backup_group()));
     let mut routes = Vec::new();
     for (&no, service) in &services.uplinks {
         let dev = &config.uplinks[&no].dev;
-        routes.extend(uplink_table(numbers.uplink_table(no), dev, service));
+        routes.extend(uplink_table(ids.uplink_table(no), dev, service));
         routes.extend(pool_table(numbers, no, service, group.clone(), backups.clone()));
     }
-    let shared = numbers.shared_table();
+    let shared = ids.shared_table();
     routes.extend(group.map(|group| default_route(shared, 0, group)));
     routes.extend(backups.map(|backups| default_route(shared, BACKUP_METRIC, backups)));
-    routes.push(default_route(shared, BACKSTOP_METRIC, Way::Unreachable));
+    routes.push(default_route(shared, BACKSTOP_METRIC, RouteTarget::Unreachable));
     routes
 }
 
 /// The uplink alone, in service or failed over, so that its flows and probes can use it. No
 /// backstop here: when the device is gone, the rules go on to the shared table.
 fn uplink_table(table: u32, dev: &DevName, service: &Service) -> Vec<Route> {
-    let way = Way::Device { dev: dev.clone(), via: service.via };
+    let way = RouteTarget::Device { dev: dev.clone(), via: service.via };
     match service.state {
         State::Down(_) => vec![],
         State::Up => vec![default_route(table, 0, way)],
@@ -74,39 +74,39 @@ fn uplink_table(table: u32, dev: &DevName, service: &Service) -> Vec<Route> {
 }
 
 fn pool_table(
-    numbers: &Numbers,
+    numbers: &KernelIds,
     no: UplinkNo,
     service: &Service,
-    group: Option<Way>,
-    backups: Option<Way>,
+    group: Option<RouteTarget>,
+    backups: Option<RouteTarget>,
 ) -> Vec<Route> {
-    let table = numbers.pool_table(no);
-    let own = (service.state == State::Up).then(|| Way::Nexthop(numbers.nexthop(no)));
-    let detour = service.to.map(|to| Way::Nexthop(numbers.nexthop(to)));
+    let table = ids.pool_table(no);
+    let own = (service.state == State::Up).then(|| RouteTarget::Nexthop(ids.nexthop(no)));
+    let detour = service.to.map(|to| RouteTarget::Nexthop(ids.nexthop(to)));
     [
         (OWN_METRIC, own),
         (DETOUR_METRIC, detour),
         (STANDBY_METRIC, group),
         // Should all that serve die, no process is needed for these either.
         (BACKUP_METRIC, backups),
-        (BACKSTOP_METRIC, Some(Way::Unreachable)),
+        (BACKSTOP_METRIC, Some(RouteTarget::Unreachable)),
     ]
     .into_iter()
     .filter_map(|(metric, way)| Some(default_route(table, metric, way?)))
     .collect()
 }
 
-fn default_route(table: u32, metric: u32, way: Way) -> Route {
+fn default_route(table: u32, metric: u32, way: RouteTarget) -> Route {
     Route { table, dst: Ipv4Net::default(), tos: 0, metric, way }
 }
 
 pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
-    let numbers = &config.numbers;
-    let shared = Action::Lookup(numbers.shared_table());
-    let pref = |offset: u32| numbers.rule_pref + offset;
+    let numbers = &config.kernel_ids;
+    let shared = Action::Lookup(ids.shared_table());
+    let pref = |offset: u32| ids.rule_pref + offset;
     let mut rules = vec![Rule {
         not: true,
-        fwmark: Some(numbers.unmarked()),
+        fwmark: Some(ids.unmarked()),
         ..main_but_defaults(pref(LOCAL_FIRST))
     }];
     for (&no, uplink) in &config.uplinks {
@@ -116,16 +116,16 @@ pub fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
         rules.push(Rule { iif: from_uplink, ..rule(pref(UPLINK_NO_TRANSIT), Action::Blackhole) });
         rules.push(marked(
             pref(CARRIER + offset),
-            numbers.carrier_mark(no),
-            Action::Lookup(numbers.uplink_table(no)),
+            ids.uplink_mark(no),
+            Action::Lookup(ids.uplink_table(no)),
         ));
         rules.push(marked(
             pref(POOL + offset),
-            numbers.pool_mark(no),
-            Action::Lookup(numbers.pool_table(no)),
+            ids.pool_mark(no),
+            Action::Lookup(ids.pool_table(no)),
         ));
     }
-    rules.push(marked(pref(CARRIER_GONE), numbers.any_carrier(), shared));
+    rules.push(marked(pref(CARRIER_GONE), ids.uplink_mark_bit(), shared));
 
     let rest = match config.unassigned {
         Unassigned::Multipath => shared,
@@ -162,13 +162,13 @@ fn rule(pref: u32, action: Action) -> Rule {
         iif: None,
         from: None,
         action,
-        but_defaults: false,
+        suppress_prefixlength_0: false,
         odd: None,
     }
 }
 
 fn main_but_defaults(pref: u32) -> Rule {
-    Rule { but_defaults: true, ..rule(pref, Action::Lookup(MAIN_TABLE)) }
+    Rule { suppress_prefixlength_0: true, ..rule(pref, Action::Lookup(MAIN_TABLE)) }
 }
 
 fn marked(pref: u32, mark: Mark, action: Action) -> Rule {
@@ -177,7 +177,7 @@ fn marked(pref: u32, mark: Mark, action: Action) -> Rule {
 
 /// Whether a rule decides on packets that bear no mark of ours and did not come in by an uplink.
 pub fn catches_unmarked(rule: &Rule) -> bool {
-    rule.fwmark.is_none() && !rule.but_defaults && rule.action != Action::Blackhole
+    rule.fwmark.is_none() && !rule.suppress_prefixlength_0 && rule.action != Action::Blackhole
 }
 
 pub fn diff(found: &Slice, wanted: &Slice, protocol: u8) -> Diff {
@@ -223,7 +223,7 @@ fn diff_nexthops(found: &Slice, wanted: &Slice, protocol: u8, diff: &mut Diff) -
             diff.tear_down.push(Step::NexthopDelete { id });
         }
     }
-    let survives = |route: &&Route| !matches!(route.way, Way::Nexthop(id) if doomed.contains(&id));
+    let survives = |route: &&Route| !matches!(route.way, RouteTarget::Nexthop(id) if doomed.contains(&id));
     found.routes.iter().filter(survives).cloned().collect()
 }
 
@@ -256,7 +256,7 @@ fn diff_routes(found: &[Route], wanted: &[Route], protocol: u8, diff: &mut Diff)
         let there = spare.iter().position(|candidate| key(candidate) == key(&route));
         match there.map(|at| spare.swap_remove(at)) {
             // Of a route by a nexthop the kernel would keep an MTU and the like.
-            Some(other) if other.way == Way::Other && matches!(route.way, Way::Nexthop(_)) => {
+            Some(other) if other.way == RouteTarget::Other && matches!(route.way, RouteTarget::Nexthop(_)) => {
                 diff.build.push(Step::RouteDelete { route: other.clone(), protocol });
                 diff.build.push(Step::RouteAdd { route, protocol });
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, Hash, Lan};
 use crate::model::DevName;
-use crate::step::Step;
+use crate::model::change::Step;
 
 const FORWARD: &str = "net/ipv4/ip_forward";
 const DYNADDR: &str = "net/ipv4/ip_dynaddr";

@@ -10,8 +10,8 @@ use super::service::{Intent, State, Why};
 use super::*;
 use crate::config::Role;
 use crate::model::{Client, DevName, UplinkNo};
-use crate::pools::Pools;
-use crate::state::{Address, Link, Nexthop, Route, Way};
+use crate::model::pools::Pools;
+use crate::model::STATE::{Address, Link, Nexthop, Route, RouteTarget};
 
 mod kernel;
 
@@ -131,9 +131,9 @@ proptest! {
             found.slice = built(&old, &then, &clients[..1], Intent::RestoreAll);
             // What stood on a device that has gone went with it.
             for no in lived.iter().filter(|no| !live.contains(no)) {
-                delete_nexthop(&mut found.slice, old.numbers.nexthop_base + u32::from(*no));
+                delete_nexthop(&mut found.slice, old.ids.nexthop_base + u32::from(*no));
                 let dev = DevName::from_kernel(&format!("ppp{no}"));
-                found.slice.routes.retain(|route| !matches!(&route.way, Way::Device { dev: on, .. } if *on == dev));
+                found.slice.routes.retain(|route| !matches!(&route.way, RouteTarget::Device { dev: on, .. } if *on == dev));
             }
         }
         let wanted = built(&new, &found, &clients[1..], Intent::RestoreAll);
@@ -146,7 +146,7 @@ proptest! {
         let config = config(&uplinks, "");
         let found = running(&config, &live);
         let mut slice = found.slice.clone();
-        for step in removal(&found.slice, config.numbers.protocol) {
+        for step in removal(&found.slice, config.kernel_ids.protocol) {
             apply(&mut slice, &step);
         }
         prop_assert_eq!(slice, Slice::default());
@@ -310,7 +310,7 @@ fn backups_serve_only_while_no_other_does_and_stand_behind_it_in_every_table() {
         for table in 200..=203 {
             let behind = |route: &&Route| route.table == table && route.metric == 30;
             let way = slice.routes.iter().find(behind).map(|route| route.way.clone());
-            assert_eq!(way, of_backups.as_ref().map(|_| Way::Nexthop(8751)), "{live:?}, {table}");
+            assert_eq!(way, of_backups.as_ref().map(|_| RouteTarget::Nexthop(8751)), "{live:?}, {table}");
         }
     }
 }
@@ -406,12 +406,12 @@ fn a_rule_of_others_that_leads_to_a_chain_of_ours_is_theirs() {
     let config = config(&[(1, 1)], "");
     let mut found = running(&config, &[1]);
     let jump = found.slice.jumps[0].clone();
-    let theirs = crate::state::Jump { from: "MINE".into(), ..jump.clone() };
+    let theirs = crate::model::STATE::Jump { from: "MINE".into(), ..jump.clone() };
     found.slice.jumps.extend([theirs.clone(), jump.clone()]);
     let wanted = built(&config, &found, &[], Intent::RestoreAll);
     let steps = steps(&config, &found, &wanted);
     assert!(steps.contains(&Step::JumpDelete(jump)), "ours, doubled");
     assert!(!steps.contains(&Step::JumpDelete(theirs.clone())));
-    let removal = removal(&found.slice, config.numbers.protocol);
+    let removal = removal(&found.slice, config.kernel_ids.protocol);
     assert!(removal.contains(&Step::JumpDelete(theirs)), "or the chain could not go");
 }

@@ -66,18 +66,18 @@ proptest! {
 
 /// What others may keep under our names.
 const THEIRS: [(Chain, &str); 12] = [
-    (Chain::CLASSIFY, "-s 10.0.0.0/8 -j RETURN"),
+    (Chain::SET_MARK, "-s 10.0.0.0/8 -j RETURN"),
     // How scripts for several uplinks do it everywhere.
-    (Chain::CLASSIFY, "-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"),
-    (Chain::CLASSIFY, "-i ppp0 -j MARK --set-xmark 0x1/0xffffffff"),
-    (Chain::CLASSIFY, "-i ppp0 -j MARK --set-xmark 0x1/0xff"),
-    (Chain::CLASSIFY, "-m mark ! --mark 0x0/0x3f00 -j RETURN"),
-    (Chain::CLASSIFY, "-i br0 -j SET --map-set wanpools src --map-mark"),
-    (Chain::OUTPUT, "-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff"),
-    (Chain::REMEMBER, "-o ppp0 -j CONNMARK --set-xmark 0x100/0xff00"),
+    (Chain::SET_MARK, "-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"),
+    (Chain::SET_MARK, "-i ppp0 -j MARK --set-xmark 0x1/0xffffffff"),
+    (Chain::SET_MARK, "-i ppp0 -j MARK --set-xmark 0x1/0xff"),
+    (Chain::SET_MARK, "-m mark ! --mark 0x0/0x3f00 -j RETURN"),
+    (Chain::SET_MARK, "-i br0 -j SET --map-set wanpools src --map-mark"),
+    (Chain::RESTORE_MARK, "-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff"),
+    (Chain::SAVE_MARK, "-o ppp0 -j CONNMARK --set-xmark 0x100/0xff00"),
     (Chain::MASQUERADE, "-s 10.0.0.0/8 -o ppp0 -j MASQUERADE"),
     (Chain::MASQUERADE, "-o ppp0 -j MASQUERADE --random"),
-    (Chain::CLAMP, "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
+    (Chain::CLAMP_MSS, "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
     (Chain::HELPERS, "-i ppp0 -j RETURN"),
 ];
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::{Nexthop, Route, Set, Slice, Way};
-use crate::step::Step;
+use crate::model::STATE::{Nexthop, Route, Set, Slice, RouteTarget};
+use crate::model::change::Step;
 
 /// What the kernel does with a step, its own part included: a nexthop takes its routes along, a
 /// group its last member.
@@ -78,7 +78,7 @@ fn set_nexthop(slice: &mut Slice, id: u32, nexthop: &Nexthop) {
 
 pub fn delete_nexthop(slice: &mut Slice, id: u32) {
     slice.nexthops.remove(&id);
-    slice.routes.retain(|route| route.way != Way::Nexthop(id));
+    slice.routes.retain(|route| route.way != RouteTarget::Nexthop(id));
     let mut empty = Vec::new();
     for (&group, nexthop) in &mut slice.nexthops {
         if let Nexthop::Group(members) = nexthop {
@@ -92,7 +92,7 @@ pub fn delete_nexthop(slice: &mut Slice, id: u32) {
 }
 
 fn set_route(slice: &mut Slice, route: &Route) {
-    if let Way::Nexthop(id) = route.way {
+    if let RouteTarget::Nexthop(id) = route.way {
         assert!(slice.nexthops.contains_key(&id), "nexthop {id} is not there");
     }
     let key = |route: &Route| (route.table, route.dst, route.metric);

@@ -1,0 +1,208 @@
+//! Names and addresses: clients, network devices, link-layer addresses.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A client of the gateway: a line of a pool file. It is known by its IPv4 address so far; code that
+/// needs the address asks for it, so that other kinds of client can join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client(Ipv4Addr);
+
+/// The address is hashed as one number, which is faster than four bytes.
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0.to_bits());
+    }
+}
+
+impl Client {
+    /// Returns an error for an address that no host can have: unspecified, loopback, multicast,
+    /// reserved or broadcast.
+    pub fn new(address: Ipv4Addr) -> Result<Self, String> {
+        let kind = match address.octets()[0] {
+            0 => "an unspecified",
+            127 => "a loopback",
+            224..=239 => "a multicast",
+            240..=255 => "a reserved",
+            _ => return Ok(Self(address)),
+        };
+        Err(format!("{address} is {kind} address, never a client's"))
+    }
+
+    pub fn address(self) -> Ipv4Addr {
+        self.0
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Client {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(IpAddr::V4(address)) => Self::new(address),
+            Ok(IpAddr::V6(_)) => {
+                Err(format!("{text} is an IPv6 address; only IPv4 clients are supported"))
+            }
+            Err(_) => Err(format!("not an IPv4 address: {text:?}")),
+        }
+    }
+}
+
+/// The name of a network device. Copying one is cheap, because a neighbour table of a hundred
+/// thousand entries holds one in each entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct DevName(Arc<str>);
+
+impl From<String> for DevName {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<DevName> for String {
+    fn from(name: DevName) -> String {
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl DevName {
+    /// Takes a name as the kernel reports it, without checking it.
+    pub fn from_kernel(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DevName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Parses a name as a person writes it: at most 15 bytes (`IFNAMSIZ` without the NUL), and only
+/// characters that have no special meaning to `iptables` and to a shell (`+` is a wildcard of
+/// iptables).
+impl FromStr for DevName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+        if text.is_empty() || text.len() > 15 {
+            return Err(format!("{text:?} is no device name: a name has 1 to 15 characters"));
+        }
+        if text == "." || text == ".." || text.starts_with('-') || !text.chars().all(plain) {
+            return Err(format!(
+                "{text:?} is no device name that wanpool can use: letters, digits and . _ - @ only"
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// A link-layer address of at most 32 bytes (`MAX_ADDR_LEN`). An empty one stands for "none".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LinkAddress {
+    bytes: [u8; 32],
+    length: u8,
+}
+
+impl LinkAddress {
+    /// Returns an empty address if there are more bytes than an address can have.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut address = Self::default();
+        if let Some(room) = address.bytes.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            address.length = bytes.len() as u8;
+        }
+        address
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// `02:00:00:00:00:01`.
+impl fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.bytes[..self.length.into()].iter().enumerate() {
+            let colon = if index == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for LinkAddress {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+        Ok(Self::new(&bytes.collect::<Result<Vec<u8>, _>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_an_ipv4_address_that_a_host_can_have() {
+        for good in ["192.168.7.10", "1.0.0.0", "223.255.255.255", "10.0.0.255"] {
+            assert_eq!(good.parse::<Client>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::ffff:10.0.0.1",
+            "10.0.0",
+            "10.0.0.256",
+            "10.0.0.01",
+            "10.0.0.1/32",
+            " 10.0.0.1",
+            "",
+        ] {
+            assert!(bad.parse::<Client>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn device_names_hold_nothing_that_iptables_or_a_shell_would_read() {
+        for good in ["ppp0", "eth0.10", "br-lan", "wg_x", "fifteen-letters"] {
+            assert_eq!(good.parse::<DevName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "sixteen-letters-", "ppp+", "a b", "a\"b", "a/b", "..", "-i", "a%d", "é"] {
+            assert!(bad.parse::<DevName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn link_addresses_read_back_as_written() {
+        let address: LinkAddress = "02:00:5e:00:00:1f".parse().unwrap();
+        assert_eq!(address.to_string(), "02:00:5e:00:00:1f");
+        assert_eq!(LinkAddress::new(&[1; 33]), LinkAddress::default());
+        assert!(
+            "02:00:5e:00:00:1g".parse::<LinkAddress>().is_err() && LinkAddress::new(&[]).is_empty()
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! The client set: the ipset that maps the address of a client to the mark of its pool.
+
+use std::net::Ipv4Addr;
+
+use super::Mark;
+
+/// The name of the set.
+pub const SET_NAME: &str = "wanpool";
+
+/// The set with its members. An entry holds an address rather than a client: what is found in the
+/// kernel may have been added by somebody else and be the address of no client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientSet {
+    /// How many members the set has room for.
+    pub max: u32,
+    /// In order of address.
+    pub entries: Vec<(Ipv4Addr, Mark)>,
+}
+
+impl ClientSet {
+    /// The mark that the packets of this address get, if the address is in the set.
+    pub fn mark_of(&self, address: Ipv4Addr) -> Option<Mark> {
+        let at = self.entries.binary_search_by_key(&address, |&(entry, _)| entry).ok()?;
+        Some(self.entries[at].1)
+    }
+}
+
+/// What was found under the name of the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundSet {
+    Absent,
+    Usable(ClientSet),
+    /// A set that cannot hold marks for IPv4 addresses, and what it is instead.
+    Unusable(String),
+}
+
+impl FoundSet {
+    pub fn usable(&self) -> Option<&ClientSet> {
+        match self {
+            FoundSet::Usable(set) => Some(set),
+            FoundSet::Absent | FoundSet::Unusable(_) => None,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Network devices, the addresses of the gateway, and its neighbours.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::{Client, DevName, LinkAddress};
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: DevName,
+    /// Administratively up (`IFF_UP`).
+    pub up: bool,
+    /// The layer below is up (`IFF_LOWER_UP`).
+    pub carrier: bool,
+    /// The device needs no gateway: `IFF_POINTOPOINT` or `IFF_NOARP`.
+    pub point_to_point: bool,
+}
+
+/// An address of the gateway itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub dev: DevName,
+    pub local: Ipv4Addr,
+    /// The address of the other end, where one was configured.
+    pub peer: Option<Ipv4Addr>,
+    pub broadcast: Option<Ipv4Addr>,
+    /// The prefix length of the network that the address is in.
+    pub prefix: u8,
+}
+
+impl Address {
+    /// The network address and the broadcast address, which no host has. A prefix of 31 or 32 bits
+    /// has neither (RFC 3021).
+    pub fn reserved(&self) -> Option<[Ipv4Addr; 2]> {
+        let net = Ipv4Net::new(self.local, self.prefix).ok()?;
+        if self.prefix > 30 { None } else { Some([net.network(), net.broadcast()]) }
+    }
+}
+
+/// The devices and the addresses of the gateway at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Devices {
+    pub links: Vec<Link>,
+    pub addresses: Vec<Address>,
+}
+
+impl Devices {
+    pub fn link(&self, dev: &DevName) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == *dev)
+    }
+
+    pub fn addresses_of<'a>(&'a self, dev: &'a DevName) -> impl Iterator<Item = &'a Address> {
+        self.addresses.iter().filter(move |address| address.dev == *dev)
+    }
+
+    /// The first address of the other end that a device was configured with.
+    pub fn peer_of(&self, dev: &DevName) -> Option<Ipv4Addr> {
+        self.addresses_of(dev).find_map(|address| address.peer)
+    }
+}
+
+/// An entry of the neighbour table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    pub client: Client,
+    pub lladdr: LinkAddress,
+    pub dev: DevName,
+    /// `reachable`, `stale` and so on: the words of `ip neigh`.
+    pub state: &'static str,
+}

@@ -1,0 +1,113 @@
+//! What a run observed in the kernel, and what it wants there.
+//!
+//! [`Snapshot`] is what was found; [`Slice`] is every kernel object of wanpool as it should be. The
+//! difference of the two is the work to do. A part of the kernel that was not read says so
+//! ([`Read`]): nothing here can pass for an empty kernel by mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::DevName;
+use super::client_set::{ClientSet, FoundSet};
+use super::filter::{AcceptingRule, Filter};
+use super::link::Devices;
+use super::routing::{Routing, Rule};
+
+/// The outcome of reading a part of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read<T> {
+    /// Nobody asked for it.
+    Skipped,
+    /// It was not read, because a counter shows that nothing changed it since a run verified that it
+    /// is as it should be.
+    Unchanged,
+    Is(T),
+}
+
+impl<T> Read<T> {
+    pub fn get(&self) -> Option<&T> {
+        match self {
+            Read::Is(value) => Some(value),
+            Read::Skipped | Read::Unchanged => None,
+        }
+    }
+}
+
+/// What a run found in the kernel.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub devices: Devices,
+    /// A device came, went or was replaced since this run last looked.
+    pub devices_changed: bool,
+    /// The gateways of other programs' default routes in the main table, by device.
+    pub gateways: BTreeMap<DevName, Ipv4Addr>,
+    /// Values under `/proc/sys`, by path.
+    pub sysctls: BTreeMap<String, String>,
+    /// Modules that exist for this kernel and are not loaded.
+    pub unloaded_modules: BTreeSet<&'static str>,
+    /// Objects that have a name or an id of wanpool and do not belong to it.
+    pub conflicts: Vec<Conflict>,
+    pub routing: Routing,
+    pub set: Read<FoundSet>,
+    pub filter: Read<Filter>,
+}
+
+/// Every kernel object of wanpool, as it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    pub routing: Routing,
+    pub set: Option<ClientSet>,
+    pub filter: Filter,
+}
+
+/// An object that is in the way, and what the admin can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Conflict {
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
+    }
+}
+
+/// What surrounds the slice and can keep it from working.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The routing rules of other programs.
+    pub foreign_rules: Vec<Rule>,
+    pub accepting_rules: Vec<AcceptingRule>,
+    /// The other kind of iptables (nft or legacy), if both hold rules.
+    pub other_iptables: Option<&'static str>,
+    /// Default routes of other programs in wanpool's tables: table and metric.
+    pub foreign_defaults: Vec<(u32, u32)>,
+    /// The names of nftables flowtables. Their flows bypass marks and rules.
+    pub flowtables: Vec<String>,
+    /// `nf_conntrack_count` and `nf_conntrack_max`.
+    pub conntrack: Option<(u64, u64)>,
+    /// `gc_thresh3`: the most neighbours that the kernel keeps.
+    pub neighbour_limit: Option<u32>,
+    /// systemd-networkd runs, and deletes rules or routes that it did not make.
+    pub networkd_deletes: bool,
+}
+
+/// Counters that show cheaply whether the client set or the packet filter has changed, however many
+/// clients there are. A counter that the kernel does not have is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCounters {
+    /// How many members the set has.
+    pub entries: Option<u32>,
+    /// How many members the set has room for.
+    pub room: Option<u32>,
+    /// The generation of the nftables ruleset.
+    pub generation: Option<u32>,
+}

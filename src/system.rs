@@ -1,0 +1,151 @@
+//! Everything that touches the machine: netlink, iptables, sysctls, files, probes, hooks.
+//!
+//! This layer reads and does what it is told; it decides nothing and does not know `plan`.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use crate::model::link::{Devices, Link, Neighbour};
+use crate::model::routing::{Route, Rule};
+use crate::model::snapshot::ChangeCounters;
+use crate::model::{Client, DevName, Mark};
+
+mod apply;
+pub mod capabilities;
+pub mod clock;
+pub mod files;
+pub mod hook;
+mod modules;
+mod netfilter;
+mod netlink;
+mod networkd;
+mod observe;
+pub mod probe;
+pub mod shell;
+mod surroundings;
+mod sysctl;
+
+pub use observe::Query;
+
+use netfilter::iptables::Iptables;
+use netlink::{
+    DeviceIndex, NetlinkSocket, conntrack, ipset, link, neighbour, nftables, route, rule,
+};
+
+/// The kernel, by its netlink sockets and the programs of iptables.
+pub struct Kernel {
+    route: NetlinkSocket,
+    netfilter: NetlinkSocket,
+    /// The protocol number of wanpool's routing objects.
+    protocol: u8,
+    /// As of the last snapshot. A change to a device that has another index by now fails, and the
+    /// run plans again.
+    devices: RefCell<DeviceIndex>,
+    iptables: OnceCell<Iptables>,
+}
+
+impl Kernel {
+    pub fn open(protocol: u8) -> Result<Self> {
+        Ok(Self {
+            route: NetlinkSocket::open(netlink::ROUTE)?,
+            netfilter: NetlinkSocket::open(netlink::NETFILTER)?,
+            protocol,
+            devices: RefCell::default(),
+            iptables: OnceCell::new(),
+        })
+    }
+
+    fn iptables(&self) -> Result<&Iptables> {
+        if let Some(found) = self.iptables.get() {
+            return Ok(found);
+        }
+        let found = Iptables::find()?;
+        Ok(self.iptables.get_or_init(|| found))
+    }
+
+    /// Counters that tell whether the client set or the packet filter changed. iptables-legacy has
+    /// no such counter.
+    pub fn change_counters(&self) -> ChangeCounters {
+        let (entries, room) = ipset::count(&self.netfilter).ok().flatten().unzip();
+        let mut generation = None;
+        if self.iptables().is_ok_and(Iptables::is_nft) {
+            generation = nftables::generation(&self.netfilter).ok().flatten();
+        }
+        ChangeCounters { entries, room, generation }
+    }
+
+    /// The devices and the addresses of the gateway.
+    pub fn devices(&self) -> Result<Devices> {
+        let links = link::links(&self.route)?;
+        let addresses = link::addresses(&self.route, &links)?;
+        Ok(Devices { links, addresses })
+    }
+
+    /// What `keep` returns for the neighbours on these devices.
+    pub fn neighbours<T>(
+        &self,
+        links: &[&Link],
+        keep: impl Fn(Neighbour) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let mut neighbours = Vec::new();
+        for link in links {
+            neighbours.extend(neighbour::on_device(&self.route, link, &keep)?);
+        }
+        Ok(neighbours)
+    }
+
+    /// Whether a client is a neighbour on any of these devices. The kernel is asked for it alone.
+    pub fn is_neighbour(&self, links: &[&Link], client: Client) -> Result<bool> {
+        for link in links {
+            if neighbour::is_on_device(&self.route, link, client)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many live flows with this connmark each address has, at either end.
+    pub fn flows_by_address(&self, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+        conntrack::by_address(&self.netfilter, mark)
+    }
+
+    /// How many live flows with this connmark each address began.
+    pub fn flows_begun_by(&self, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+        conntrack::begun_by(&self.netfilter, mark)
+    }
+
+    /// How many flows have this connmark.
+    pub fn flows(&self, mark: Mark) -> Result<usize> {
+        conntrack::count(&self.netfilter, mark)
+    }
+
+    /// How many connections each address in the client set has begun, by the counters of the set.
+    pub fn connections_begun(&self) -> Result<HashMap<Ipv4Addr, u64>> {
+        ipset::counters(&self.netfilter)
+    }
+
+    /// How many bytes each device has received and sent.
+    pub fn traffic(&self) -> Result<HashMap<DevName, (u64, u64)>> {
+        link::traffic(&self.route)
+    }
+
+    /// The routing rules of other programs.
+    pub fn foreign_rules(&self) -> Result<Vec<Rule>> {
+        rule::list_foreign(&self.route, self.protocol)
+    }
+
+    /// The route, of whatever program, that a packet of this client with this mark takes to the
+    /// Internet. The error is the kernel's where it would not forward the packet.
+    pub fn lookup(
+        &self,
+        client: Ipv4Addr,
+        mark: u32,
+        from: Option<&Link>,
+        links: &[Link],
+    ) -> Result<Option<Route>> {
+        route::lookup(&self.route, client, mark, from, &DeviceIndex::new(links))
+    }
+}

@@ -1,0 +1,62 @@
+//! Makes one change to the kernel.
+
+use anyhow::{Context, Result};
+use nix::libc::{EEXIST, ENODEV, ENOENT, ESRCH};
+
+use super::netlink::{DeviceIndex, conntrack, ipset, nexthop, route, rule};
+use super::{Kernel, modules, shell, sysctl};
+use crate::error::errno;
+use crate::model::change::Change;
+
+impl Kernel {
+    /// Makes one change. To delete what is gone already, or to add a rule that exists, is no error.
+    pub fn apply(&self, change: &Change) -> Result<()> {
+        match self.make(change, &self.devices.borrow()) {
+            Err(error) if is_already_done(change, &error) => Ok(()),
+            result => result.with_context(|| shell::summary(change, self.protocol)),
+        }
+    }
+
+    fn make(&self, change: &Change, devices: &DeviceIndex) -> Result<()> {
+        let Self { route, netfilter, protocol, .. } = self;
+        let protocol = *protocol;
+        match change {
+            Change::LoadModule(module) => modules::load(module),
+            Change::SetSysctl { key, value } => sysctl::write(key, value),
+            Change::ReplaceNexthop { id, nexthop } => {
+                nexthop::set(route, *id, nexthop, protocol, devices)
+            }
+            Change::DeleteNexthop { id } => nexthop::delete(route, *id),
+            Change::AddRoute(wanted) => route::add(route, wanted, protocol, devices),
+            Change::ReplaceRoute(wanted) => route::replace(route, wanted, protocol, devices),
+            Change::DeleteRoute(found) => route::delete(route, found, protocol, devices),
+            Change::AddRule(rule) => rule::add(route, rule, protocol),
+            Change::DeleteRule(rule) => rule::delete(route, rule, protocol),
+            Change::CreateSet { max, buckets } => ipset::create(netfilter, *max, *buckets),
+            Change::DestroySet => ipset::destroy(netfilter),
+            Change::AddEntries(entries) => ipset::add(netfilter, entries),
+            Change::DeleteEntries(addresses) => ipset::delete(netfilter, addresses),
+            Change::ReplaceChains(chains) => self.iptables()?.replace_chains(chains),
+            Change::DeleteChain(chain) => self.iptables()?.delete_chain(*chain),
+            Change::AddJump(jump) => self.iptables()?.add_jump(jump),
+            Change::DeleteJump(jump) => self.iptables()?.delete_jump(jump),
+            Change::EndFlows { mark } => conntrack::end(netfilter, *mark),
+            Change::EndFlowsFrom { mark, sources } => {
+                conntrack::end_from(netfilter, *mark, sources)
+            }
+        }
+    }
+}
+
+fn is_already_done(change: &Change, error: &anyhow::Error) -> bool {
+    let Some(errno) = errno(error) else { return false };
+    match change {
+        Change::AddRule(_) => errno == EEXIST,
+        // The kernel deletes what depends on a device together with the device.
+        Change::DeleteNexthop { .. }
+        | Change::DeleteRoute(_)
+        | Change::DeleteRule(_)
+        | Change::DestroySet => [ENOENT, ESRCH, ENODEV].contains(&errno),
+        _ => false,
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs the programs of iptables, nft or legacy, whichever this machine has.
+//!
+//! One `iptables-save` reads all tables. One `iptables-restore` replaces chains, each table in one
+//! transaction. The crate `iptables` adds single rules and deletes chains. No shell is involved, and
+//! PATH is not needed.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+use iptables::IPTables;
+use nix::unistd::geteuid;
+
+use super::{iptables_text, save_text};
+use crate::error::Error;
+use crate::model::filter::{AcceptingRule, Chain, Filter, FilterRule, Jump, Table};
+
+/// Where programs are searched after PATH. A ppp hook has no PATH.
+const USUAL_PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub struct Iptables {
+    save: PathBuf,
+    restore: PathBuf,
+    single: IPTables,
+}
+
+impl Iptables {
+    pub fn find() -> Result<Self> {
+        let program = find_program("iptables")
+            .context("looking for iptables: neither in PATH nor in /usr/sbin; install iptables")?;
+        // The other programs must be of the same kind, so they are taken from the same folder.
+        let companion = |name: &str| {
+            let program = program.with_file_name(name);
+            if !is_executable(&program) {
+                bail!("looking for {}: not found; install iptables", program.display());
+            }
+            Ok(program)
+        };
+        Ok(Self {
+            save: companion("iptables-save")?,
+            restore: companion("iptables-restore")?,
+            // `iptables::new` would start a process to ask for the version. The name of the program
+            // must be 'static and is leaked once in a run.
+            single: IPTables {
+                cmd: program.display().to_string().leak(),
+                has_check: true,
+                has_wait: true,
+                is_numeric: false,
+            },
+        })
+    }
+
+    /// The chains of wanpool and the jumps to them.
+    pub fn read(&self) -> Result<Filter> {
+        Ok(save_text::parse(&self.saved()?))
+    }
+
+    /// The rules of other programs that accept packets before a jump to wanpool's chains.
+    pub fn accepting_rules(&self) -> Result<Vec<AcceptingRule>> {
+        Ok(save_text::accepting_rules(&self.saved()?))
+    }
+
+    /// What `iptables-save` prints of the tables that wanpool has chains in, and perhaps of others.
+    fn saved(&self) -> Result<String> {
+        if geteuid().is_root() {
+            return run(&self.save, &[], "");
+        }
+        // iptables-legacy shows its list of tables to root only, whatever the capabilities. Each
+        // table can be read by its name.
+        let mut text = String::new();
+        for table in Table::ALL {
+            text += &run(&self.save, &["-t", table.name()], "")?;
+        }
+        Ok(text)
+    }
+
+    /// Whether the rules are kept in nftables. All programs of that kind are one file,
+    /// `xtables-nft-multi`.
+    pub fn is_nft(&self) -> bool {
+        self.real_name().is_some_and(|name| name.contains("nft"))
+    }
+
+    fn real_name(&self) -> Option<String> {
+        Some(self.save.canonicalize().ok()?.file_name()?.to_str()?.to_owned())
+    }
+
+    /// The other kind of iptables, if it has rules too.
+    pub fn other_with_rules(&self) -> Option<&'static str> {
+        let is_legacy = self.real_name()?.contains("legacy");
+        let other = if is_legacy { "iptables-nft" } else { "iptables-legacy" };
+        let save = find_program(&format!("{other}-save"))?;
+        let text = run(&save, &[], "").ok()?;
+        if text.lines().any(|line| line.starts_with("-A ")) { Some(other) } else { None }
+    }
+
+    pub fn replace_chains(&self, chains: &[(Chain, Vec<FilterRule>)]) -> Result<()> {
+        self.restore(&iptables_text::restore(chains))
+    }
+
+    pub fn delete_chain(&self, chain: Chain) -> Result<()> {
+        let (table, name) = (chain.table.name(), chain.name);
+        self.single.flush_chain(table, name).map_err(plain)?;
+        self.single.delete_chain(table, name).map_err(plain)
+    }
+
+    pub fn add_jump(&self, jump: &Jump) -> Result<()> {
+        let rule = iptables_text::render(&jump.rule);
+        self.single.append(jump.to.table.name(), &jump.from, &rule).map_err(plain)
+    }
+
+    /// By `iptables-restore`: another program's rule may contain quotes, which the crate does not
+    /// understand.
+    pub fn delete_jump(&self, jump: &Jump) -> Result<()> {
+        self.restore(&iptables_text::delete(jump))
+    }
+
+    fn restore(&self, text: &str) -> Result<()> {
+        run(&self.restore, &["-w", "--noflush"], text)?;
+        Ok(())
+    }
+}
+
+/// The crate's errors, without their debug form.
+fn plain(error: Box<dyn std::error::Error>) -> anyhow::Error {
+    match error.downcast::<iptables::error::IptablesError>() {
+        Ok(error) => anyhow!("{}", one_line(&error.msg)),
+        Err(error) => anyhow!("{error}"),
+    }
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(USUAL_PLACES.split(':')).filter(|dir| !dir.is_empty());
+    folders.map(|dir| Path::new(dir).join(name)).find(|program| is_executable(program))
+}
+
+fn is_executable(program: &Path) -> bool {
+    program.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Runs a program with this input and returns what it printed.
+fn run(program: &Path, args: &[&str], input: &str) -> Result<String> {
+    let tried = || format!("running {}", program.display());
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(tried)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(input.as_bytes()) {
+            // It ended early. Its status and its message say why.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                return Err(error).with_context(tried);
+            }
+            _ => {}
+        }
+    }
+    let output = child.wait_with_output().with_context(tried)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = one_line(&String::from_utf8_lossy(&output.stderr));
+    Err(Error::Program { program: program.to_owned(), status: output.status, stderr }.into())
+}
+
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}

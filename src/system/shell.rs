@@ -1,0 +1,87 @@
+//! A change as the shell commands that do the same. `--dry-run` prints them, and they can be pasted
+//! into a root shell.
+
+use super::netfilter::iptables_text;
+use crate::model::change::Change;
+use crate::model::client_set::SET_NAME;
+use crate::model::filter::Chain;
+
+/// The commands that make this change.
+pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
+    match change {
+        Change::AddEntries(entries) => entries
+            .iter()
+            .map(|(address, mark)| format!("ipset -exist add {SET_NAME} {address} skbmark {mark}"))
+            .collect(),
+        Change::DeleteEntries(addresses) => {
+            addresses.iter().map(|it| format!("ipset -exist del {SET_NAME} {it}")).collect()
+        }
+        // conntrack(8) fails where there is no entry to delete, which is no error here.
+        Change::EndFlowsFrom { mark, sources } => sources
+            .iter()
+            .map(|source| format!("conntrack -D -s {source} -m {mark} || :"))
+            .collect(),
+        Change::EndFlows { mark } => vec![format!("conntrack -D -m {mark} || :")],
+        Change::DeleteChain(Chain { table, name }) => vec![
+            format!("iptables -w -t {table} -F {name}"),
+            format!("iptables -w -t {table} -X {name}"),
+        ],
+        Change::LoadModule(module) => vec![format!("modprobe {module}")],
+        Change::SetSysctl { key, value } => {
+            vec![format!("sysctl -qw {}={value}", key.replace('/', "."))]
+        }
+        Change::ReplaceNexthop { id, nexthop } => {
+            vec![format!("ip nexthop replace id {id} {nexthop} protocol {protocol}")]
+        }
+        Change::DeleteNexthop { id } => vec![format!("ip nexthop del id {id}")],
+        Change::AddRoute(route) => vec![format!("ip route add {route} protocol {protocol}")],
+        Change::ReplaceRoute(route) => {
+            vec![format!("ip route replace {route} protocol {protocol}")]
+        }
+        Change::DeleteRoute(route) => vec![format!("ip route del {route} protocol {protocol}")],
+        Change::AddRule(rule) => vec![format!("ip rule add {rule} protocol {protocol}")],
+        Change::DeleteRule(rule) => vec![format!("ip rule del {rule} protocol {protocol}")],
+        Change::CreateSet { max, buckets } => vec![format!(
+            "ipset create {SET_NAME} hash:ip family inet hashsize {buckets} maxelem {max} \
+             counters skbinfo"
+        )],
+        Change::DestroySet => vec![format!("ipset destroy {SET_NAME}")],
+        Change::ReplaceChains(chains) => {
+            vec![restore_command(&iptables_text::restore(chains))]
+        }
+        Change::AddJump(jump) => vec![format!(
+            "iptables -w -t {} -A {} {}",
+            jump.to.table,
+            jump.from,
+            iptables_text::render(&jump.rule)
+        )],
+        Change::DeleteJump(jump) => {
+            let rule = iptables_text::render(&jump.rule);
+            // A shell and iptables read quotes in different ways.
+            if rule.contains(['"', '\\']) {
+                vec![restore_command(&iptables_text::delete(jump))]
+            } else {
+                vec![format!("iptables -w -t {} -D {} {rule}", jump.to.table, jump.from)]
+            }
+        }
+    }
+}
+
+fn restore_command(text: &str) -> String {
+    format!("iptables-restore -w --noflush <<'END'\n{text}END")
+}
+
+/// What a change does, in one line, for errors.
+pub fn summary(change: &Change, protocol: u8) -> String {
+    if let Change::ReplaceChains(chains) = change {
+        let names: Vec<String> =
+            chains.iter().map(|(chain, _)| format!("{}/{}", chain.table, chain.name)).collect();
+        return format!("replacing the chains {}", names.join(", "));
+    }
+    let commands = commands(change, protocol);
+    let first = commands.first().map_or("", String::as_str);
+    match commands.len() {
+        0 | 1 => first.to_owned(),
+        many => format!("{first} (and {} more)", many - 1),
+    }
+}

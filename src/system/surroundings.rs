@@ -1,0 +1,38 @@
+//! What surrounds the slice: rules of other programs, limits of the kernel, programs that delete what
+//! they did not make. `plan` judges what of it is a problem.
+
+use std::fs;
+
+use anyhow::Result;
+
+use super::netlink::{neighbour, nftables, route, rule};
+use super::{Kernel, networkd};
+use crate::model::snapshot::Surroundings;
+
+impl Kernel {
+    /// `tables` are those that wanpool uses.
+    pub fn surroundings(&self, tables: &[u32]) -> Result<Surroundings> {
+        let mut foreign_defaults = Vec::new();
+        for &table in tables {
+            let metrics = route::foreign_defaults(&self.route, table, self.protocol)?;
+            foreign_defaults.extend(metrics.into_iter().map(|metric| (table, metric)));
+        }
+        let iptables = self.iptables()?;
+        Ok(Surroundings {
+            foreign_rules: rule::list_foreign(&self.route, self.protocol)?,
+            foreign_defaults,
+            accepting_rules: iptables.accepting_rules()?,
+            other_iptables: iptables.other_with_rules(),
+            flowtables: nftables::flowtables(&self.netfilter),
+            conntrack: conntrack_number("count").zip(conntrack_number("max")),
+            neighbour_limit: neighbour::limit(&self.route)?,
+            networkd_deletes: networkd::deletes_foreign_objects(),
+        })
+    }
+}
+
+/// `nf_conntrack_count` or `nf_conntrack_max`.
+fn conntrack_number(name: &str) -> Option<u64> {
+    let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
