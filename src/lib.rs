@@ -1,4 +1,4 @@
-//! TEMPORARY: the lower layers only.
+//! TEMPORARY
 #![allow(dead_code, unused_imports)]
 
 pub mod cli;
@@ -6,6 +6,7 @@ mod config;
 mod error;
 mod model;
 mod output;
+mod plan;
 mod system;
 
 pub fn run(_: impl Iterator<Item = std::ffi::OsString>) -> std::process::ExitCode {

@@ -7,19 +7,19 @@ use std::collections::{BTreeMap, HashSet};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::model::{Client, UplinkNo};
+use super::{Client, UplinkNo};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pools {
     members: BTreeMap<UplinkNo, Vec<Client>>,
     /// Hashed the quick way: nobody outside the LAN chooses these keys.
-    place: FxHashMap<Client, UplinkNo>,
+    pool_of: FxHashMap<Client, UplinkNo>,
 }
 
 impl Pools {
     /// The pool that holds a client.
-    pub fn place(&self, client: Client) -> Option<UplinkNo> {
-        self.place.get(&client).copied()
+    pub fn pool_of(&self, client: Client) -> Option<UplinkNo> {
+        self.pool_of.get(&client).copied()
     }
 
     /// The clients of a pool, in order of arrival.
@@ -27,9 +27,14 @@ impl Pools {
         self.members.get(&pool).map_or(&[], Vec::as_slice)
     }
 
+    /// The clients of all pools.
+    pub fn clients(&self) -> impl Iterator<Item = Client> {
+        self.members.values().flatten().copied()
+    }
+
     /// How many clients there are in all pools.
     pub fn len(&self) -> usize {
-        self.place.len()
+        self.pool_of.len()
     }
 
     /// The pools that exist, empty ones too, by number.
@@ -44,13 +49,13 @@ impl Pools {
 
     /// Makes room for so many more clients in a pool.
     pub fn reserve(&mut self, pool: UplinkNo, clients: usize) {
-        self.place.reserve(clients);
+        self.pool_of.reserve(clients);
         self.members.entry(pool).or_default().reserve(clients);
     }
 
     /// Appends a client to a pool. If one holds it already, that pool is returned and nothing done.
     pub fn insert(&mut self, client: Client, pool: UplinkNo) -> Result<(), UplinkNo> {
-        match self.place.entry(client) {
+        match self.pool_of.entry(client) {
             Entry::Occupied(taken) => Err(*taken.get()),
             Entry::Vacant(free) => {
                 free.insert(pool);
@@ -63,7 +68,7 @@ impl Pools {
     /// Takes clients out of whatever pools hold them.
     pub fn remove(&mut self, clients: &FxHashSet<Client>) {
         let touched: HashSet<UplinkNo> =
-            clients.iter().filter_map(|client| self.place.remove(client)).collect();
+            clients.iter().filter_map(|client| self.pool_of.remove(client)).collect();
         for pool in touched {
             if let Some(members) = self.members.get_mut(&pool) {
                 members.retain(|client| !clients.contains(client));

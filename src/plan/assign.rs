@@ -1,142 +1,193 @@
-//! Who goes where: a client's pin, else the pool with the fewest clients for its weight.
+//! Decides which pool a client gets: its pin, or else the pool with the fewest clients for its weight.
 //!
-//! With equal weights this is exactly `EvaLoad` of the script of 2003: the first of the pools with
-//! the fewest lines.
+//! With equal weights this is exactly `EvaLoad` of the script of 2003: the first of the pools with the
+//! fewest lines.
 
 use std::collections::BTreeMap;
 
+use anyhow::{Result, bail};
 use rustc_hash::FxHashSet;
 
 use crate::config::{Config, Role};
-use crate::model::{Client, UplinkNo};
 use crate::model::pools::Pools;
+use crate::model::{Client, UplinkNo};
 
 /// What happened to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ClientChange {
     Assigned { client: Client, to: UplinkNo },
     Moved { client: Client, from: UplinkNo, to: UplinkNo },
     Released { client: Client, from: UplinkNo },
 }
 
-impl Change {
+impl ClientChange {
     pub fn client(&self) -> Client {
         match *self {
-            Change::Assigned { client, .. }
-            | Change::Moved { client, .. }
-            | Change::Released { client, .. } => client,
+            ClientChange::Assigned { client, .. }
+            | ClientChange::Moved { client, .. }
+            | ClientChange::Released { client, .. } => client,
         }
     }
 }
 
-/// Places those that are in no pool, in their order; those that are in one stay.
-pub fn place(config: &Config, pools: &mut Pools, clients: &[Client]) -> Vec<Change> {
+/// Assigns the clients that are in no pool, in this order. Those that are in a pool stay.
+pub fn assign(config: &Config, pools: &mut Pools, clients: &[Client]) -> Vec<ClientChange> {
     let mut loads = Loads::of(config, pools);
     let mut changes = Vec::new();
     for &client in clients {
-        let to = config.pin(client).unwrap_or_else(|| loads.lightest());
+        let to = match config.pin(client) {
+            Some(pin) => pin,
+            None => loads.lightest(),
+        };
         if pools.insert(client, to).is_ok() {
             loads.add(to);
-            changes.push(Change::Assigned { client, to });
+            changes.push(ClientChange::Assigned { client, to });
         }
     }
     changes
 }
 
-/// Puts clients into one pool, from wherever they are.
-pub fn put(pools: &mut Pools, clients: &[Client], to: UplinkNo) -> Vec<Change> {
-    let moving: Vec<Client> =
-        clients.iter().copied().filter(|&client| pools.place(client) != Some(to)).collect();
-    let from: Vec<_> = moving.iter().map(|&client| pools.place(client)).collect();
-    pools.remove(&moving.iter().copied().collect());
+/// Moves clients to one pool, from wherever they are. The error names a client that cannot be there.
+pub fn move_to(
+    config: &Config,
+    pools: &mut Pools,
+    clients: &[Client],
+    to: UplinkNo,
+) -> Result<Vec<ClientChange>> {
+    let is_backup = config.uplinks.get(&to).is_some_and(|uplink| uplink.role == Role::Backup);
+    for &client in clients {
+        let path = config.path.display();
+        match config.pin(client) {
+            None if is_backup => {
+                bail!("{client}: a backup has pinned clients only; set a pin in {path}")
+            }
+            Some(pin) if pin != to => bail!("{client}: pinned to another uplink in {path}"),
+            _ => {}
+        }
+    }
+    let mut moving = Vec::new();
+    for &client in clients {
+        let from = pools.pool_of(client);
+        if from != Some(to) {
+            moving.push((client, from));
+        }
+    }
+    pools.remove(&moving.iter().map(|&(client, _)| client).collect());
     let mut changes = Vec::new();
-    for (client, from) in moving.into_iter().zip(from) {
+    for (client, from) in moving {
         if pools.insert(client, to).is_ok() {
             changes.push(match from {
-                Some(from) => Change::Moved { client, from, to },
-                None => Change::Assigned { client, to },
+                Some(from) => ClientChange::Moved { client, from, to },
+                None => ClientChange::Assigned { client, to },
             });
         }
     }
+    Ok(changes)
+}
+
+/// Releases clients from whatever pools they are in.
+pub fn release(pools: &mut Pools, clients: &[Client]) -> Vec<ClientChange> {
+    let mut released = FxHashSet::default();
+    let mut changes = Vec::new();
+    for &client in clients {
+        if let Some(from) = pools.pool_of(client) {
+            if released.insert(client) {
+                changes.push(ClientChange::Released { client, from });
+            }
+        }
+    }
+    pools.remove(&released);
     changes
 }
 
-/// Takes clients out of whatever pools they are in.
-pub fn release(pools: &mut Pools, clients: &[Client]) -> Vec<Change> {
-    let mut seen = FxHashSet::default();
-    let changes = clients
-        .iter()
-        .filter(|&&client| seen.insert(client))
-        .filter_map(|&client| Some(Change::Released { client, from: pools.place(client)? }))
-        .collect();
-    pools.remove(&seen);
-    changes
-}
-
-/// Brings the pools in line with a configuration that has changed: who is excluded now leaves, who
-/// is pinned now goes to its place, and the clients of uplinks that are no more, or are backups now,
-/// get new ones. The files of such pools stay, empty, until [`tidy`].
-pub fn settle(config: &Config, pools: &mut Pools) -> Vec<Change> {
-    let excluded = everyone(pools).map(|(client, _)| client);
-    let excluded: Vec<Client> = excluded.filter(|&client| config.is_excluded(client)).collect();
+/// Applies a configuration that has changed to the pools. Excluded clients are released, pinned
+/// clients move to the pool of their pin, and the clients of uplinks that no longer exist, or are
+/// backups now, get another pool. The files of such pools stay, empty, until [`ensure_pools`].
+pub fn apply_config(config: &Config, pools: &mut Pools) -> Vec<ClientChange> {
+    let excluded: Vec<Client> =
+        pools.clients().filter(|client| config.is_excluded(*client)).collect();
     let mut changes = release(pools, &excluded);
 
-    let homeless = |&(client, from): &(Client, UplinkNo)| match config.pin(client) {
-        Some(pin) => pin != from,
-        None => config.uplinks.get(&from).is_none_or(|uplink| uplink.role == Role::Backup),
-    };
-    let homeless: Vec<(Client, UplinkNo)> = everyone(pools).filter(homeless).collect();
-    pools.remove(&homeless.iter().map(|&(client, _)| client).collect());
-    let clients: Vec<Client> = homeless.iter().map(|&(client, _)| client).collect();
-    let placed = place(config, pools, &clients);
-    changes.extend(placed.into_iter().zip(homeless).map(|(change, (_, from))| match change {
-        Change::Assigned { client, to } => Change::Moved { client, from, to },
-        other => other,
-    }));
+    let mut misplaced = Vec::new();
+    for (pool, members) in pools.iter() {
+        let is_closed = match config.uplinks.get(&pool) {
+            Some(uplink) => uplink.role == Role::Backup,
+            None => true,
+        };
+        for &client in members {
+            let is_misplaced = match config.pin(client) {
+                Some(pin) => pin != pool,
+                None => is_closed,
+            };
+            if is_misplaced {
+                misplaced.push((client, pool));
+            }
+        }
+    }
+    let clients: Vec<Client> = misplaced.iter().map(|&(client, _)| client).collect();
+    pools.remove(&clients.iter().copied().collect());
+    for (change, (_, from)) in assign(config, pools, &clients).into_iter().zip(misplaced) {
+        changes.push(match change {
+            ClientChange::Assigned { client, to } => ClientChange::Moved { client, from, to },
+            other => other,
+        });
+    }
     changes
 }
 
-fn everyone(pools: &Pools) -> impl Iterator<Item = (Client, UplinkNo)> {
-    pools.iter().flat_map(|(no, all)| all.iter().map(move |&client| (client, no)))
-}
-
-/// Every uplink has a pool file, and no other pool has an empty one.
-pub fn tidy(config: &Config, pools: &mut Pools) {
+/// Makes sure that every uplink has a pool, and that no other pool is empty.
+pub fn ensure_pools(config: &Config, pools: &mut Pools) {
     for &no in config.uplinks.keys() {
         pools.create(no);
     }
-    let orphans: Vec<UplinkNo> =
-        pools.iter().map(|(no, _)| no).filter(|no| !config.uplinks.contains_key(no)).collect();
-    for no in orphans {
-        pools.drop_empty(no);
+    let all: Vec<UplinkNo> = pools.iter().map(|(no, _)| no).collect();
+    for no in all {
+        if !config.uplinks.contains_key(&no) {
+            pools.drop_empty(no);
+        }
     }
 }
 
-/// How many clients each pool has, and how many it should have for its weight; backups aside.
-struct Loads(BTreeMap<UplinkNo, (u64, u64)>);
+/// How many clients each pool of a primary has, with the weight of its uplink.
+struct Loads(BTreeMap<UplinkNo, Load>);
+
+struct Load {
+    clients: u64,
+    weight: u64,
+}
 
 impl Loads {
     fn of(config: &Config, pools: &Pools) -> Self {
-        let load = |(&no, uplink): (&UplinkNo, &crate::config::Uplink)| {
-            (no, (pools.members(no).len() as u64, u64::from(uplink.weight)))
-        };
-        let primaries = config.uplinks.iter().filter(|(_, it)| it.role == Role::Primary);
-        Self(primaries.map(load).collect())
+        let mut loads = BTreeMap::new();
+        for (&no, uplink) in &config.uplinks {
+            if uplink.role == Role::Primary {
+                let clients = pools.members(no).len() as u64;
+                loads.insert(no, Load { clients, weight: uplink.weight.into() });
+            }
+        }
+        Self(loads)
     }
 
     fn add(&mut self, pool: UplinkNo) {
-        if let Some((clients, _)) = self.0.get_mut(&pool) {
-            *clients += 1;
+        if let Some(load) = self.0.get_mut(&pool) {
+            load.clients += 1;
         }
     }
 
-    /// The pool with the fewest clients for its weight; the lowest number among equals. A
-    /// configuration has one uplink at least that is no backup.
+    /// The pool with the fewest clients for its weight; the lowest number among equals.
     fn lightest(&self) -> UplinkNo {
-        let lighter = |one: &(&UplinkNo, &(u64, u64)), other: &(&UplinkNo, &(u64, u64))| {
-            // clients / weight, compared without dividing. `min_by` keeps the first of equals.
-            (one.1.0 * other.1.1).cmp(&(other.1.0 * one.1.1))
-        };
-        *self.0.iter().min_by(lighter).expect("a configuration has at least one primary").0
+        let mut loads = self.0.iter();
+        // A configuration has at least one primary uplink.
+        let (mut lightest, mut least) = loads.next().expect("a configuration has a primary");
+        for (no, load) in loads {
+            // clients / weight, compared without a division.
+            if load.clients * least.weight < least.clients * load.weight {
+                (lightest, least) = (no, load);
+            }
+        }
+        *lightest
     }
 }
+
+#[cfg(test)]
+mod tests;

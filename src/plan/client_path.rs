@@ -1,125 +1,192 @@
-//! The path of a client's new connections: the rule that decides on them, the route it leads to,
-//! and the nexthop. [`wanted`] says which they should be, [`difference`] where the ones found are
-//! not those. Pure.
+//! The path of a client's new connections: the rule that decides on them, the route that it leads to,
+//! and the nexthop.
 //!
-//! Two paths that end in the same device may still differ: with its rule deleted, a client goes by
-//! the group of all uplinks, in which the kernel may well pick the client's own.
+//! Two paths that end in the same device can differ: if the rule of its pool was deleted, a client
+//! uses the group of all uplinks, in which the kernel may pick the client's own.
 
-use ipnet::Ipv4Net;
+use std::fmt::Display;
 
 use super::routing;
-use super::service::Services;
+use super::uplinks::GatewayStatus;
 use crate::config::Config;
+use crate::model::filter::{Chain, Filter, FilterRule, Match, Verdict};
+use crate::model::pools::Pools;
+use crate::model::routing::{Nexthop, Route, RouteTarget, Routing, Rule, RuleAction};
+use crate::model::uplink::State;
 use crate::model::{Client, DevName, Mark};
-use crate::model::STATE::{Action, Nexthop, Route, Rule, Slice, RouteTarget};
-use crate::model::change::{NexthopText, RouteText, RuleText};
 
-/// A new packet of a client to the wider Internet, as the rules see it.
+/// A new packet of a client to the Internet, as the rules see it.
 pub struct Packet<'a> {
     pub client: Client,
     pub mark: u32,
     pub iif: Option<&'a DevName>,
 }
 
-/// What decides on a packet. A part is `None` where nothing decides, or where what does is unknown.
+/// What decides on a packet. A part is `None` where nothing decides, or where what decides is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path {
+pub struct ClientPath {
     pub rule: Option<Rule>,
     pub route: Option<Route>,
     pub nexthop: Option<Nexthop>,
 }
 
-impl Path {
-    /// Whether a rule or a route of ours says that the packet is to go nowhere.
+impl ClientPath {
+    /// Whether a rule or a route of wanpool says that the packet is unreachable.
     pub fn is_unreachable(&self) -> bool {
         match (&self.rule, &self.route) {
-            (_, Some(route)) => route.way == RouteTarget::Unreachable,
-            (Some(rule), None) => rule.action == Action::Unreachable,
+            (_, Some(route)) => route.target == RouteTarget::Unreachable,
+            (Some(rule), None) => rule.action == RuleAction::Unreachable,
             (None, None) => false,
         }
     }
 }
 
-/// The path as the configuration and the uplinks in service ask for it.
-pub fn wanted(config: &Config, services: &Services, packet: &Packet) -> Path {
-    by_slice(&routing::slice(config, services), packet)
+/// The path as configuration and status want it.
+pub fn wanted(config: &Config, status: &GatewayStatus, packet: &Packet) -> ClientPath {
+    by_routing(&routing::wanted(config, status), packet)
 }
 
-/// The path by our own rules and routes alone.
-pub fn by_slice(slice: &Slice, packet: &Packet) -> Path {
-    let matching = slice.rules.iter().filter(|rule| matches(rule, packet));
+/// The path by wanpool's own rules and routes.
+pub fn by_routing(routing: &Routing, packet: &Packet) -> ClientPath {
+    let matching = routing.rules.iter().filter(|rule| matches(rule, packet));
     let rule = matching.min_by_key(|rule| rule.pref).cloned();
-    let route = rule.as_ref().and_then(|rule| best_default(&slice.routes, rule)).cloned();
-    let nexthop = nexthop_of(slice, route.as_ref());
-    Path { rule, route, nexthop }
+    let route = rule.as_ref().and_then(|rule| best_default(&routing.routes, rule)).cloned();
+    let nexthop = route.as_ref().and_then(|route| nexthop_of(routing, route));
+    ClientPath { rule, route, nexthop }
 }
 
-/// The path by the route that the kernel says it uses. Which rule led there the kernel does not
-/// say; it is the first of `rules`, everybody's, that looks up the route's table.
-pub fn by_route(slice: &Slice, rules: &[Rule], packet: &Packet, route: Route) -> Path {
-    let leads_there = |rule: &&Rule| rule.action == Action::Lookup(route.table);
-    let matching = rules.iter().filter(|rule| matches(rule, packet)).filter(leads_there);
+/// The path by the route that the kernel says it uses. The kernel does not say which rule led there;
+/// it is the first of all `rules`, of whatever program, that looks up the table of the route.
+pub fn by_route(routing: &Routing, rules: &[Rule], packet: &Packet, route: Route) -> ClientPath {
+    let lookup = RuleAction::Lookup(route.table);
+    let matching = rules.iter().filter(|rule| rule.action == lookup && matches(rule, packet));
     let rule = matching.min_by_key(|rule| rule.pref).cloned();
-    let nexthop = nexthop_of(slice, Some(&route));
-    Path { rule, route: Some(route), nexthop }
+    let nexthop = nexthop_of(routing, &route);
+    ClientPath { rule, route: Some(route), nexthop }
 }
 
-/// What is found in place of what is wanted, in one sentence.
-pub fn difference(found: &Path, wanted: &Path) -> Option<String> {
-    let rule = |path: &Path| path.rule.as_ref().map(|rule| RuleText(rule).to_string());
-    let route = |path: &Path| path.route.as_ref().map(|route| RouteText(route).to_string());
-    let nexthop = |path: &Path| path.nexthop.as_ref().map(|it| NexthopText(it).to_string());
-    in_place_of("rule", rule(found), rule(wanted))
-        .or_else(|| in_place_of("route", route(found), route(wanted)))
-        .or_else(|| in_place_of("nexthop", nexthop(found), nexthop(wanted)))
-}
-
-fn in_place_of(what: &str, found: Option<String>, wanted: Option<String>) -> Option<String> {
-    if found == wanted {
-        return None;
-    }
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-    Some(format!("{what} {} in place of {}", or_none(found), or_none(wanted)))
-}
-
-/// Whether a rule decides on a packet to the wider Internet, for which the routes of a table other
-/// than its defaults do not count.
+/// Whether a rule decides on a packet to the Internet. For such a packet, a table of which the default
+/// routes are ignored has no route.
 fn matches(rule: &Rule, packet: &Packet) -> bool {
-    let mark = rule.fwmark.is_none_or(|Mark { value, mask }| packet.mark & mask == value);
+    if rule.suppress_prefixlength_0 || rule.unsupported_selectors.is_some() {
+        return false;
+    }
+    let mark = rule.fwmark.is_none_or(|fwmark| fwmark.matches(packet.mark));
     let iif = rule.iif.as_ref().is_none_or(|iif| Some(iif) == packet.iif);
-    let from = rule.from.is_none_or(|net: Ipv4Net| net.contains(&packet.client.address()));
-    !rule.suppress_prefixlength_0 && rule.odd.is_none() && (mark && iif && from) != rule.not
+    let from = rule.from.is_none_or(|net| net.contains(&packet.client.address()));
+    (mark && iif && from) != rule.not
 }
 
-/// The route that a rule's table has for the wider Internet.
+/// The default route that is used in the table that a rule looks up.
 fn best_default<'a>(routes: &'a [Route], rule: &Rule) -> Option<&'a Route> {
-    let Action::Lookup(table) = rule.action else { return None };
-    let here = routes.iter().filter(|route| route.table == table && route.dst.prefix_len() == 0);
-    here.min_by_key(|route| route.metric)
+    let RuleAction::Lookup(table) = rule.action else { return None };
+    let defaults = routes.iter().filter(|it| it.table == table && it.dst.prefix_len() == 0);
+    defaults.min_by_key(|route| route.metric)
 }
 
-fn nexthop_of(slice: &Slice, route: Option<&Route>) -> Option<Nexthop> {
-    match route?.way {
-        RouteTarget::Nexthop(id) => slice.nexthops.get(&id).cloned(),
+fn nexthop_of(routing: &Routing, route: &Route) -> Option<Nexthop> {
+    match route.target {
+        RouteTarget::Nexthop(id) => routing.nexthops.get(&id).cloned(),
         _ => None,
     }
 }
 
-/// The devices by which a path leaves: of a group all its members, since which of them the kernel
-/// picks for a packet says nothing of the next one.
-pub fn devices(slice: &Slice, path: &Path) -> Vec<DevName> {
+/// The devices by which a path leaves. Those of a group are all its members: which of them the kernel
+/// picks for one packet says nothing about the next one.
+pub fn devices(routing: &Routing, path: &ClientPath) -> Vec<DevName> {
+    let mut devices = Vec::new();
     match (&path.nexthop, &path.route) {
-        (Some(Nexthop::Device { dev, .. }), _) => vec![dev.clone()],
+        (Some(Nexthop::Device { dev, .. }), _) => devices.push(dev.clone()),
         (Some(Nexthop::Group(members)), _) => {
-            let member = |(id, _): &(u32, u16)| match slice.nexthops.get(id) {
-                Some(Nexthop::Device { dev, .. }) => Some(dev.clone()),
-                _ => None,
-            };
-            members.iter().filter_map(member).collect()
+            for (id, _) in members {
+                if let Some(Nexthop::Device { dev, .. }) = routing.nexthops.get(id) {
+                    devices.push(dev.clone());
+                }
+            }
         }
-        (_, Some(Route { way: RouteTarget::Device { dev, .. }, .. })) => vec![dev.clone()],
-        _ => vec![],
+        (_, Some(route)) => devices.extend(route.dev().cloned()),
+        (_, None) => {}
     }
+    devices
+}
+
+/// Whether packets that leave by this device are masqueraded. Without the rights to read the packet
+/// filter, the configuration stands for it.
+pub fn is_masqueraded(config: &Config, filter: Option<&Filter>, dev: &DevName) -> bool {
+    let Some(filter) = filter else {
+        return config.uplinks.values().any(|uplink| uplink.dev == *dev && uplink.nat);
+    };
+    let rules = filter.chains.get(&Chain::MASQUERADE).into_iter().flatten();
+    let output = Match::OutputDevice(dev.clone());
+    rules.into_iter().any(|rule| match rule {
+        FilterRule::Known { matches, verdict: Verdict::Masquerade } => matches.contains(&output),
+        _ => false,
+    })
+}
+
+/// What a client's path is judged by.
+pub struct Comparison<'a> {
+    pub client: Client,
+    pub pools: &'a Pools,
+    pub status: &'a GatewayStatus,
+    pub config: &'a Config,
+    pub found: &'a ClientPath,
+    pub wanted: &'a ClientPath,
+    /// The entry of the client set, if the set could be read.
+    pub entry: Option<Option<Mark>>,
+    /// Why the kernel does not forward the packet.
+    pub refusal: Option<String>,
+}
+
+impl Comparison<'_> {
+    /// What is not as it should be, in one sentence, with the next step.
+    pub fn difference(&self) -> Option<String> {
+        let pool = self.pools.pool_of(self.client);
+        let filed = pool.map(|no| self.config.kernel_ids.pool_mark(no));
+        if let Some(entry) = self.entry {
+            if entry != filed {
+                let (entry, filed) = (or_nothing(entry), or_nothing(filed));
+                return Some(format!(
+                    "the set says {entry}, the pool file {filed}: wanpool restore"
+                ));
+            }
+        }
+        if let Some(refusal) = &self.refusal {
+            return Some(format!("the kernel does not forward: {refusal}"));
+        }
+        if let Some(difference) = difference(self.found, self.wanted) {
+            return Some(format!("{difference}: see wanpool pools --check"));
+        }
+        // The path is as it should be, but it is not that of the client's own uplink.
+        let no = pool?;
+        match self.status.state(no)? {
+            State::Up => None,
+            state => {
+                let dev = &self.config.uplinks.get(&no)?.dev;
+                Some(format!("its uplink {dev} is {}", state.word()))
+            }
+        }
+    }
+}
+
+/// What was found in place of what is wanted.
+fn difference(found: &ClientPath, wanted: &ClientPath) -> Option<String> {
+    in_place_of("rule", found.rule.as_ref(), wanted.rule.as_ref())
+        .or_else(|| in_place_of("route", found.route.as_ref(), wanted.route.as_ref()))
+        .or_else(|| in_place_of("nexthop", found.nexthop.as_ref(), wanted.nexthop.as_ref()))
+}
+
+fn in_place_of<T: Display>(what: &str, found: Option<T>, wanted: Option<T>) -> Option<String> {
+    let (found, wanted) = (or_none(found), or_none(wanted));
+    if found == wanted { None } else { Some(format!("{what} {found} in place of {wanted}")) }
+}
+
+fn or_none(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+fn or_nothing(mark: Option<Mark>) -> String {
+    mark.map_or_else(|| "nothing".to_owned(), |mark| mark.to_string())
 }
 
 #[cfg(test)]

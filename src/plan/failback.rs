@@ -1,39 +1,129 @@
-//! What becomes of the flows that an uplink took over, once their own uplink is in service again:
-//! by default they stay; a metered line may say otherwise.
+//! Decides what happens to the flows that an uplink took over once their own uplink is back in
+//! service. By default they stay; a metered uplink can have them ended.
 
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::service::{Services, State};
+use super::uplinks::GatewayStatus;
 use crate::config::{Config, Failback};
-use crate::model::UplinkNo;
 use crate::model::health::HealthRecords;
+use crate::model::pools::Pools;
+use crate::model::{Client, UplinkNo};
 
-/// For each uplink that keeps no flows of others for ever: the pools whose clients' flows it is rid
-/// of now. Who has no record has come back just now.
-pub fn due(
-    config: &Config,
-    services: &Services,
-    records: &HealthRecords,
-    now: Duration,
-) -> Vec<(UplinkNo, Vec<UplinkNo>)> {
-    let for_as_long = |no| {
-        let since = records.get(&no).map(|record| record.since);
-        since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
-    };
-    let pools = |stand_in: UplinkNo, patience: Duration| {
-        let back = services.uplinks.iter().filter(|(_, service)| service.state == State::Up);
-        let others = back.map(|(&no, _)| no).filter(|&no| no != stand_in);
-        others.filter(|&no| for_as_long(no) >= patience).collect::<Vec<_>>()
-    };
-    let due = config.uplinks.iter().filter_map(|(&no, uplink)| match uplink.failback {
-        Failback::Keep => None,
-        Failback::Cut => Some((no, pools(no, Duration::ZERO))),
-        Failback::Drain(seconds) => Some((no, pools(no, Duration::from_secs(seconds.into())))),
-    });
-    due.filter(|(_, pools)| !pools.is_empty()).collect()
+/// An uplink that ends the flows which it carries for these pools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub uplink: UplinkNo,
+    pub pools: Vec<UplinkNo>,
 }
 
-/// Whether times must be remembered for [`due`].
-pub fn needs_memory(config: &Config) -> bool {
+/// The uplinks with flows to end now. An uplink without a record has come back in this moment.
+pub fn due(
+    config: &Config,
+    status: &GatewayStatus,
+    records: &HealthRecords,
+    now: Duration,
+) -> Vec<Due> {
+    let mut all_due = Vec::new();
+    for (&uplink, settings) in &config.uplinks {
+        let wait = match settings.failback {
+            Failback::Keep => continue,
+            Failback::Cut => Duration::ZERO,
+            Failback::Drain(seconds) => Duration::from_secs(seconds.into()),
+        };
+        let mut pools = Vec::new();
+        for no in status.up() {
+            let since = records.get(&no).map_or(now, |record| record.since);
+            if no != uplink && now.saturating_sub(since) >= wait {
+                pools.push(no);
+            }
+        }
+        if !pools.is_empty() {
+            all_due.push(Due { uplink, pools });
+        }
+    }
+    all_due
+}
+
+/// Of the addresses that began flows on the uplink, those of clients in the pools that are back; and
+/// how many flows they have.
+pub fn sources(
+    due: &Due,
+    pools: &Pools,
+    flows_begun_by: &HashMap<Ipv4Addr, u64>,
+) -> (Vec<Ipv4Addr>, usize) {
+    let (mut sources, mut flows) = (Vec::new(), 0);
+    for (&address, &count) in flows_begun_by {
+        let pool = Client::new(address).ok().and_then(|client| pools.pool_of(client));
+        if pool.is_some_and(|pool| due.pools.contains(&pool)) {
+            sources.push(address);
+            flows += count as usize;
+        }
+    }
+    sources.sort_unstable();
+    (sources, flows)
+}
+
+/// Whether [`due`] needs to know since when uplinks are in service.
+pub fn needs_records(config: &Config) -> bool {
     config.uplinks.values().any(|uplink| matches!(uplink.failback, Failback::Drain(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::health::UplinkHealth;
+    use crate::model::uplink::State;
+    use crate::plan::fixtures::{config, dev, no, pools, running};
+    use crate::plan::uplinks;
+
+    fn record(number: u8, since: u64) -> (UplinkNo, UplinkHealth) {
+        let health = UplinkHealth {
+            dev: dev(number),
+            index: number.into(),
+            state: State::Up,
+            since: Duration::from_secs(since),
+            healthy_runs: 0,
+            unhealthy_runs: 0,
+            last: None,
+        };
+        (no(number), health)
+    }
+
+    #[test]
+    fn flows_are_ended_when_their_own_uplink_has_been_back_for_long_enough() {
+        type Case<'a> = (&'a str, &'a [u8], &'a [(u8, u64)], &'a [u8]);
+        let cases: [Case; 7] = [
+            ("keep", &[1, 2, 3], &[(1, 0), (2, 0)], &[]),
+            ("cut", &[1, 2, 3], &[(1, 1000), (2, 1000)], &[1, 2]),
+            ("cut", &[2, 3], &[(2, 0)], &[2]),
+            ("cut", &[1, 2, 3], &[], &[1, 2]),
+            ("drain 60", &[1, 2, 3], &[(1, 940), (2, 941)], &[1]),
+            ("drain 60", &[1, 2, 3], &[], &[]),
+            ("drain 0", &[1, 2, 3], &[(1, 1000), (2, 1000)], &[1, 2]),
+        ];
+        for (failback, up, since, wanted) in cases {
+            let more = format!("[uplink.3]\ndev = \"ppp3\"\nfailback = \"{failback}\"\n");
+            let config = config(&[(1, 1), (2, 1)], &more);
+            let status = uplinks::current(&config, &running(&config, up));
+            let records = since.iter().map(|&(no, since)| record(no, since)).collect();
+            let found = due(&config, &status, &records, Duration::from_secs(1000));
+            let pools: Vec<u8> =
+                found.iter().flat_map(|due| &due.pools).map(|pool| pool.get()).collect();
+            assert_eq!(pools, wanted, "{failback}, up: {up:?}, since: {since:?}");
+            assert!(found.iter().all(|due| due.uplink == no(3)));
+        }
+    }
+
+    #[test]
+    fn only_flows_that_clients_of_these_pools_began_are_ended() {
+        let due = Due { uplink: no(3), pools: vec![no(1)] };
+        let pools = pools(&[(1, "10.0.0.1"), (1, "10.0.0.2"), (2, "10.0.0.3")]);
+        let begun = [("10.0.0.2", 2), ("10.0.0.1", 3), ("10.0.0.3", 5), ("224.0.0.1", 7)];
+        let begun = begun.map(|(text, count)| (text.parse::<Ipv4Addr>().unwrap(), count)).into();
+        let (found, flows) = sources(&due, &pools, &begun);
+        let found: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
+        assert_eq!((found, flows), (vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()], 5));
+    }
 }

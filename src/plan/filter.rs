@@ -1,249 +1,151 @@
-//! The set, and the chains that mark, masquerade, clamp and help: which should be there, and the
-//! way there from what is.
-//!
-//! Rules are written exactly as `iptables-save` prints them, so that text can be compared.
+//! The chains that mark, masquerade, clamp and help, with the rules that should be in them.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
-use super::Diff;
 use crate::config::{Config, Lan};
-use crate::model::{Client, Mark};
-use crate::model::pools::Pools;
-use crate::model::STATE::{Chain, Jump, SET_NAME, Set, Slice};
-use crate::model::change::Step;
+use crate::model::DevName;
+use crate::model::filter::{Chain, Filter, FilterRule, Jump, Match, Verdict};
 
-/// Room in the set, at the least: `maxelem`.
-pub const SET_ROOM: u32 = 1 << 20;
-
-/// The whole set.
-pub fn set(config: &Config, pools: &Pools) -> Set {
-    let mut entries = Vec::with_capacity(pools.len());
-    for &no in config.uplinks.keys() {
-        let mark = config.kernel_ids.pool_mark(no);
-        entries.extend(pools.members(no).iter().map(|client| (client.address(), mark)));
-    }
-    entries.sort_unstable_by_key(|&(client, _)| client);
-    Set { max: room(config, pools), entries }
-}
-
-/// The set as far as these clients go.
-pub fn set_of(config: &Config, pools: &Pools, clients: &[Client]) -> Set {
-    let entry = |&client: &Client| {
-        let no = pools.place(client).filter(|no| config.uplinks.contains_key(no))?;
-        Some((client.address(), config.kernel_ids.pool_mark(no)))
-    };
-    let mut entries: Vec<_> = clients.iter().filter_map(entry).collect();
-    entries.sort_unstable_by_key(|&(client, _)| client);
-    entries.dedup();
-    Set { max: room(config, pools), entries }
-}
-
-/// How many members the whole set has.
-pub fn count(config: &Config, pools: &Pools) -> u32 {
-    let count: usize = config.uplinks.keys().map(|&no| pools.members(no).len()).sum();
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn room(config: &Config, pools: &Pools) -> u32 {
-    count(config, pools).saturating_mul(2).max(SET_ROOM)
-}
-
-pub fn chains(config: &Config) -> BTreeMap<Chain, Vec<String>> {
+pub fn wanted(config: &Config) -> Filter {
     let mut chains = BTreeMap::from([
-        (Chain::SET_MARK, classify(config)),
-        (Chain::RESTORE_MARK, output(config)),
-        (Chain::SAVE_MARK, remember(config)),
+        (Chain::SET_MARK, set_mark(config)),
+        (Chain::RESTORE_MARK, restore_mark(config)),
+        (Chain::SAVE_MARK, save_mark(config)),
         (Chain::MASQUERADE, masquerade(config)),
-        (Chain::CLAMP_MSS, clamp(config)),
+        (Chain::CLAMP_MSS, clamp_mss(config)),
         (Chain::HELPERS, helpers(config)),
     ]);
     chains.retain(|_, rules| !rules.is_empty());
-    chains
+    let jumps = Chain::ALL.into_iter().filter(|it| chains.contains_key(it)).map(jump_to).collect();
+    Filter { chains, jumps }
 }
 
-/// From PREROUTING: a known flow gets its byte back from connmark and is done; what comes in by an
-/// uplink is marked with it; the first packet of a client's flow gets the mark of its pool.
-fn classify(config: &Config) -> Vec<String> {
-    let marked = format!("-m mark ! --mark {}", config.kernel_ids.unmarked());
-    let bits = config.kernel_ids.mark_mask;
-    let done = format!("{marked} -j RETURN");
-    let map = |selector: &str| format!("{selector}-j SET --map-set {SET_NAME} src --map-mark");
-    let mut rules = vec![
-        format!("-j CONNMARK --restore-mark --nfmask {bits:#x} --ctmask {bits:#x}"),
-        done.clone(),
-    ];
-    // Each rule costs every packet that gets to it, and the LAN begins most flows: where its devices
-    // are known, its packets are done before those of the uplinks are looked for.
+fn jump_to(chain: Chain) -> Jump {
+    let from = match chain {
+        // CLAMP_MSS is called from a hook that packets pass anyway: a hook of its own in FORWARD
+        // would cost each packet more than all of SAVE_MARK.
+        Chain::MASQUERADE | Chain::SAVE_MARK | Chain::CLAMP_MSS => "POSTROUTING",
+        Chain::RESTORE_MARK => "OUTPUT",
+        _ => "PREROUTING",
+    };
+    let matches = if chain == Chain::CLAMP_MSS { vec![Match::TcpSyn] } else { vec![] };
+    Jump { from: from.to_owned(), to: chain, rule: FilterRule::new(matches, Verdict::Jump(chain)) }
+}
+
+/// From PREROUTING. A packet of a known flow gets its mark back from the connmark and is done. A new
+/// packet from an uplink gets the mark of the uplink, a new packet of a client that of its pool.
+fn set_mark(config: &Config) -> Vec<FilterRule> {
+    let ids = &config.kernel_ids;
+    let is_marked = Match::NotMark(ids.unmarked());
+    let return_if_marked = FilterRule::new([is_marked.clone()], Verdict::Return);
+    let mask = ids.mark_mask;
+    let mut rules =
+        vec![FilterRule::new([], Verdict::RestoreMark { mask }), return_if_marked.clone()];
+    // Each rule costs every packet that reaches it, and most flows begin in the LAN. If its devices
+    // are known, their packets are finished before those of the uplinks are examined.
     if let Lan::Devices(devices) = &config.lan {
-        rules.extend(devices.iter().map(|dev| map(&format!("-i {dev} "))));
-        rules.push(done.clone());
+        for dev in devices {
+            rules.push(FilterRule::new(
+                [Match::InputDevice(dev.clone())],
+                Verdict::MarkFromClientSet,
+            ));
+        }
+        rules.push(return_if_marked.clone());
     }
     for (&no, uplink) in &config.uplinks {
-        let mark = config.kernel_ids.uplink_mark(no);
-        rules.push(format!("-i {} -j MARK --set-xmark {mark}", uplink.dev));
+        rules.push(FilterRule::new(
+            [Match::InputDevice(uplink.dev.clone())],
+            Verdict::SetMark(ids.uplink_mark(no)),
+        ));
     }
-    rules.push(format!("{marked} -j CONNMARK --save-mark --nfmask {bits:#x} --ctmask {bits:#x}"));
+    rules.push(FilterRule::new([is_marked], Verdict::SaveMark { mask }));
     if config.lan == Lan::AllButUplinks {
-        rules.extend([done, map("")]);
+        rules.push(return_if_marked);
+        rules.push(FilterRule::new([], Verdict::MarkFromClientSet));
     }
     rules
 }
 
-/// From OUTPUT: the router's own answers leave by the uplink the question came in by. A packet
-/// that its sender marked keeps its mark.
-fn output(config: &Config) -> Vec<String> {
-    let bits = config.kernel_ids.mark_mask;
-    vec![format!(
-        "-m connmark ! --mark {} -j CONNMARK --restore-mark --nfmask {bits:#x} --ctmask {bits:#x}",
-        config.kernel_ids.unmarked()
+/// From OUTPUT. The router's own answers leave by the uplink by which the request came in. A packet of
+/// a flow without a connmark keeps the mark that its sender gave it.
+fn restore_mark(config: &Config) -> Vec<FilterRule> {
+    let has_connmark = Match::NotConnmark(config.kernel_ids.unmarked());
+    vec![FilterRule::new(
+        [has_connmark],
+        Verdict::RestoreMark { mask: config.kernel_ids.mark_mask },
     )]
 }
 
-/// From POSTROUTING: a flow that has no uplink yet belongs from now on to the one it leaves by. What
-/// has one bears it in its mark by now; to ask that costs half of what asking the connmark would.
-fn remember(config: &Config) -> Vec<String> {
-    let known = format!("-m mark --mark {} -j RETURN", config.kernel_ids.uplink_mark_bit());
-    let by_uplink = config.uplinks.iter().map(|(&no, uplink)| {
-        format!("-o {} -j CONNMARK --set-xmark {}", uplink.dev, config.kernel_ids.uplink_mark(no))
-    });
-    std::iter::once(known).chain(by_uplink).collect()
+/// From POSTROUTING. A flow that has no uplink yet belongs from now on to the one it leaves by. A
+/// packet of a flow that has one carries its mark; to test the mark costs half of what a test of the
+/// connmark would.
+fn save_mark(config: &Config) -> Vec<FilterRule> {
+    let ids = &config.kernel_ids;
+    let has_uplink = Match::Mark(ids.uplink_mark_bit());
+    let mut rules = vec![FilterRule::new([has_uplink], Verdict::Return)];
+    for (&no, uplink) in &config.uplinks {
+        rules.push(FilterRule::new(
+            [Match::OutputDevice(uplink.dev.clone())],
+            Verdict::SetConnmark(ids.uplink_mark(no)),
+        ));
+    }
+    rules
 }
 
-fn masquerade(config: &Config) -> Vec<String> {
-    let masqueraded = config.uplinks.values().filter(|uplink| uplink.nat);
-    masqueraded.map(|uplink| format!("-o {} -j MASQUERADE", uplink.dev)).collect()
+fn masquerade(config: &Config) -> Vec<FilterRule> {
+    let mut rules = Vec::new();
+    for uplink in config.uplinks.values() {
+        if uplink.nat {
+            let output = Match::OutputDevice(uplink.dev.clone());
+            rules.push(FilterRule::new([output], Verdict::Masquerade));
+        }
+    }
+    rules
 }
 
-const SYN: &str = "-p tcp -m tcp --tcp-flags SYN,RST SYN";
-
-fn clamp(config: &Config) -> Vec<String> {
-    let clamped = config.uplinks.values().filter(|uplink| uplink.clamp_mss);
-    clamped.map(|uplink| format!("-o {} {SYN} -j TCPMSS --clamp-mss-to-pmtu", uplink.dev)).collect()
+fn clamp_mss(config: &Config) -> Vec<FilterRule> {
+    let mut rules = Vec::new();
+    for uplink in config.uplinks.values() {
+        if uplink.clamp_mss {
+            let output = Match::OutputDevice(uplink.dev.clone());
+            rules.push(FilterRule::new([output, Match::TcpSyn], Verdict::ClampMss));
+        }
+    }
+    rules
 }
 
-/// From raw PREROUTING: helpers watch what the LAN opens, never what strangers open.
-fn helpers(config: &Config) -> Vec<String> {
-    let help = |selector: &str| -> Vec<String> {
-        let rule = |helper: &crate::config::Helper| {
-            let (port, name) = (helper.port(), helper.name());
-            format!("{selector}-p tcp -m tcp --dport {port} -j CT --helper {name}")
-        };
-        config.helpers.iter().map(rule).collect()
-    };
+/// From raw PREROUTING. Helpers watch the connections that the LAN opens, never those of strangers.
+fn helpers(config: &Config) -> Vec<FilterRule> {
+    if config.helpers.is_empty() {
+        return vec![];
+    }
+    let mut rules = Vec::new();
     match &config.lan {
-        _ if config.helpers.is_empty() => vec![],
         Lan::Devices(devices) => {
-            devices.iter().flat_map(|dev| help(&format!("-i {dev} "))).collect()
+            for dev in devices {
+                rules.extend(helper_rules(config, Some(dev)));
+            }
         }
         Lan::AllButUplinks => {
-            let strangers = config.uplinks.values();
-            let mut rules: Vec<_> =
-                strangers.map(|uplink| format!("-i {} -j RETURN", uplink.dev)).collect();
-            rules.extend(help(""));
-            rules
+            for uplink in config.uplinks.values() {
+                let input = Match::InputDevice(uplink.dev.clone());
+                rules.push(FilterRule::new([input], Verdict::Return));
+            }
+            rules.extend(helper_rules(config, None));
         }
     }
+    rules
 }
 
-/// One jump for each chain that there is.
-pub fn jumps(config: &Config) -> Vec<Jump> {
-    let chains = chains(config);
-    let jump = |to: Chain| {
-        let (from, selector) = match to {
-            Chain::MASQUERADE | Chain::SAVE_MARK => ("POSTROUTING", String::new()),
-            Chain::RESTORE_MARK => ("OUTPUT", String::new()),
-            // Where packets pass anyway: a hook of its own in FORWARD would cost each of them more
-            // than all that WANPOOL-POST does.
-            Chain::CLAMP_MSS => ("POSTROUTING", format!("{SYN} ")),
-            _ => ("PREROUTING", String::new()),
-        };
-        Jump { to, from: from.to_owned(), rule: format!("{selector}-j {}", to.name) }
-    };
-    Chain::ALL.into_iter().filter(|chain| chains.contains_key(chain)).map(jump).collect()
-}
-
-pub fn diff(found: &Slice, wanted: &Slice) -> Diff {
-    let mut diff = Diff::default();
-    diff_set(found.set.as_ref(), wanted.set.as_ref(), &mut diff);
-    diff_chains(found, wanted, &mut diff);
-    // Taking away runs the other way round: jumps, chains, entries, the set.
-    diff.tear_down.reverse();
-    diff
-}
-
-fn diff_set(found: Option<&Set>, wanted: Option<&Set>, diff: &mut Diff) {
-    let nothing = Set::default();
-    match (found, wanted) {
-        (None, Some(wanted)) => {
-            diff.build.push(Step::SetCreate { max: wanted.max, buckets: buckets(wanted) });
+fn helper_rules(config: &Config, dev: Option<&DevName>) -> Vec<FilterRule> {
+    let mut rules = Vec::new();
+    for helper in &config.helpers {
+        let mut matches = Vec::new();
+        if let Some(dev) = dev {
+            matches.push(Match::InputDevice(dev.clone()));
         }
-        (Some(_), None) => {
-            diff.tear_down.push(Step::SetDestroy);
-            return;
-        }
-        _ => {}
+        matches.push(Match::TcpDestinationPort(helper.port()));
+        rules.push(FilterRule::new(matches, Verdict::Helper(helper.name().to_owned())));
     }
-    let found = &found.unwrap_or(&nothing).entries;
-    let wanted = &wanted.unwrap_or(&nothing).entries;
-    let (set, deleted) = diff_entries(found, wanted);
-    if !set.is_empty() {
-        diff.build.push(Step::EntriesSet(set));
-    }
-    if !deleted.is_empty() {
-        diff.tear_down.push(Step::EntriesDelete(deleted));
-    }
-}
-
-/// Buckets for those that come at once: while the kernel grows the set, it moves all members again
-/// and again. A bucket holds several, and 1024 is what ipset(8) begins with.
-fn buckets(set: &Set) -> u32 {
-    let members = u32::try_from(set.entries.len()).unwrap_or(u32::MAX);
-    (members / 2).clamp(1024, SET_ROOM).next_power_of_two()
-}
-
-type Entry = (Ipv4Addr, Mark);
-
-/// Both sides are in order of address: one walk finds what to set and what to delete.
-fn diff_entries(found: &[Entry], wanted: &[Entry]) -> (Vec<Entry>, Vec<Ipv4Addr>) {
-    let (mut set, mut deleted) = (Vec::new(), Vec::new());
-    let mut found = found.iter().peekable();
-    for entry in wanted {
-        while let Some((gone, _)) = found.next_if(|(client, _)| *client < entry.0) {
-            deleted.push(*gone);
-        }
-        match found.next_if(|(client, _)| *client == entry.0) {
-            Some(same) if same == entry => {}
-            _ => set.push(*entry),
-        }
-    }
-    deleted.extend(found.map(|(gone, _)| *gone));
-    (set, deleted)
-}
-
-fn diff_chains(found: &Slice, wanted: &Slice, diff: &mut Diff) {
-    let changed: Vec<_> = Chain::ALL
-        .into_iter()
-        .filter_map(|chain| Some((chain, wanted.chains.get(&chain)?)))
-        .filter(|(chain, rules)| found.chains.get(chain) != Some(rules))
-        .map(|(chain, rules)| (chain, rules.clone()))
-        .collect();
-    if !changed.is_empty() {
-        diff.build.push(Step::ChainsSet(changed));
-    }
-    let gone = |chain: &Chain| !wanted.chains.contains_key(chain);
-    let gone = found.chains.keys().copied().filter(gone);
-    diff.tear_down.extend(gone.map(Step::ChainDelete));
-
-    let mut spare: Vec<&Jump> = found.jumps.iter().collect();
-    for jump in &wanted.jumps {
-        match spare.iter().position(|candidate| *candidate == jump) {
-            Some(at) => drop(spare.remove(at)),
-            None => diff.build.push(Step::JumpAdd(jump.clone())),
-        }
-    }
-    // What is left over is ours if it doubles one of ours, or leads to a chain that goes. Others'
-    // rules that lead to ours are theirs.
-    let goes = |jump: &&Jump| wanted.jumps.contains(jump) || !wanted.chains.contains_key(&jump.to);
-    diff.tear_down.extend(spare.into_iter().filter(goes).cloned().map(Step::JumpDelete));
+    rules
 }

@@ -1,14 +1,15 @@
-//! What would make a correct slice fail, and the remedy for each. Pure.
+//! What would keep a correct slice from working, and the remedy for each.
 
 use std::collections::BTreeMap;
 
+use super::priorities::UNASSIGNED;
 use crate::config::{Config, Lan};
-use crate::model::Mark;
+use crate::model::filter::{AcceptingRule, DeviceMatch};
 use crate::model::pools::Pools;
-use crate::model::STATE::{Action, Health, Rule};
-use crate::model::change::RuleText;
+use crate::model::routing::{Rule, RuleAction};
+use crate::model::snapshot::{Conflict, Surroundings};
 
-/// One thing that is wrong, and what mends it.
+/// Something that is wrong, and what repairs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub what: String,
@@ -16,59 +17,63 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Something that bears a name or number of ours and is not ours.
-    pub fn taken(taken: &str) -> Self {
-        let (what, remedy) = taken.split_once("; ").unwrap_or((taken, "take it away"));
-        Self::new(what, remedy)
-    }
-
     fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into() }
     }
 }
 
-/// `conntrack` is nearly full from this part of its limit on, in percent.
+impl From<Conflict> for Finding {
+    fn from(Conflict { what, remedy }: Conflict) -> Self {
+        Self { what, remedy }
+    }
+}
+
+/// From this percentage of its limit on, conntrack is reported as nearly full.
 const NEARLY_FULL: u64 = 90;
 
 pub fn find(
     config: &Config,
     pools: &Pools,
-    health: &Health,
+    surroundings: &Surroundings,
     sysctls: &BTreeMap<String, String>,
 ) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = forwarding(sysctls).into_iter().collect();
+    let mut findings = Vec::new();
+    findings.extend(forwarding(sysctls));
     findings.extend(rp_filter(sysctls));
-    findings.extend(health.foreign_rules.iter().filter_map(|rule| thief(config, pools, rule)));
-    let accepting = health.accepted_before.iter().filter(|rule| meets_clients(config, rule));
-    findings.extend(accepting.map(|rule| {
-        Finding::new(
-            format!("a rule accepts packets before ours sees them: {rule}"),
-            "move it behind the jump to WANPOOL",
-        )
-    }));
-    findings.extend(health.foreign_defaults.iter().map(|(table, metric)| {
-        Finding::new(
-            format!("table {table} holds a default route of others, metric {metric}"),
-            format!("ip route del default table {table} metric {metric}"),
-        )
-    }));
-    if let Some(other) = health.other_iptables {
+    for rule in &surroundings.foreign_rules {
+        findings.extend(conflicting_rule(config, pools, rule));
+    }
+    for rule in &surroundings.accepting_rules {
+        if concerns_clients(config, rule) {
+            findings.push(Finding::new(
+                format!("a rule accepts packets before they reach wanpool's rules: {}", rule.text),
+                "move it behind the jump to WANPOOL",
+            ));
+        }
+    }
+    for (table, metric) in &surroundings.foreign_defaults {
         findings.push(Finding::new(
-            format!("{other} holds rules too: packets pass both"),
-            format!("move them to one kind and empty the other: {other}-save shows them"),
+            format!("table {table} has a default route of another program, metric {metric}"),
+            format!("ip route del default table {table} metric {metric}"),
         ));
     }
-    findings.extend(health.flowtables.iter().map(|name| {
-        Finding::new(
-            format!("flowtable {name} forwards flows past marks and rules"),
-            "take it out of the nftables rule set, or keep the uplinks out of it",
-        )
-    }));
-    findings.extend(full_conntrack_table(health));
-    findings.extend(small_neighbour_table(pools, health));
-    if health.networkd_deletes {
+    if let Some(other) = surroundings.other_iptables {
         findings.push(Finding::new(
-            "systemd-networkd deletes rules and routes that it does not know",
+            format!("{other} has rules too, and packets pass both"),
+            format!("move the rules to one kind and empty the other; {other}-save shows them"),
+        ));
+    }
+    for name in &surroundings.flowtables {
+        findings.push(Finding::new(
+            format!("flowtable {name} forwards flows without marks and rules"),
+            "remove it from the nftables ruleset, or remove the uplinks from it",
+        ));
+    }
+    findings.extend(full_conntrack_table(surroundings));
+    findings.extend(small_neighbour_table(pools, surroundings));
+    if surroundings.networkd_deletes {
+        findings.push(Finding::new(
+            "systemd-networkd deletes rules and routes that it did not make",
             "set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in networkd.conf",
         ));
     }
@@ -76,78 +81,96 @@ pub fn find(
 }
 
 fn forwarding(sysctls: &BTreeMap<String, String>) -> Option<Finding> {
-    let off = sysctls.get("net/ipv4/ip_forward").is_some_and(|value| value == "0");
-    off.then(|| Finding::new("forwarding is off", "sysctl -w net.ipv4.ip_forward=1"))
+    match sysctls.get("net/ipv4/ip_forward").map(String::as_str) {
+        Some("0") => Some(Finding::new("forwarding is off", "sysctl -w net.ipv4.ip_forward=1")),
+        _ => None,
+    }
 }
 
-/// rp_filter is harmless with `src_valid_mark`: the reverse check then knows the flow's uplink.
+/// With `src_valid_mark`, rp_filter does no harm: the reverse path check then uses the mark and finds
+/// the uplink of the flow.
 fn rp_filter(sysctls: &BTreeMap<String, String>) -> Vec<Finding> {
-    let with_mark =
+    let uses_mark =
         sysctls.get("net/ipv4/conf/all/src_valid_mark").is_some_and(|value| value != "0");
-    let on = sysctls.iter().filter(|(key, value)| key.ends_with("/rp_filter") && *value != "0");
-    on.filter(|_| !with_mark)
-        .map(|(key, value)| {
-            Finding::new(
+    let mut findings = Vec::new();
+    if uses_mark {
+        return findings;
+    }
+    for (key, value) in sysctls {
+        if key.ends_with("/rp_filter") && value != "0" {
+            findings.push(Finding::new(
                 format!("{}={value} drops answers", key.replace('/', ".")),
                 "sysctl -w net.ipv4.conf.all.src_valid_mark=1",
-            )
-        })
-        .collect()
+            ));
+        }
+    }
+    findings
 }
 
-/// Whether a rule of the form `table CHAIN rule` can meet what clients send or get.
-fn meets_clients(config: &Config, rule: &str) -> bool {
-    let named = |option: &str| {
-        let mut words = rule.split(' ').skip_while(|word| *word != option);
-        words.nth(1).filter(|_| !rule.contains(&format!("! {option} ")))
+/// Whether a rule can match packets that clients send or receive.
+fn concerns_clients(config: &Config, rule: &AcceptingRule) -> bool {
+    let covers_uplink = |device: &DeviceMatch| {
+        config.uplinks.values().any(|uplink| device.covers(uplink.dev.as_str()))
     };
-    let is = |pattern: &str, dev: &str| match pattern.strip_suffix('+') {
-        Some(start) => dev.starts_with(start),
-        None => dev == pattern,
+    let covers_lan = |device: &DeviceMatch| match &config.lan {
+        Lan::Devices(devices) => devices.iter().any(|dev| device.covers(dev.as_str())),
+        Lan::AllButUplinks => config.is_lan(&device.pattern),
     };
-    let is_uplink = |name: &str| config.uplinks.values().any(|it| is(name, it.dev.as_str()));
-    let is_lan = |name: &str| match &config.lan {
-        Lan::Devices(devices) => devices.iter().any(|dev| is(name, dev.as_str())),
-        Lan::AllButUplinks => config.is_lan(name),
+    let input = match &rule.input {
+        Some(device) if !device.negated => covers_lan(device) || covers_uplink(device),
+        _ => true,
     };
-    named("-i").is_none_or(|name| is_lan(name) || is_uplink(name))
-        && named("-o").is_none_or(is_uplink)
+    let output = match &rule.output {
+        Some(device) if !device.negated => covers_uplink(device),
+        _ => true,
+    };
+    input && output
 }
 
-/// A rule of somebody else's, in front of our last one, that decides on a client's packets.
-fn thief(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
-    let numbers = &config.kernel_ids;
-    let last = ids.rule_pref + super::layout::LAN_REST;
-    let in_front = (1..=last).contains(&rule.pref);
-    let decides = rule.action != Action::Nop && !rule.suppress_prefixlength_0;
-    let from_lan = rule.iif.as_ref().is_none_or(|iif| config.is_lan(iif.as_str()));
-    let from_client = rule.from.is_none_or(|net| {
-        let mut clients = pools.iter().flat_map(|(_, members)| members);
-        clients.any(|client| net.contains(&client.address()))
-    });
-    // To somewhere only, or of sockets bound to a device: not what a client sends to the world.
-    let elsewhere = |odd: &String| ["to ", "oif "].iter().any(|start| odd.starts_with(start));
-    let anywhere = !rule.odd.as_ref().is_some_and(elsewhere);
-    let ours = config
-        .uplinks
-        .keys()
-        .flat_map(|&no| [ids.pool_mark(no).value, ids.uplink_mark(no).value]);
-    let matches = |mark: u32| match rule.fwmark {
-        Some(Mark { value, mask }) => mark & mask == value,
+/// A rule of another program that stands before our last rule and decides on packets of clients.
+fn conflicting_rule(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
+    let ids = &config.kernel_ids;
+    let last = ids.rule_pref + UNASSIGNED;
+    let is_before_ours = (1..=last).contains(&rule.pref);
+    let decides = rule.action != RuleAction::Nop && !rule.suppress_prefixlength_0;
+    if !is_before_ours || !decides {
+        return None;
+    }
+    let mut marks = vec![0];
+    for &no in config.uplinks.keys() {
+        marks.extend([ids.pool_mark(no).value, ids.uplink_mark(no).value]);
+    }
+    if !marks.into_iter().any(|mark| matches_client(config, pools, rule, mark)) {
+        return None;
+    }
+    Some(Finding::new(
+        format!("a routing rule of higher precedence matches wanpool's traffic: {rule}"),
+        format!("give it a preference above {last}"),
+    ))
+}
+
+/// Whether a rule matches packets with this mark that a client sends to the Internet.
+fn matches_client(config: &Config, pools: &Pools, rule: &Rule, mark: u32) -> bool {
+    let is_from_lan = match &rule.iif {
+        Some(dev) => config.is_lan(dev.as_str()),
         None => true,
     };
-    let selects = |mark: u32| matches(mark) && from_lan && from_client && anywhere;
-    let takes = ours.into_iter().any(|mark| selects(mark) != rule.not);
-    (in_front && decides && takes).then(|| {
-        Finding::new(
-            format!("a rule takes our packets first: {}", RuleText(rule)),
-            format!("give it a preference above {last}"),
-        )
-    })
+    let is_from_client = match rule.from {
+        Some(net) => pools.clients().any(|client| net.contains(&client.address())),
+        None => true,
+    };
+    // A rule for some destinations, or for sockets bound to a device, does not match what a client
+    // sends to the Internet.
+    let is_for_internet = match &rule.unsupported_selectors {
+        Some(selectors) => !selectors.starts_with("to ") && !selectors.starts_with("oif "),
+        None => true,
+    };
+    let has_mark = rule.fwmark.is_none_or(|fwmark| fwmark.matches(mark));
+    (has_mark && is_from_lan && is_from_client && is_for_internet) != rule.not
 }
 
-fn full_conntrack_table(health: &Health) -> Option<Finding> {
-    let (count, max) = health.conntrack?;
+fn full_conntrack_table(surroundings: &Surroundings) -> Option<Finding> {
+    let (count, max) = surroundings.conntrack?;
     if count * 100 < max * NEARLY_FULL {
         return None;
     }
@@ -157,15 +180,15 @@ fn full_conntrack_table(health: &Health) -> Option<Finding> {
     ))
 }
 
-fn small_neighbour_table(pools: &Pools, health: &Health) -> Option<Finding> {
-    let limit = health.neighbour_limit?;
+fn small_neighbour_table(pools: &Pools, surroundings: &Surroundings) -> Option<Finding> {
+    let limit = surroundings.neighbour_limit?;
     let clients = pools.len();
     if limit as usize >= clients {
         return None;
     }
     let next = clients.next_power_of_two() * 2;
     Some(Finding::new(
-        format!("{clients} clients, but room for {limit} neighbours"),
+        format!("{clients} clients, but the neighbour table has room for {limit}"),
         format!(
             "sysctl -w net.ipv4.neigh.default.gc_thresh3={next} \
              net.ipv4.neigh.default.gc_thresh2={}",
@@ -173,3 +196,6 @@ fn small_neighbour_table(pools: &Pools, health: &Health) -> Option<Finding> {
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,19 @@
-//! A dormitory's years in seconds: random sequences of arrivals, departures, moves, pins, weights
-//! and uplinks added and removed. Whatever happens, each client has one place, and the right one.
+//! Random sequences of arrivals, departures, moves, pins, weights, and uplinks added and removed. After
+//! each of them, every client is in one pool, and in the right one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
-use super::{balance, placement};
-use crate::config::{Config, Failback, Probe, Role, Uplink};
-use crate::model::{Client, UplinkNo};
+use super::assign::{self, ClientChange};
+use super::rebalance::rebalance;
+use crate::config::{Config, Failback, Role, Uplink};
 use crate::model::pools::Pools;
+use crate::model::probe::ProbeSettings;
+use crate::model::{Client, UplinkNo};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -43,7 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A gateway's configuration and pools, and who should be in one.
+/// The configuration and the pools of a gateway, and the clients that should be in a pool.
 struct Gateway {
     config: Config,
     pools: Pools,
@@ -57,13 +60,13 @@ fn client(number: u8) -> Client {
 fn uplink(no: UplinkNo, weight: u8) -> Uplink {
     let dev = format!("ppp{no}").parse().unwrap();
     let (role, failback) = (Role::Primary, Failback::Keep);
-    let probe = Probe::default();
+    let probe = ProbeSettings::default();
     Uplink { dev, weight, via: None, nat: true, clamp_mss: true, role, failback, probe }
 }
 
 impl Gateway {
     fn new() -> Self {
-        let config = Config::parse("[uplink.1]\ndev = \"ppp1\"\n", Path::new("life.toml"));
+        let config = Config::parse("[uplink.1]\ndev = \"ppp1\"\n", Path::new("test.toml"));
         Self { config: config.unwrap(), pools: Pools::default(), here: BTreeSet::new() }
     }
 
@@ -79,24 +82,24 @@ impl Gateway {
         self.config.pins.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
     }
 
-    /// What happens, and then what every `assign` does.
-    fn live(&mut self, event: &Event) {
+    /// The event, and then what every `assign` does.
+    fn happen(&mut self, event: &Event) {
         match *event {
             Event::Arrive(number) => {
                 let client = client(number);
                 if !self.config.is_excluded(client) {
-                    placement::place(&self.config, &mut self.pools, &[client]);
+                    assign::assign(&self.config, &mut self.pools, &[client]);
                     self.here.insert(client);
                 }
             }
             Event::Leave(number) => {
-                placement::release(&mut self.pools, &[client(number)]);
+                assign::release(&mut self.pools, &[client(number)]);
                 self.here.remove(&client(number));
             }
             Event::Move(number, pool) => {
                 let (client, to) = (client(number), self.some_uplink(pool));
                 if self.here.contains(&client) && self.config.pin(client).is_none() {
-                    placement::put(&mut self.pools, &[client], to);
+                    assign::move_to(&self.config, &mut self.pools, &[client], to).unwrap();
                 }
             }
             Event::Pin(number, pool) => {
@@ -129,8 +132,8 @@ impl Gateway {
             }
             Event::Rebalance => self.rebalance(),
         }
-        placement::settle(&self.config, &mut self.pools);
-        placement::tidy(&self.config, &mut self.pools);
+        assign::apply_config(&self.config, &mut self.pools);
+        assign::ensure_pools(&self.config, &mut self.pools);
     }
 
     fn loads(&self) -> BTreeMap<UplinkNo, usize> {
@@ -143,11 +146,16 @@ impl Gateway {
     }
 
     fn rebalance(&mut self) {
-        placement::settle(&self.config, &mut self.pools);
+        assign::apply_config(&self.config, &mut self.pools);
         let (before, fewest) = (self.loads(), self.fewest_moves());
-        let busy: HashSet<Client> = self.here.iter().copied().step_by(2).collect();
-        let changes = balance::level(&self.config, &mut self.pools, &busy);
-        assert_eq!(balance::level(&self.config, &mut self.pools, &busy), [], "level once is level");
+        let with_flows: HashSet<Ipv4Addr> =
+            self.here.iter().step_by(2).map(|client| client.address()).collect();
+        let changes = rebalance(&self.config, &mut self.pools, &with_flows);
+        assert_eq!(
+            rebalance(&self.config, &mut self.pools, &with_flows),
+            [],
+            "a second run moves nobody"
+        );
         let Some(fewest) = fewest else { return };
         assert_eq!(changes.len(), fewest, "{before:?} → {:?}", self.loads());
         for (no, load) in self.loads() {
@@ -162,8 +170,8 @@ impl Gateway {
         self.pools.len() as f64 * weight(&self.config.uplinks[&no]) / all
     }
 
-    /// The fewest moves that bring every pool within one client of its share, by trying every way
-    /// to round the shares; `None` where pinned clients do not allow it.
+    /// The fewest moves that bring every pool within one client of its share, found by trying every
+    /// way to round the shares. `None` if pinned clients do not allow it.
     fn fewest_moves(&self) -> Option<usize> {
         let uplinks: Vec<UplinkNo> = self.config.uplinks.keys().copied().collect();
         let tries = (0..1u32 << uplinks.len()).filter_map(|up| {
@@ -187,7 +195,7 @@ impl Gateway {
         for (no, members) in self.pools.iter() {
             for &client in members {
                 assert!(seen.insert(client), "{client} is in two pools");
-                assert_eq!(self.pools.place(client), Some(no));
+                assert_eq!(self.pools.pool_of(client), Some(no));
                 assert_eq!(
                     self.config.pin(client).unwrap_or(no),
                     no,
@@ -196,7 +204,7 @@ impl Gateway {
                 assert!(self.config.uplinks.contains_key(&no), "pool {no} has no uplink");
             }
         }
-        assert_eq!(seen, self.here, "who is here, and who has a place");
+        assert_eq!(seen, self.here, "the clients that are here, and those in a pool");
     }
 }
 
@@ -204,10 +212,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
 
     #[test]
-    fn each_client_has_one_place_and_the_right_one(events in proptest::collection::vec(event(), 1..40)) {
+    fn each_client_is_in_one_pool_and_in_the_right_one(events in proptest::collection::vec(event(), 1..40)) {
         let mut gateway = Gateway::new();
         for event in &events {
-            gateway.live(event);
+            gateway.happen(event);
             gateway.check();
         }
     }
@@ -217,15 +225,15 @@ proptest! {
 fn clients_without_a_live_flow_are_moved_first_and_the_last_to_arrive_of_them() {
     let mut gateway = Gateway::new();
     for number in 1..=6 {
-        gateway.live(&Event::Arrive(number));
+        gateway.happen(&Event::Arrive(number));
     }
-    gateway.live(&Event::AddUplink(2));
-    let busy = [3, 5, 6].map(client).into_iter().collect();
-    let moved = balance::level(&gateway.config, &mut gateway.pools, &busy);
+    gateway.happen(&Event::AddUplink(2));
+    let with_flows = [3, 5, 6].map(|number| client(number).address()).into();
+    let moved = rebalance(&gateway.config, &mut gateway.pools, &with_flows);
     let moved: Vec<String> = moved
         .iter()
         .map(|change| match change {
-            placement::Change::Moved { client, .. } => client.to_string(),
+            ClientChange::Moved { client, .. } => client.to_string(),
             other => panic!("{other:?}"),
         })
         .collect();

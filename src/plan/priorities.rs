@@ -1,29 +1,34 @@
-//! Where things stand in the slice: the metrics of our tables and the preferences of our rules.
-//! Changing a number here changes what `ip route` and `ip rule` show.
+//! The metrics of routes and the preferences of routing rules. A change here changes what `ip route`
+//! and `ip rule` show.
 
-/// In an uplink's own table: the second default that says it was failed over on purpose.
-pub const FAILED_OVER_METRIC: u32 = 1;
-/// The same, where a probe did it: a probe brings back only what a probe took out.
-pub const PROBED_OUT_METRIC: u32 = 2;
+/// In the table of an uplink (300+N): a second default route that marks a failover by hand.
+pub const MANUAL_FAILOVER_METRIC: u32 = 1;
+/// The same for a failover by a probe. A probe puts back only what a probe took out.
+pub const PROBE_FAILOVER_METRIC: u32 = 2;
 
-/// In a pool's table: by its own uplink, by the one it was sent to, by the group of all, by the
-/// backups, and the backstop behind whatever else there may be. The last two in the shared table too.
+/// In the table of a pool (200+N): its own uplink, the uplink of `failover --to`, the group of all
+/// active uplinks, the backups, and the unreachable default. The shared table has the last two as
+/// well.
 pub const OWN_METRIC: u32 = 10;
-pub const DETOUR_METRIC: u32 = 15;
-pub const STANDBY_METRIC: u32 = 20;
+pub const OVERRIDE_METRIC: u32 = 15;
+pub const FALLBACK_METRIC: u32 = 20;
 pub const BACKUP_METRIC: u32 = 30;
-pub const BACKSTOP_METRIC: u32 = u32::MAX;
+pub const UNREACHABLE_METRIC: u32 = u32::MAX;
 
-/// Preferences, relative to `rule-pref`.
-pub const LOCAL_FIRST: u32 = 0;
+/// Preferences of rules, as offsets from `rule-pref`. LOCAL rules look up the main table without its
+/// default routes.
+pub const MARKED_LOCAL: u32 = 0;
 pub const UPLINK_LOCAL: u32 = 10;
 pub const UPLINK_NO_TRANSIT: u32 = 20;
-pub const CARRIER: u32 = 100;
-pub const CARRIER_GONE: u32 = 190;
+/// Plus N: flows that have begun on uplink N.
+pub const FLOW: u32 = 100;
+/// Flows of an uplink whose table has no route.
+pub const FLOW_FALLBACK: u32 = 190;
+/// Plus N: clients of pool N.
 pub const POOL: u32 = 200;
-pub const LAN_LOCAL: u32 = 300;
-pub const LAN_REST: u32 = 301;
+pub const UNASSIGNED_LOCAL: u32 = 300;
+pub const UNASSIGNED: u32 = 301;
 
-/// Preferences as they are: right before main's 32766.
+/// Absolute preferences, just before the rule of the main table (32766).
 pub const MULTIPATH_LOCAL: u32 = 32000;
-pub const MULTIPATH_REST: u32 = 32001;
+pub const MULTIPATH: u32 = 32001;

@@ -1,105 +1,158 @@
-//! From what came back to what is done about it: one run's answers → sound or dead; with what is
-//! remembered of the runs before → which uplinks go out and which come back.
+//! Probes: which targets are asked, whether their answers make an uplink healthy, and, with what is
+//! remembered of earlier runs, which uplinks go out of service and which come back.
 //!
-//! One run never decides alone: dead for `down` runs in a row is out, sound for `up` runs in a row
-//! is back. Counting begins anew whenever the uplink's state changes, whoever changed it.
+//! One run never decides alone. An uplink is taken out after `down` unhealthy runs in a row and put
+//! back after `up` healthy ones. Counting restarts whenever the state of the uplink changes.
 
 use std::time::Duration;
 
-use super::service::{Intent, Services, State};
-use crate::config::Config;
+use anyhow::{Result, anyhow};
+
+use super::uplinks::{Condition, FailoverCause, GatewayStatus, Intent};
+use crate::config::{Config, Uplink};
+use crate::model::health::{HealthRecords, ProbeResult, TargetResult, UplinkHealth};
+use crate::model::link::Devices;
+use crate::model::probe::Target;
+use crate::model::snapshot::Snapshot;
 use crate::model::{UplinkNo, UplinkSet};
-use crate::model::health::{TargetResult, Outcome, UplinkHealth, HealthRecords};
-use crate::model::STATE::Observed;
 
-/// Whether an uplink is sound: if enough targets have answered, each to one of its probes at least.
-pub fn is_sound(answers: &[TargetResult], need: u8) -> bool {
-    let answered = answers.iter().filter(|target| target.received > 0).count();
-    answered >= usize::from(need)
-}
-
-/// What there is to tell of a run that had its answers at this time.
-pub fn sum_up(answers: &[TargetResult], at: Duration) -> Outcome {
-    let sent: u32 = answers.iter().map(|target| target.sent).sum();
-    let received: u32 = answers.iter().map(|target| target.received).sum();
-    let lost = (sent - received.min(sent)) * 100;
-    Outcome {
-        at,
-        // At most 100.
-        loss: lost.checked_div(sent).unwrap_or(100) as u8,
-        rtt: answers.iter().filter_map(|target| target.rtt).min(),
+/// The targets to ask by an uplink: the configured ones, or else the peer or the gateway. There are
+/// none while the uplink is down, because its table has no route. The error says that no target is
+/// known.
+pub fn targets(
+    devices: &Devices,
+    status: &GatewayStatus,
+    no: UplinkNo,
+    uplink: &Uplink,
+) -> Result<Vec<Target>> {
+    let status = match status.uplinks.get(&no) {
+        Some(status) if !matches!(status.condition, Condition::Down(_)) => status,
+        _ => return Ok(vec![]),
+    };
+    if !uplink.probe.targets.is_empty() {
+        return Ok(uplink.probe.targets.clone());
+    }
+    match devices.peer_of(&uplink.dev).or(status.via) {
+        Some(address) => Ok(vec![Target::Echo(address)]),
+        None => Err(anyhow!(
+            "uplink {no} ({}) has neither a peer nor a gateway to probe; set targets in [probe]",
+            uplink.dev
+        )),
     }
 }
 
-/// Brings the records in line with what is: a new line, or a new state, starts a new one.
-pub fn note(
+/// Whether an uplink is healthy: whether enough targets answered at least one of their probes.
+pub fn is_healthy(results: &[TargetResult], need: u8) -> bool {
+    let answered = results.iter().filter(|target| target.received > 0).count();
+    answered >= usize::from(need)
+}
+
+/// Summarises a run that had its answers at this time.
+pub fn summarise(results: &[TargetResult], at: Duration) -> ProbeResult {
+    let sent: u32 = results.iter().map(|target| target.sent).sum();
+    let received: u32 = results.iter().map(|target| target.received).sum();
+    let lost = (sent - received.min(sent)) * 100;
+    ProbeResult {
+        at,
+        // At most 100.
+        loss: lost.checked_div(sent).unwrap_or(100) as u8,
+        rtt: results.iter().filter_map(|target| target.rtt).min(),
+    }
+}
+
+/// Brings the records up to date: a new device, or a new state, starts a new record.
+pub fn update_records(
     config: &Config,
-    found: &Observed,
-    services: &Services,
+    found: &Snapshot,
+    status: &GatewayStatus,
     records: &mut HealthRecords,
     now: Duration,
 ) {
     records.retain(|no, _| config.uplinks.contains_key(no));
     for (&no, uplink) in &config.uplinks {
-        let state = services.uplinks[&no].state.word();
-        let index = found.link(&uplink.dev).map_or(0, |link| link.index);
-        let fresh = |last| UplinkHealth {
-            dev: uplink.dev.clone(),
+        let Some(state) = status.state(no) else { continue };
+        let index = found.devices.link(&uplink.dev).map_or(0, |link| link.index);
+        let mut last = None;
+        if let Some(record) = records.get(&no) {
+            let is_same_device = record.dev == uplink.dev && record.index == index;
+            if is_same_device && record.state == state {
+                continue;
+            }
+            if is_same_device {
+                last = record.last;
+            }
+        }
+        let dev = uplink.dev.clone();
+        let record = UplinkHealth {
+            dev,
             index,
-            state: state.to_owned(),
+            state,
             since: now,
-            sound: 0,
-            dead: 0,
+            healthy_runs: 0,
+            unhealthy_runs: 0,
             last,
         };
-        let record = records.entry(no).or_insert_with(|| fresh(None));
-        if record.dev != uplink.dev || record.index != index {
-            *record = fresh(None);
-        } else if record.state != state {
-            *record = fresh(record.last);
-        }
+        records.insert(no, record);
     }
 }
 
-/// Adds a run to the record.
-pub fn count(record: &mut UplinkHealth, is_sound: bool, outcome: Outcome) {
-    (record.sound, record.dead) = match is_sound {
-        true => (record.sound.saturating_add(1), 0),
-        false => (0, record.dead.saturating_add(1)),
-    };
-    record.last = Some(outcome);
+/// Whether the result of probes that began at `began` is to be counted. Another run may have counted
+/// the same moment, and the device may have been replaced while it was probed.
+pub fn is_new(record: &UplinkHealth, probed: &Devices, began: Duration) -> bool {
+    let index = probed.link(&record.dev).map(|link| link.index);
+    index == Some(record.index) && record.last.is_none_or(|last| last.at <= began)
 }
 
-/// What is to be done about those that were probed. One at least stays in service: of several that
-/// are dead, the one that was found so last.
+/// Adds a run to a record.
+pub fn count(record: &mut UplinkHealth, is_healthy: bool, result: ProbeResult) {
+    if is_healthy {
+        record.healthy_runs = record.healthy_runs.saturating_add(1);
+        record.unhealthy_runs = 0;
+    } else {
+        record.healthy_runs = 0;
+        record.unhealthy_runs = record.unhealthy_runs.saturating_add(1);
+    }
+    record.last = Some(result);
+}
+
+/// What to do about the uplinks that were probed. One uplink always stays in service: of several
+/// unhealthy ones, the one that became unhealthy last.
 pub fn intent(
     config: &Config,
-    services: &Services,
+    status: &GatewayStatus,
     records: &HealthRecords,
     probed: UplinkSet,
 ) -> Intent {
     let (mut out, mut back) = (UplinkSet::default(), UplinkSet::default());
     let mut leaving: Vec<(u32, UplinkNo)> = Vec::new();
     for no in probed.iter() {
-        let (Some(record), Some(service)) = (records.get(&no), services.uplinks.get(&no)) else {
+        let (Some(record), Some(uplink)) = (records.get(&no), config.uplinks.get(&no)) else {
             continue;
         };
-        let probe = &config.uplinks[&no].probe;
-        match service.state {
-            State::Up if record.dead >= probe.down.into() => leaving.push((record.dead, no)),
-            State::FailedOver if !service.by_probe => {}
-            State::FailedOver if record.sound >= probe.up.into() => back.insert(no),
-            // Out already; a run that was killed may have left its flows.
-            State::FailedOver if record.dead > 0 => out.insert(no),
+        let (down, up) = (u32::from(uplink.probe.down), u32::from(uplink.probe.up));
+        match status.uplinks[&no].condition {
+            Condition::Up if record.unhealthy_runs >= down => {
+                leaving.push((record.unhealthy_runs, no));
+            }
+            Condition::FailedOver(FailoverCause::Probe) if record.healthy_runs >= up => {
+                back.insert(no);
+            }
+            // It is out of service already; a run that was killed may have left its flows.
+            Condition::FailedOver(FailoverCause::Probe) if record.unhealthy_runs > 0 => {
+                out.insert(no);
+            }
             _ => {}
         }
     }
-    let stays = |no: &UplinkNo| leaving.iter().all(|(_, other)| other != no);
-    if back.iter().chain(services.up().filter(stays)).next().is_none() {
+    let is_leaving = |no: UplinkNo| leaving.iter().any(|&(_, other)| other == no);
+    let has_other = back.iter().next().is_some() || status.up().any(|no| !is_leaving(no));
+    if !has_other {
         let last = leaving.iter().min().copied();
-        leaving.retain(|one| Some(*one) != last);
+        leaving.retain(|candidate| Some(*candidate) != last);
     }
-    leaving.into_iter().for_each(|(_, no)| out.insert(no));
+    for (_, no) in leaving {
+        out.insert(no);
+    }
     Intent::Probed { out, back }
 }
 

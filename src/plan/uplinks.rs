@@ -1,47 +1,53 @@
-//! Which uplinks are in service: a line that lives is, unless somebody took it out on purpose.
-//! [`judge`] reads one uplink's state; here it is put together with what a command wants.
+//! Decides which uplinks are in service. [`evaluate`] reads the condition of one uplink from the
+//! snapshot; this file combines it with the intent of the command.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use anyhow::{Result, bail};
+
+use super::priorities::{MULTIPATH, MULTIPATH_LOCAL};
 use crate::config::{Config, Role};
+use crate::model::routing::Rule;
+use crate::model::snapshot::Snapshot;
+use crate::model::uplink::State;
 use crate::model::{UplinkNo, UplinkSet};
-use crate::model::STATE::{Observed, Rule};
 
-use super::layout::{MULTIPATH_LOCAL, MULTIPATH_REST};
+mod evaluate;
+#[cfg(test)]
+mod tests;
 
-mod judge;
+use evaluate::{evaluate, override_uplink};
 
-use judge::{detour, judge};
-
-/// What a command has to say about who is in service.
+/// What a command wants to change about the uplinks in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// Nothing: what lives is in service, what was failed over stays so.
+    /// Nothing: every usable uplink is in service, and a failover stays as it is.
     Keep,
-    /// All that live, whatever was failed over; multipath as configured.
+    /// Every usable uplink is put in service, and multipath is as configured.
     RestoreAll,
-    /// This one again, by this gateway if one is given.
+    /// This uplink is put back in service, by this gateway if one is given.
     Restore {
         uplink: UplinkNo,
         via: Option<Ipv4Addr>,
     },
-    /// This one out, its pool to that one if one is given.
+    /// This uplink is taken out of service; its pool goes to that one if one is given.
     FailOver {
         uplink: UplinkNo,
         to: Option<UplinkNo>,
     },
-    /// A hook says that this one is back: put in service if it is.
+    /// A hook reports that this uplink is there, with this gateway if one is given. It is put in
+    /// service, but a failover by hand stays.
     Returned {
         uplink: UplinkNo,
         via: Option<Ipv4Addr>,
     },
-    /// A hook says that this one is lost: its flows end unless it is back by now.
+    /// A hook reports that this uplink is lost. Its flows end, unless it is back already.
     Lost {
         uplink: UplinkNo,
     },
-    /// Probes found these dead and those sound: out, but never the last one, and back, but only
-    /// what a probe took out.
+    /// Probes found these uplinks unhealthy and those healthy. The last uplink in service is never
+    /// taken out, and only what a probe took out is put back.
     Probed {
         out: UplinkSet,
         back: UplinkSet,
@@ -50,8 +56,8 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// Whether this puts a failed-over uplink back in service.
-    fn restores(self, no: UplinkNo) -> bool {
+    /// Whether the gateway of an uplink is determined anew rather than kept.
+    fn renews_gateway(self, no: UplinkNo) -> bool {
         match self {
             Intent::RestoreAll => true,
             Intent::Restore { uplink, .. } | Intent::Returned { uplink, .. } => uplink == no,
@@ -60,7 +66,7 @@ impl Intent {
         }
     }
 
-    /// The gateway that came with it.
+    /// The gateway that the command was given for an uplink.
     fn gateway(self, no: UplinkNo) -> Option<Ipv4Addr> {
         match self {
             Intent::Restore { uplink, via } | Intent::Returned { uplink, via } if uplink == no => {
@@ -69,224 +75,248 @@ impl Intent {
             _ => None,
         }
     }
-
-    /// The uplinks whose flows are to end, once they have another way.
-    pub fn ends_flows_of(self) -> UplinkSet {
-        match self {
-            Intent::FailOver { uplink, .. } | Intent::Lost { uplink } => {
-                UplinkSet::from_iter([uplink])
-            }
-            Intent::Probed { out, .. } => out,
-            _ => UplinkSet::default(),
-        }
-    }
 }
 
+/// Which uplinks are in service, and whether multipath is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Services {
-    pub uplinks: BTreeMap<UplinkNo, Service>,
-    /// Whether everything else goes over all uplinks in service too.
+pub struct GatewayStatus {
+    /// Every configured uplink.
+    pub uplinks: BTreeMap<UplinkNo, UplinkStatus>,
     pub multipath: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    pub state: State,
+pub struct UplinkStatus {
+    pub condition: Condition,
     pub via: Option<Ipv4Addr>,
-    /// Where the pool goes while its uplink is out, if not over all that are in service.
-    pub to: Option<UplinkNo>,
-    /// Of one that is failed over: a probe did it, and may undo it.
-    pub by_probe: bool,
+    /// Where `failover --to` sends the pool while its own uplink is out of service.
+    pub override_uplink: Option<UplinkNo>,
     pub role: Role,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Up,
-    FailedOver,
-    Down(Why),
+impl UplinkStatus {
+    pub fn state(&self) -> State {
+        self.condition.state()
+    }
+
+    fn is_up(&self) -> bool {
+        self.condition == Condition::Up
+    }
 }
 
-impl State {
-    /// The word in `pools`.
-    pub fn word(self) -> &'static str {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Up,
+    FailedOver(FailoverCause),
+    Down(DownReason),
+}
+
+impl Condition {
+    pub fn state(self) -> State {
         match self {
-            State::Up => "up",
-            State::FailedOver => "failed-over",
-            State::Down(_) => "down",
+            Condition::Up => State::Up,
+            Condition::FailedOver(_) => State::FailedOver,
+            Condition::Down(_) => State::Down,
         }
     }
 }
 
-/// Why a line cannot be in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum FailoverCause {
+    /// `wanpool failover`.
+    Manual,
+    /// `wanpool failover --probe`.
+    Probe,
+}
+
+/// Why an uplink cannot be in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownReason {
     NoDevice,
     NotUp,
     NoCarrier,
     NoAddress,
     NoGateway,
-    /// It lives; the next `assign` or `restore` puts it in service.
+    /// The uplink is usable; the next `assign` or `restore` puts it in service.
     NotInService,
 }
 
-impl Why {
+impl DownReason {
     pub fn text(self) -> &'static str {
         match self {
-            Why::NoDevice => "no such device",
-            Why::NotUp => "the device is not up",
-            Why::NoCarrier => "the device has no carrier",
-            Why::NoAddress => "the device has no address",
-            Why::NoGateway => "no gateway is known; set via in the configuration, or give --via",
-            Why::NotInService => "not yet in service",
+            DownReason::NoDevice => "no such device",
+            DownReason::NotUp => "the device is not up",
+            DownReason::NoCarrier => "the device has no carrier",
+            DownReason::NoAddress => "the device has no address",
+            DownReason::NoGateway => {
+                "no gateway is known; set via in the configuration, or give --via"
+            }
+            DownReason::NotInService => "not yet in service",
         }
     }
 }
 
-impl Services {
-    /// The uplinks that carry a pool: its own, the one it was sent to, or all in service.
-    pub fn carriers(&self, pool: UplinkNo) -> Vec<UplinkNo> {
-        match &self.uplinks[&pool] {
-            Service { state: State::Up, .. } => vec![pool],
-            Service { to: Some(to), .. } => vec![*to],
-            _ => self.serving().collect(),
-        }
+impl GatewayStatus {
+    pub fn is_up(&self, no: UplinkNo) -> bool {
+        self.uplinks.get(&no).is_some_and(UplinkStatus::is_up)
     }
 
-    /// The uplinks in service that share what is nobody's own: the primaries, or the backups while
-    /// there is no other.
-    pub fn serving(&self) -> impl Iterator<Item = UplinkNo> {
-        let role = |role| self.up().filter(move |no| self.uplinks[no].role == role);
-        let none = role(Role::Primary).next().is_none();
-        role(if none { Role::Backup } else { Role::Primary })
-    }
-
-    /// The backups in service.
-    pub fn backups(&self) -> impl Iterator<Item = UplinkNo> {
-        self.up().filter(|no| self.uplinks[no].role == Role::Backup)
+    pub fn state(&self, no: UplinkNo) -> Option<State> {
+        self.uplinks.get(&no).map(UplinkStatus::state)
     }
 
     /// The uplinks in service.
     pub fn up(&self) -> impl Iterator<Item = UplinkNo> {
-        self.uplinks
-            .iter()
-            .filter(|(_, service)| service.state == State::Up)
-            .map(|(&uplink, _)| uplink)
+        self.uplinks.iter().filter(|(_, status)| status.is_up()).map(|(&no, _)| no)
+    }
+
+    /// The uplinks that share traffic which has no uplink of its own: the primaries in service, or
+    /// the backups while there is no primary.
+    pub fn active(&self) -> Vec<UplinkNo> {
+        let primaries = self.up_with(Role::Primary);
+        if primaries.is_empty() { self.backups() } else { primaries }
+    }
+
+    /// The backups in service.
+    pub fn backups(&self) -> Vec<UplinkNo> {
+        self.up_with(Role::Backup)
+    }
+
+    fn up_with(&self, role: Role) -> Vec<UplinkNo> {
+        self.up().filter(|no| self.uplinks[no].role == role).collect()
+    }
+
+    /// The uplinks that carry a pool: its own, the one of `failover --to`, or all active ones.
+    pub fn active_uplinks(&self, pool: UplinkNo) -> Vec<UplinkNo> {
+        match self.uplinks.get(&pool) {
+            Some(own) if own.is_up() => vec![pool],
+            Some(UplinkStatus { override_uplink: Some(to), .. }) => vec![*to],
+            _ => self.active(),
+        }
+    }
+
+    /// Whether another uplink than this one is in service.
+    fn is_another_up(&self, no: UplinkNo) -> bool {
+        self.up().any(|other| other != no)
     }
 }
 
-/// Decides. The error is a sentence on why the command cannot be followed.
-pub fn decide(config: &Config, found: &Observed, intent: Intent) -> Result<Services, String> {
-    let mut uplinks = judge_all(config, found, intent);
-    match intent {
-        Intent::Restore { uplink, .. } => require_alive(config, &uplinks, uplink)?,
-        Intent::FailOver { uplink, to } => fail_over(config, &mut uplinks, uplink, to)?,
-        Intent::Probed { out, .. } => take_out(&mut uplinks, out),
-        _ => {}
-    }
+/// Decides. The error says why the command cannot be followed.
+pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<GatewayStatus> {
     let multipath = match intent {
         Intent::Multipath(on) => on,
         Intent::RestoreAll => config.multipath.enable,
-        _ if found.slice.rules.is_empty() => config.multipath.enable,
-        _ => is_multipath_on(&found.slice.rules),
+        _ if found.routing.rules.is_empty() => config.multipath.enable,
+        _ => is_multipath_on(&found.routing.rules),
     };
-    let mut services = Services { uplinks, multipath };
-    forget_lost_detours(&mut services);
-    Ok(services)
+    let mut status = GatewayStatus { uplinks: evaluate_all(config, found, intent), multipath };
+    match intent {
+        Intent::Restore { uplink, .. } => require_usable(config, &status, uplink)?,
+        Intent::FailOver { uplink, to } => fail_over(config, &mut status, uplink, to)?,
+        Intent::Probed { out, .. } => take_out(&mut status, out),
+        _ => {}
+    }
+    drop_dead_overrides(&mut status);
+    Ok(status)
 }
 
-/// What is in service now, going by the kernel's objects alone: an uplink is if its nexthop is.
-pub fn as_found(config: &Config, found: &Observed) -> Services {
-    let mut services = Services {
-        uplinks: judge_all(config, found, Intent::Keep),
-        multipath: is_multipath_on(&found.slice.rules),
+/// What is in service now, by the objects in the kernel: an uplink is in service if its nexthop
+/// exists.
+pub fn current(config: &Config, found: &Snapshot) -> GatewayStatus {
+    let mut status = GatewayStatus {
+        uplinks: evaluate_all(config, found, Intent::Keep),
+        multipath: is_multipath_on(&found.routing.rules),
     };
-    for (&no, service) in &mut services.uplinks {
-        let is_there = found.slice.nexthops.contains_key(&config.kernel_ids.nexthop(no));
-        service.state = match service.state {
-            State::FailedOver => State::FailedOver,
-            _ if is_there => State::Up,
-            State::Down(why) => State::Down(why),
-            State::Up => State::Down(Why::NotInService),
+    for (&no, uplink) in &mut status.uplinks {
+        let has_nexthop = found.routing.nexthops.contains_key(&config.kernel_ids.nexthop(no));
+        uplink.condition = match uplink.condition {
+            Condition::FailedOver(cause) => Condition::FailedOver(cause),
+            _ if has_nexthop => Condition::Up,
+            Condition::Down(reason) => Condition::Down(reason),
+            Condition::Up => Condition::Down(DownReason::NotInService),
         };
-        if service.state != State::Up {
-            service.to = detour(config, found, no);
+        if !uplink.is_up() {
+            uplink.override_uplink = override_uplink(config, found, no);
         }
     }
-    forget_lost_detours(&mut services);
-    services
+    drop_dead_overrides(&mut status);
+    status
 }
 
-fn judge_all(config: &Config, found: &Observed, intent: Intent) -> BTreeMap<UplinkNo, Service> {
-    let service = |(&no, uplink)| (no, judge(config, found, no, uplink, intent));
-    config.uplinks.iter().map(service).collect()
-}
-
-fn require_alive(
+fn evaluate_all(
     config: &Config,
-    uplinks: &BTreeMap<UplinkNo, Service>,
-    no: UplinkNo,
-) -> Result<(), String> {
-    match uplinks[&no].state {
-        State::Down(why) => {
-            Err(format!("uplink {no} ({}): {}", config.uplinks[&no].dev, why.text()))
-        }
-        _ => Ok(()),
+    found: &Snapshot,
+    intent: Intent,
+) -> BTreeMap<UplinkNo, UplinkStatus> {
+    let mut uplinks = BTreeMap::new();
+    for (&no, uplink) in &config.uplinks {
+        uplinks.insert(no, evaluate(config, found, no, uplink, intent));
     }
+    uplinks
 }
 
-fn fail_over(
-    config: &Config,
-    uplinks: &mut BTreeMap<UplinkNo, Service>,
-    no: UplinkNo,
-    to: Option<UplinkNo>,
-) -> Result<(), String> {
-    let dev = |no: UplinkNo| format!("uplink {no} ({})", config.uplinks[&no].dev);
-    if to == Some(no) {
-        return Err(format!("{} cannot stand in for itself", dev(no)));
-    }
-    if let Some(to) = to.filter(|to| uplinks[to].state != State::Up) {
-        return Err(format!("{} is not in service; see `wanpool pools`", dev(to)));
-    }
-    let in_service = uplinks[&no].state == State::Up;
-    let others = uplinks.iter().any(|(&other, it)| other != no && it.state == State::Up);
-    if in_service && !others {
-        return Err(format!("no other uplink is in service to take over from {}", dev(no)));
-    }
-    if let Some(service) = uplinks.get_mut(&no) {
-        // A line that lost its carrier or address for the moment is kept out all the same; only
-        // what has a device to remember it by can be.
-        let remembered = [State::Down(Why::NoCarrier), State::Down(Why::NoAddress)];
-        if in_service || remembered.contains(&service.state) {
-            service.state = State::FailedOver;
-        }
-        service.by_probe = false;
-        service.to = to.or(service.to);
+fn require_usable(config: &Config, status: &GatewayStatus, no: UplinkNo) -> Result<()> {
+    if let Condition::Down(reason) = status.uplinks[&no].condition {
+        bail!("{}: {}", name(config, no), reason.text());
     }
     Ok(())
 }
 
-/// Takes these out as far as others are left in service.
-fn take_out(uplinks: &mut BTreeMap<UplinkNo, Service>, out: UplinkSet) {
+fn fail_over(
+    config: &Config,
+    status: &mut GatewayStatus,
+    no: UplinkNo,
+    to: Option<UplinkNo>,
+) -> Result<()> {
+    if let Some(to) = to {
+        if to == no {
+            bail!("{} cannot replace itself", name(config, no));
+        }
+        if !status.is_up(to) {
+            bail!("{} is not in service; see `wanpool pools`", name(config, to));
+        }
+    }
+    if status.is_up(no) && !status.is_another_up(no) {
+        bail!("no other uplink is in service to take over from {}", name(config, no));
+    }
+    let Some(uplink) = status.uplinks.get_mut(&no) else { return Ok(()) };
+    match uplink.condition {
+        // The kernel remembers a failover by a route through the device, so an uplink that has no
+        // carrier or no address for the moment can be failed over too.
+        Condition::Up
+        | Condition::FailedOver(_)
+        | Condition::Down(DownReason::NoCarrier | DownReason::NoAddress) => {
+            uplink.condition = Condition::FailedOver(FailoverCause::Manual);
+        }
+        Condition::Down(_) => {}
+    }
+    uplink.override_uplink = to.or(uplink.override_uplink);
+    Ok(())
+}
+
+/// Takes uplinks out of service for a probe, as long as another one is left in service.
+fn take_out(status: &mut GatewayStatus, out: UplinkSet) {
     for no in out.iter() {
-        let others = uplinks.iter().any(|(&other, it)| other != no && it.state == State::Up);
-        let Some(service) = uplinks.get_mut(&no) else { continue };
-        if others && service.state == State::Up {
-            service.state = State::FailedOver;
-            service.by_probe = true;
+        if status.is_up(no) && status.is_another_up(no) {
+            if let Some(uplink) = status.uplinks.get_mut(&no) {
+                uplink.condition = Condition::FailedOver(FailoverCause::Probe);
+            }
         }
     }
 }
 
-/// A detour to an uplink that is itself out is none.
-fn forget_lost_detours(services: &mut Services) {
-    let up: Vec<UplinkNo> = services.up().collect();
-    for service in services.uplinks.values_mut() {
-        service.to = service.to.filter(|to| up.contains(to));
+/// An override to an uplink that is itself out of service has no effect.
+fn drop_dead_overrides(status: &mut GatewayStatus) {
+    let up: UplinkSet = status.up().collect();
+    for uplink in status.uplinks.values_mut() {
+        uplink.override_uplink = uplink.override_uplink.filter(|to| up.contains(*to));
     }
 }
 
-/// Whether the rules found include multipath's.
 fn is_multipath_on(rules: &[Rule]) -> bool {
-    rules.iter().any(|rule| [MULTIPATH_LOCAL, MULTIPATH_REST].contains(&rule.pref))
+    rules.iter().any(|rule| [MULTIPATH_LOCAL, MULTIPATH].contains(&rule.pref))
+}
+
+fn name(config: &Config, no: UplinkNo) -> String {
+    format!("uplink {no} ({})", config.uplinks[&no].dev)
 }

@@ -1,46 +1,17 @@
-//! Which rule decides on which packet, and where a path that was altered differs, whatever device
-//! it ends in.
+//! Which rule decides on which packet, and where an altered path differs, whatever device it ends in.
 
-use std::path::Path as FilePath;
-
-use super::routing::slice;
 use super::*;
-use crate::plan::service::{self, Intent, Services};
-use crate::model::STATE::{Address, Link, Observed};
+use crate::plan::fixtures::{config, dev, no, pools, running, usable};
+use crate::plan::uplinks::{self, Intent};
 
-const CLIENT: &str = "192.168.7.10";
+const CLIENT: &str = "10.0.0.1";
 
-fn config() -> Config {
-    let text = "lan = [\"br0\"]\n[uplink.1]\ndev = \"ppp0\"\n[uplink.2]\ndev = \"ppp1\"\n";
-    Config::parse(text, FilePath::new("test.toml")).unwrap()
+fn two_uplinks() -> Config {
+    config(&[(1, 1), (2, 1)], "")
 }
 
-/// Both uplinks have an up device with an address.
-fn devices_are_up() -> Observed {
-    let names = ["ppp0", "ppp1"].map(DevName::from_kernel);
-    let link = |(index, name): (u32, &DevName)| Link {
-        index,
-        name: name.clone(),
-        up: true,
-        carrier: true,
-        point_to_point: true,
-    };
-    let address = |dev: &DevName| Address {
-        dev: dev.clone(),
-        local: [10, 64, 1, 2].into(),
-        peer: None,
-        broadcast: None,
-        prefix: 32,
-    };
-    Observed {
-        links: (1..).zip(&names).map(link).collect(),
-        addresses: names.iter().map(address).collect(),
-        ..Observed::default()
-    }
-}
-
-fn services(config: &Config, intent: Intent) -> Services {
-    service::decide(config, &devices_are_up(), intent).unwrap()
+fn status(config: &Config, intent: Intent) -> GatewayStatus {
+    uplinks::decide(config, &running(config, &[1, 2]), intent).unwrap()
 }
 
 fn packet(mark: u32, iif: &DevName) -> Packet<'_> {
@@ -48,94 +19,93 @@ fn packet(mark: u32, iif: &DevName) -> Packet<'_> {
 }
 
 #[test]
-fn each_kind_of_packet_has_one_rule_that_decides() {
-    let config = config();
-    let slice = slice(&config, &services(&config, Intent::RestoreAll));
-    for (mark, iif, pref, whose) in [
+fn one_rule_decides_on_each_kind_of_packet() {
+    let config = two_uplinks();
+    let routing = routing::wanted(&config, &status(&config, Intent::RestoreAll));
+    for (mark, iif, pref, what) in [
         (0x01, "br0", Some(1201), "a client of pool 1"),
         (0x81, "br0", Some(1101), "a flow of uplink 1"),
-        (0x83, "br0", Some(1190), "a flow of an uplink that is no more"),
+        (0x83, "br0", Some(1190), "a flow of an uplink that no longer exists"),
         (0x00, "br0", Some(1301), "a client in no pool"),
-        (0x00, "ppp1", Some(1020), "a stranger"),
-        (0x81, "ppp1", Some(1020), "a stranger, marked"),
+        (0x00, "ppp1", Some(1020), "a packet from an uplink"),
+        (0x81, "ppp1", Some(1020), "the same with a mark"),
         (0x00, "lo", None, "the router itself"),
-        (0xff00, "tun0", None, "somebody else's mark"),
+        (0xff00, "tun0", None, "a mark of another program"),
     ] {
         let iif = DevName::from_kernel(iif);
-        let path = by_slice(&slice, &packet(mark, &iif));
-        assert_eq!(path.rule.map(|rule| rule.pref), pref, "{whose}");
+        let path = by_routing(&routing, &packet(mark, &iif));
+        assert_eq!(path.rule.map(|rule| rule.pref), pref, "{what}");
     }
 }
 
 #[test]
-fn a_path_that_was_altered_differs_though_it_may_end_in_the_same_device() {
-    type Damage = fn(&mut Slice);
+fn an_altered_path_differs_even_if_it_ends_in_the_same_device() {
+    type Damage = fn(&mut Routing);
     let cases: [(&str, Damage, &str); 6] = [
         ("nothing", |_| {}, ""),
         (
-            "the pool's rule is deleted",
-            |slice| slice.rules.retain(|rule| rule.pref != 1201),
+            "the rule of the pool is deleted",
+            |routing| routing.rules.retain(|rule| rule.pref != 1201),
             "rule pref 1301 iif br0 lookup 200 in place of pref 1201 fwmark 0x1/0xff lookup 201",
         ),
         (
             "the pool's own route is deleted",
-            |slice| slice.routes.retain(|route| (route.table, route.metric) != (201, 10)),
+            |routing| routing.routes.retain(|route| (route.table, route.metric) != (201, 10)),
             "route default nhid 8700 table 201 metric 20 \
              in place of default nhid 8701 table 201 metric 10",
         ),
         (
-            "somebody's route by the same device stands in front",
-            |slice| {
-                let dev = DevName::from_kernel("ppp0");
-                let way = RouteTarget::Device { dev, via: None };
-                let own = slice.routes.iter().find(|route| route.table == 201).unwrap();
-                let theirs = Route { metric: 0, way, ..own.clone() };
-                slice.routes.push(theirs);
+            "another program's route by the same device comes first",
+            |routing| {
+                let target = RouteTarget::Device { dev: dev(1), via: None };
+                let own = routing.routes.iter().find(|route| route.table == 201).unwrap();
+                let theirs = Route { metric: 0, target, ..own.clone() };
+                routing.routes.push(theirs);
             },
-            "route default dev ppp0 table 201 in place of default nhid 8701 table 201 metric 10",
+            "route default dev ppp1 table 201 in place of default nhid 8701 table 201 metric 10",
         ),
         (
-            "the nexthop is another device's",
-            |slice| {
-                let other = slice.nexthops[&8702].clone();
-                slice.nexthops.insert(8701, other);
+            "the nexthop is that of another device",
+            |routing| {
+                let other = routing.nexthops[&8702].clone();
+                routing.nexthops.insert(8701, other);
             },
-            "nexthop dev ppp1 in place of dev ppp0",
+            "nexthop dev ppp2 in place of dev ppp1",
         ),
         (
             "the rule of another pool is deleted",
-            |slice| slice.rules.retain(|rule| rule.pref != 1202),
+            |routing| routing.rules.retain(|rule| rule.pref != 1202),
             "",
         ),
     ];
-    let config = config();
-    let services = services(&config, Intent::RestoreAll);
+    let config = two_uplinks();
+    let status = status(&config, Intent::RestoreAll);
     let lan = DevName::from_kernel("br0");
     let packet = packet(0x1, &lan);
     for (what, damage, told) in cases {
-        let mut found = slice(&config, &services);
+        let mut found = routing::wanted(&config, &status);
         damage(&mut found);
-        let difference =
-            difference(&by_slice(&found, &packet), &wanted(&config, &services, &packet));
+        let found = by_routing(&found, &packet);
+        let difference = difference(&found, &wanted(&config, &status, &packet));
         assert_eq!(difference.unwrap_or_default(), told, "{what}");
     }
 }
 
 #[test]
-fn a_rule_of_others_that_looks_up_the_same_table_is_told() {
-    let config = config();
-    let services = services(&config, Intent::RestoreAll);
-    let slice = slice(&config, &services);
+fn a_rule_of_another_program_that_looks_up_the_same_table_is_reported() {
+    let config = two_uplinks();
+    let status = status(&config, Intent::RestoreAll);
+    let routing = routing::wanted(&config, &status);
     let lan = DevName::from_kernel("br0");
     let packet = packet(0x1, &lan);
-    let wanted = wanted(&config, &services, &packet);
+    let wanted = wanted(&config, &status, &packet);
     let route = wanted.route.clone().unwrap();
-    let ours = slice.rules.iter().find(|rule| rule.pref == 1201).unwrap();
-    for (from, decides) in [("192.168.7.0/24", 900), ("192.168.8.0/24", 1201)] {
+    let ours = routing.rules.iter().find(|rule| rule.pref == 1201).unwrap();
+    for (from, decides) in [("10.0.0.0/24", 900), ("10.9.0.0/24", 1201)] {
         let from = Some(from.parse().unwrap());
         let theirs = Rule { pref: 900, fwmark: None, from, ..ours.clone() };
-        let rules = [&slice.rules[..], &[theirs]].concat();
-        let path = by_route(&slice, &rules, &packet, route.clone());
+        let rules = [&routing.rules[..], &[theirs]].concat();
+        let path = by_route(&routing, &rules, &packet, route.clone());
         assert_eq!(path.rule.as_ref().map(|rule| rule.pref), Some(decides));
         assert_eq!(difference(&path, &wanted).is_some(), decides == 900);
     }
@@ -143,31 +113,79 @@ fn a_rule_of_others_that_looks_up_the_same_table_is_told() {
 
 #[test]
 fn without_an_uplink_in_service_a_path_is_unreachable() {
-    let config = config();
-    let none_is_up = service::decide(&config, &Observed::default(), Intent::RestoreAll).unwrap();
+    let config = two_uplinks();
+    let none_up = uplinks::decide(&config, &usable(&[]), Intent::RestoreAll).unwrap();
     let lan = DevName::from_kernel("br0");
-    for (services, unreachable) in
-        [(none_is_up, true), (services(&config, Intent::RestoreAll), false)]
-    {
+    for (status, unreachable) in [(none_up, true), (status(&config, Intent::RestoreAll), false)] {
         for mark in [0x1, 0x0] {
-            let path = wanted(&config, &services, &packet(mark, &lan));
+            let path = wanted(&config, &status, &packet(mark, &lan));
             assert_eq!(path.is_unreachable(), unreachable, "{path:?}");
         }
     }
 }
 
 #[test]
-fn a_group_leaves_by_all_its_members() {
-    let config = config();
+fn the_devices_of_a_group_are_all_its_members() {
+    let config = two_uplinks();
     let lan = DevName::from_kernel("br0");
     for (intent, mark, by) in [
-        (Intent::RestoreAll, 0x1, vec!["ppp0"]),
-        (Intent::RestoreAll, 0x0, vec!["ppp0", "ppp1"]),
-        (Intent::FailOver { uplink: "1".parse().unwrap(), to: None }, 0x1, vec!["ppp1"]),
+        (Intent::RestoreAll, 0x1, vec![dev(1)]),
+        (Intent::RestoreAll, 0x0, vec![dev(1), dev(2)]),
+        (Intent::FailOver { uplink: no(1), to: None }, 0x1, vec![dev(2)]),
     ] {
-        let slice = slice(&config, &services(&config, intent));
-        let path = by_slice(&slice, &packet(mark, &lan));
-        let devices = devices(&slice, &path);
-        assert_eq!(devices.iter().map(DevName::as_str).collect::<Vec<_>>(), by, "{intent:?}");
+        let routing = routing::wanted(&config, &status(&config, intent));
+        let path = by_routing(&routing, &packet(mark, &lan));
+        assert_eq!(devices(&routing, &path), by, "{intent:?}");
+    }
+}
+
+#[test]
+fn the_first_thing_that_is_wrong_with_a_path_is_reported() {
+    let config = two_uplinks();
+    let pools = pools(&[(1, CLIENT)]);
+    let mark = Some(config.kernel_ids.pool_mark(no(1)));
+    let lan = DevName::from_kernel("br0");
+    let failed_over = Intent::FailOver { uplink: no(1), to: None };
+    for (intent, entry, refusal, told) in [
+        (Intent::RestoreAll, Some(mark), None, ""),
+        (Intent::RestoreAll, None, None, ""),
+        (
+            Intent::RestoreAll,
+            Some(None),
+            None,
+            "the set says nothing, the pool file 0x1/0xff: wanpool restore",
+        ),
+        (
+            Intent::RestoreAll,
+            Some(mark),
+            Some("Network is unreachable"),
+            "the kernel does not forward: Network is unreachable",
+        ),
+        (failed_over, Some(mark), None, "its uplink ppp1 is failed-over"),
+    ] {
+        let status = status(&config, intent);
+        let path = wanted(&config, &status, &packet(0x1, &lan));
+        let comparison = Comparison {
+            client: CLIENT.parse().unwrap(),
+            pools: &pools,
+            status: &status,
+            config: &config,
+            found: &path,
+            wanted: &path,
+            entry,
+            refusal: refusal.map(str::to_owned),
+        };
+        assert_eq!(comparison.difference().unwrap_or_default(), told);
+    }
+}
+
+#[test]
+fn an_uplink_masquerades_if_a_rule_says_so_or_without_rights_the_configuration() {
+    let config = config(&[(1, 1)], "[uplink.2]\ndev = \"ppp2\"\nnat = false\n");
+    let filter = crate::plan::filter::wanted(&config);
+    for (number, wanted) in [(1, true), (2, false), (3, false)] {
+        assert_eq!(is_masqueraded(&config, Some(&filter), &dev(number)), wanted);
+        assert_eq!(is_masqueraded(&config, None, &dev(number)), wanted);
+        assert!(!is_masqueraded(&config, Some(&Filter::default()), &dev(number)));
     }
 }

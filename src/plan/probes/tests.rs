@@ -1,89 +1,82 @@
-//! Runs by the thousand, without a packet: who goes out, who comes back, and when.
-
-use std::path::Path;
+//! Runs by the thousand, without a packet: which uplinks go out, which come back, and when.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Role;
-use crate::plan::service::Service;
+use crate::plan::fixtures::{self, no, running, usable};
+use crate::plan::uplinks::{self, DownReason};
 
 fn config(uplinks: u8, more: &str) -> Config {
-    let tables = (1..=uplinks).map(|no| format!("[uplink.{no}]\ndev = \"ppp{no}\"\n"));
-    let text = format!("{more}\n{}", tables.collect::<String>());
-    Config::parse(&text, Path::new("test.toml")).unwrap()
+    let all: Vec<(u8, u8)> = (1..=uplinks).map(|no| (no, 1)).collect();
+    fixtures::config(&all, more)
 }
 
-fn no(number: u8) -> UplinkNo {
-    UplinkNo::new(number).unwrap()
-}
-
-/// A gateway on which runs are simulated: who is in service, and what is remembered.
+/// A gateway on which runs are simulated: which uplinks are in service, and what is remembered.
 struct Gateway {
     config: Config,
-    services: Services,
+    status: GatewayStatus,
     records: HealthRecords,
     runs: u32,
-    /// Run, uplink, and whether it came back.
+    /// The run, the uplink, and whether it came back.
     changes: Vec<(u32, u8, bool)>,
 }
 
+const PROBE: Condition = Condition::FailedOver(FailoverCause::Probe);
+
 impl Gateway {
     fn new(config: Config) -> Self {
-        let up =
-            Service { state: State::Up, via: None, to: None, by_probe: false, role: Role::Primary };
-        let uplinks = config.uplinks.keys().map(|&no| (no, up.clone())).collect();
-        let services = Services { uplinks, multipath: false };
-        Self { config, services, records: HealthRecords::new(), runs: 0, changes: vec![] }
+        let all: Vec<u8> = config.uplinks.keys().map(|no| no.get()).collect();
+        let status = uplinks::current(&config, &running(&config, &all));
+        Self { config, status, records: HealthRecords::new(), runs: 0, changes: vec![] }
     }
 
-    /// One run of `failover --probe` that finds these sound and the others dead.
-    fn run(&mut self, sound: &[u8]) {
+    /// One run of `failover --probe` that finds these uplinks healthy and the others unhealthy.
+    fn run(&mut self, healthy: &[u8]) {
         self.runs += 1;
         let now = Duration::from_secs(self.runs.into()) * 10;
-        let found = Observed::default();
-        note(&self.config, &found, &self.services, &mut self.records, now);
+        let found = usable(&[]);
+        update_records(&self.config, &found, &self.status, &mut self.records, now);
         let mut probed = UplinkSet::default();
         for (no, record) in &mut self.records {
-            let received = if sound.contains(&no.get()) { 3 } else { 0 };
-            let answers = [TargetResult { sent: 3, received, rtt: None }];
-            count(record, is_sound(&answers, 1), sum_up(&answers, now));
+            let received = if healthy.contains(&no.get()) { 3 } else { 0 };
+            let results = [TargetResult { sent: 3, received, rtt: None }];
+            count(record, is_healthy(&results, 1), summarise(&results, now));
             probed.insert(*no);
         }
-        let intent = intent(&self.config, &self.services, &self.records, probed);
+        let intent = intent(&self.config, &self.status, &self.records, probed);
         let Intent::Probed { out, back } = intent else { panic!("{intent:?}") };
-        for (no, service) in &mut self.services.uplinks {
-            let was = service.state;
+        for (no, uplink) in &mut self.status.uplinks {
+            let was = uplink.condition;
             if back.contains(*no) {
-                (service.state, service.by_probe) = (State::Up, false);
+                uplink.condition = Condition::Up;
             }
             if out.contains(*no) {
-                (service.state, service.by_probe) = (State::FailedOver, true);
+                uplink.condition = PROBE;
             }
-            if was != service.state {
-                self.changes.push((self.runs, no.get(), service.state == State::Up));
+            if was != uplink.condition {
+                self.changes.push((self.runs, no.get(), uplink.condition == Condition::Up));
             }
         }
-        note(&self.config, &found, &self.services, &mut self.records, now);
+        update_records(&self.config, &found, &self.status, &mut self.records, now);
     }
 
     fn up(&self) -> Vec<u8> {
-        self.services.up().map(UplinkNo::get).collect()
+        self.status.up().map(UplinkNo::get).collect()
     }
 
-    fn take_out_by_hand(&mut self, number: u8) {
-        let service = self.services.uplinks.get_mut(&no(number)).unwrap();
-        (service.state, service.by_probe) = (State::FailedOver, false);
+    fn fail_over_by_hand(&mut self, number: u8) {
+        let uplink = self.status.uplinks.get_mut(&no(number)).unwrap();
+        uplink.condition = Condition::FailedOver(FailoverCause::Manual);
     }
 }
 
 #[test]
-fn out_after_two_dead_runs_in_a_row_and_back_after_three_sound_ones() {
+fn an_uplink_goes_out_after_two_unhealthy_runs_in_a_row_and_back_after_three_healthy_ones() {
     let mut gateway = Gateway::new(config(2, ""));
     let runs: [&[u8]; 10] =
         [&[1, 2], &[2], &[1, 2], &[2], &[2], &[1, 2], &[1, 2], &[2], &[1, 2], &[1, 2]];
-    for sound in runs {
-        gateway.run(sound);
+    for healthy in runs {
+        gateway.run(healthy);
     }
     assert_eq!(gateway.changes, [(5, 1, false)]);
     gateway.run(&[1, 2]);
@@ -91,7 +84,7 @@ fn out_after_two_dead_runs_in_a_row_and_back_after_three_sound_ones() {
 }
 
 #[test]
-fn the_last_one_stays_until_another_is_back() {
+fn the_last_uplink_stays_in_service_until_another_is_back() {
     let mut gateway = Gateway::new(config(3, ""));
     for _ in 0..20 {
         gateway.run(&[]);
@@ -100,11 +93,11 @@ fn the_last_one_stays_until_another_is_back() {
     for _ in 0..3 {
         gateway.run(&[3]);
     }
-    assert_eq!(gateway.up(), [3], "dead for long, it goes as soon as it is not the last");
+    assert_eq!(gateway.up(), [3], "unhealthy for long, it goes as soon as it is not the last");
 }
 
 #[test]
-fn of_those_that_are_dead_the_one_found_so_last_stays() {
+fn of_several_unhealthy_uplinks_the_last_to_become_so_stays() {
     let mut gateway = Gateway::new(config(3, "[probe]\ndown = 3\n"));
     gateway.run(&[1, 2, 3]);
     gateway.run(&[2, 3]);
@@ -118,18 +111,18 @@ fn of_those_that_are_dead_the_one_found_so_last_stays() {
 }
 
 #[test]
-fn what_was_taken_out_by_hand_stays_out() {
+fn a_failover_by_hand_is_never_undone() {
     let mut gateway = Gateway::new(config(2, ""));
-    gateway.take_out_by_hand(1);
+    gateway.fail_over_by_hand(1);
     for _ in 0..20 {
         gateway.run(&[1, 2]);
     }
     assert_eq!(gateway.up(), [2]);
-    assert_eq!(gateway.records[&no(1)].sound, 20, "it is watched");
+    assert_eq!(gateway.records[&no(1)].healthy_runs, 20, "its health is still recorded");
 }
 
 #[test]
-fn a_line_dialled_anew_begins_anew() {
+fn a_line_that_is_dialled_again_has_a_new_record() {
     let mut gateway = Gateway::new(config(2, ""));
     gateway.run(&[2]);
     gateway.records.get_mut(&no(1)).unwrap().index = 7;
@@ -140,7 +133,7 @@ fn a_line_dialled_anew_begins_anew() {
 }
 
 #[test]
-fn losing_the_memory_costs_patience_only() {
+fn if_the_records_are_lost_only_the_counting_restarts() {
     let mut gateway = Gateway::new(config(2, ""));
     gateway.run(&[2]);
     gateway.run(&[2]);
@@ -155,8 +148,8 @@ fn losing_the_memory_costs_patience_only() {
 }
 
 #[test]
-fn an_uplink_is_sound_if_enough_targets_answered() {
-    let answers = |received: u32| TargetResult { sent: 3, received, rtt: None };
+fn an_uplink_is_healthy_if_enough_targets_answered() {
+    let result = |received: u32| TargetResult { sent: 3, received, rtt: None };
     let cases: [(&[u32], u8, bool, u8); 6] = [
         (&[1], 1, true, 66),
         (&[0], 1, false, 100),
@@ -165,20 +158,19 @@ fn an_uplink_is_sound_if_enough_targets_answered() {
         (&[0, 1, 1], 2, true, 77),
         (&[], 1, false, 100),
     ];
-    for (received, need, sound, loss) in cases {
-        let answers: Vec<_> = received.iter().map(|&received| answers(received)).collect();
-        let found = (is_sound(&answers, need), sum_up(&answers, Duration::ZERO).loss);
-        assert_eq!(found, (sound, loss), "{received:?}, {need}");
+    for (received, need, healthy, loss) in cases {
+        let results: Vec<_> = received.iter().map(|&received| result(received)).collect();
+        let found = (is_healthy(&results, need), summarise(&results, Duration::ZERO).loss);
+        assert_eq!(found, (healthy, loss), "{received:?}, {need}");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A line that is dead every other run makes no more than one change in `up` runs, whatever
-    /// `down` and `up` are.
+    /// An uplink that is unhealthy every other run changes at most once in `up` runs.
     #[test]
-    fn a_line_that_flaps_every_run_is_left_alone(down in 1..6u8, up in 1..6u8, phase in 0..2u32) {
+    fn an_uplink_that_flaps_every_run_is_left_alone(down in 1..6u8, up in 1..6u8, phase in 0..2u32) {
         let text = format!("[probe]\ndown = {down}\nup = {up}\n");
         let mut gateway = Gateway::new(config(2, &text));
         for run in 0..60 {
@@ -189,26 +181,73 @@ proptest! {
         prop_assert!(!close, "{:?}", gateway.changes);
     }
 
-    /// Whatever the lines do: one is always in service, nothing goes out before `down` dead runs in
-    /// a row, and nothing comes back before `up` sound ones.
+    /// One uplink is always in service, none goes out before `down` unhealthy runs in a row, and none
+    /// comes back before `up` healthy ones.
     #[test]
-    fn nobody_is_judged_by_too_few_runs(
+    fn no_uplink_changes_after_too_few_runs(
         down in 1..5u8, up in 1..5u8,
         runs in proptest::collection::vec(proptest::collection::btree_set(1..=3u8, 0..=3), 1..80),
     ) {
         let text = format!("[probe]\ndown = {down}\nup = {up}\n");
         let mut gateway = Gateway::new(config(3, &text));
-        let runs: Vec<Vec<u8>> = runs.into_iter().map(|sound| sound.into_iter().collect()).collect();
-        for sound in &runs {
-            gateway.run(sound);
+        let runs: Vec<Vec<u8>> = runs.into_iter().map(|healthy| healthy.into_iter().collect()).collect();
+        for healthy in &runs {
+            gateway.run(healthy);
             prop_assert!(!gateway.up().is_empty());
         }
         for &(run, number, back) in &gateway.changes {
-            let patience = usize::from(if back { up } else { down });
+            let needed = usize::from(if back { up } else { down });
             let at = run as usize;
-            prop_assert!(at >= patience);
-            let same = runs[at - patience..at].iter().all(|sound| sound.contains(&number) == back);
+            prop_assert!(at >= needed);
+            let same = runs[at - needed..at].iter().all(|healthy| healthy.contains(&number) == back);
             prop_assert!(same, "{number} at run {run}: {:?}", gateway.changes);
         }
     }
+}
+
+#[test]
+fn the_targets_are_the_configured_ones_or_the_peer_or_the_gateway() {
+    let with_targets = config(1, "[probe]\ntargets = [\"1.1.1.1\"]\n");
+    let plain = config(1, "");
+    let target = |text: &str| vec![text.parse::<Target>().unwrap()];
+    for (config, peer, via, is_down, wanted) in [
+        (&with_targets, true, true, false, Ok(target("1.1.1.1"))),
+        (&plain, true, true, false, Ok(target("10.64.1.9"))),
+        (&plain, false, true, false, Ok(target("10.64.1.1"))),
+        (&plain, false, true, true, Ok(vec![])),
+        (&plain, false, false, false, Err("uplink 1 (ppp1) has neither a peer nor a gateway")),
+    ] {
+        let mut found = running(config, &[1]);
+        if peer {
+            found.devices.addresses[0].peer = Some([10, 64, 1, 9].into());
+        }
+        let mut status = uplinks::current(config, &found);
+        let uplink = status.uplinks.get_mut(&no(1)).unwrap();
+        uplink.via = if via { Some([10, 64, 1, 1].into()) } else { None };
+        if is_down {
+            uplink.condition = Condition::Down(DownReason::NoCarrier);
+        }
+        let found = targets(&found.devices, &status, no(1), &config.uplinks[&no(1)]);
+        match wanted {
+            Ok(wanted) => assert_eq!(found.unwrap(), wanted),
+            Err(start) => assert!(found.unwrap_err().to_string().starts_with(start)),
+        }
+    }
+}
+
+#[test]
+fn a_result_counts_once_and_only_for_the_device_that_was_probed() {
+    let config = config(1, "");
+    let found = running(&config, &[1]);
+    let status = uplinks::current(&config, &found);
+    let mut records = HealthRecords::new();
+    update_records(&config, &found, &status, &mut records, Duration::ZERO);
+    let mut record = records.remove(&no(1)).unwrap();
+    let at = Duration::from_secs;
+    assert!(is_new(&record, &found.devices, at(5)));
+    count(&mut record, true, summarise(&[], at(5)));
+    assert!(is_new(&record, &found.devices, at(5)));
+    assert!(!is_new(&record, &found.devices, at(4)), "another run has counted since then");
+    record.index += 1;
+    assert!(!is_new(&record, &found.devices, at(5)), "the device was replaced");
 }

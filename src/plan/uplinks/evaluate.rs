@@ -1,134 +1,156 @@
-//! What the kernel says of one uplink: whether its line lives, by which gateway, and whether it was
-//! taken out on purpose.
+//! Evaluates one uplink from the snapshot: whether it is usable, which gateway it has, and whether it
+//! was failed over.
 //!
-//! What was done on purpose is remembered by the kernel alone: `failover` adds a second default
-//! route to the uplink's own table (300+N), with [`FAILED_OVER_METRIC`], or [`PROBED_OUT_METRIC`]
-//! where a probe found it dead. It vanishes with the device, so that a line dialled anew starts
-//! afresh; a nexthop that is merely missing (the carrier was lost for a moment, somebody deleted
-//! it) does not look like one failed over.
+//! A failover is remembered by the kernel alone: `failover` adds a second default route to the
+//! uplink's own table (300+N), with [`MANUAL_FAILOVER_METRIC`] or [`PROBE_FAILOVER_METRIC`]. The route
+//! disappears together with the device, so an uplink that was dialled again starts afresh. A nexthop
+//! that is merely missing (the carrier was lost for a moment, or somebody deleted it) does not look
+//! like a failover.
 
 use std::net::Ipv4Addr;
 
-use super::{Intent, Service, State, Why};
+use super::{Condition, DownReason, FailoverCause, Intent, UplinkStatus};
 use crate::config::{Config, Uplink};
 use crate::model::UplinkNo;
-use crate::plan::layout::{DETOUR_METRIC, FAILED_OVER_METRIC, PROBED_OUT_METRIC};
-use crate::model::STATE::{Nexthop, Observed, Route, RouteTarget};
+use crate::model::routing::{Nexthop, Route, RouteTarget};
+use crate::model::snapshot::Snapshot;
+use crate::plan::priorities::{MANUAL_FAILOVER_METRIC, OVERRIDE_METRIC, PROBE_FAILOVER_METRIC};
 
-/// What the kernel says of one uplink, read in the light of the intent.
-pub fn judge(
+pub fn evaluate(
     config: &Config,
-    found: &Observed,
+    found: &Snapshot,
     no: UplinkNo,
     uplink: &Uplink,
     intent: Intent,
-) -> Service {
-    let memory = Memory::of(config, found, no, uplink);
-    let via = gateway(found, uplink, no, &memory, intent);
-    let state = match ailment(found, uplink, via) {
-        // A failover cut short before its nexthop went has not happened.
-        _ if memory.out.is_some() && !memory.yields_to(intent, no) => State::FailedOver,
-        Some(why) => State::Down(why),
-        None => State::Up,
+) -> UplinkStatus {
+    let previous = Previous::of(config, found, no, uplink);
+    let via = gateway(found, uplink, no, &previous, intent);
+    let condition = match (previous.failover, down_reason(found, uplink, via)) {
+        (Some(cause), _) if !previous.is_undone_by(intent, no, via) => Condition::FailedOver(cause),
+        (_, Some(reason)) => Condition::Down(reason),
+        (_, None) => Condition::Up,
     };
-    let to = match state {
-        State::Up => None,
-        _ => detour(config, found, no),
+    let override_uplink = match condition {
+        Condition::Up => None,
+        _ => override_uplink(config, found, no),
     };
-    let by_probe = state == State::FailedOver && memory.out == Some(Out::ByProbe);
-    Service { state, via, to, by_probe, role: uplink.role }
+    UplinkStatus { condition, via, override_uplink, role: uplink.role }
 }
 
-/// What our own objects of the last run say of an uplink, as far as they are about its device: the
-/// number may have been another line's.
-struct Memory {
-    /// Who took it out of service, if anybody did.
-    out: Option<Out>,
-    /// The gateway that route and nexthop agree on: where they do not, somebody altered one.
-    agreed: Option<Ipv4Addr>,
-    last: Option<Ipv4Addr>,
+/// What the objects that earlier runs made say about an uplink. Objects for another device are
+/// ignored: the number may have belonged to another line.
+struct Previous {
+    failover: Option<FailoverCause>,
+    /// The gateway in use, if route and nexthop agree. If they do not, somebody altered one of them.
+    agreed_gateway: Option<Ipv4Addr>,
+    last_gateway: Option<Ipv4Addr>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Out {
-    ByHand,
-    ByProbe,
-}
-
-impl Memory {
-    /// Whether the intent undoes what was done: a probe not what was done by hand.
-    fn yields_to(&self, intent: Intent, no: UplinkNo) -> bool {
-        let by_hand = self.out == Some(Out::ByHand);
-        intent.restores(no) && !(by_hand && matches!(intent, Intent::Probed { .. }))
-    }
-
-    fn of(config: &Config, found: &Observed, no: UplinkNo, uplink: &Uplink) -> Self {
+impl Previous {
+    fn of(config: &Config, found: &Snapshot, no: UplinkNo, uplink: &Uplink) -> Self {
         let table = config.kernel_ids.uplink_table(no);
-        let own = |route: &&Route| {
-            let on_dev = matches!(&route.way, RouteTarget::Device { dev, .. } if *dev == uplink.dev);
-            route.table == table && on_dev
-        };
-        let routes: Vec<&Route> = found.slice.routes.iter().filter(own).collect();
-        let nexthop = found.slice.nexthops.get(&config.kernel_ids.nexthop(no));
-        let of_route = routes.first().and_then(|route| match &route.way {
-            RouteTarget::Device { via, .. } => *via,
-            _ => None,
-        });
+        let mut routes = Vec::new();
+        for route in &found.routing.routes {
+            if route.table == table && route.dev() == Some(&uplink.dev) {
+                routes.push(route);
+            }
+        }
+        let nexthop = found.routing.nexthops.get(&config.kernel_ids.nexthop(no));
         let of_nexthop = match nexthop {
             Some(Nexthop::Device { dev, via }) if *dev == uplink.dev => *via,
             _ => None,
         };
-        let agrees = nexthop.is_none() || of_nexthop == of_route;
-        let marked = |metric| routes.iter().any(|route| route.metric == metric);
-        let out = match nexthop {
-            Some(_) => None,
-            None if marked(FAILED_OVER_METRIC) => Some(Out::ByHand),
-            None => marked(PROBED_OUT_METRIC).then_some(Out::ByProbe),
-        };
-        Self { out, agreed: of_route.filter(|_| agrees), last: of_nexthop.or(of_route) }
+        let of_route = routes.first().and_then(|route| gateway_of(route));
+        let agree = nexthop.is_none() || of_nexthop == of_route;
+        Self {
+            // A failover that was cut short before it deleted the nexthop did not happen.
+            failover: if nexthop.is_some() { None } else { failover(&routes) },
+            agreed_gateway: if agree { of_route } else { None },
+            last_gateway: of_nexthop.or(of_route),
+        }
+    }
+
+    /// Whether the intent undoes the failover. `via` is the gateway that the intent leads to.
+    fn is_undone_by(&self, intent: Intent, no: UplinkNo, via: Option<Ipv4Addr>) -> bool {
+        let by_probe = self.failover == Some(FailoverCause::Probe);
+        match intent {
+            Intent::RestoreAll => true,
+            Intent::Restore { uplink, .. } => uplink == no,
+            Intent::Probed { back, .. } => by_probe && back.contains(no),
+            // A line that was dialled again has no mark. Where the mark still exists, the hook reports
+            // a renewed lease, or a device that never went away. That does not undo what a person
+            // did. It does not refute a probe either, which found the uplink unhealthy while the
+            // device was up and puts it back by itself; but no probe has used a new gateway yet.
+            Intent::Returned { uplink, .. } => uplink == no && by_probe && via != self.last_gateway,
+            Intent::Keep | Intent::FailOver { .. } | Intent::Lost { .. } | Intent::Multipath(_) => {
+                false
+            }
+        }
     }
 }
 
-/// The gateway of an uplink. A restore goes by what is said: the one just given, the configured
-/// one, that of a default route in main (from DHCP), in the end the last one used. Any other run
-/// keeps the last one used, if there is one.
-fn gateway(
-    found: &Observed,
-    uplink: &Uplink,
-    no: UplinkNo,
-    memory: &Memory,
-    intent: Intent,
-) -> Option<Ipv4Addr> {
-    let kept = memory.agreed.filter(|_| !intent.restores(no));
-    let of_main = || found.gateways.get(&uplink.dev).copied();
-    let given = intent.gateway(no).or(kept).or(uplink.via);
-    given.or_else(of_main).or(memory.last)
-}
-
-/// What keeps a line from being in service: up and with an address is what says it lives.
-fn ailment(found: &Observed, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<Why> {
-    let Some(link) = found.link(&uplink.dev) else { return Some(Why::NoDevice) };
-    let mut addresses = found.addresses_of(&uplink.dev).peekable();
-    if !link.up {
-        Some(Why::NotUp)
-    } else if !link.carrier {
-        Some(Why::NoCarrier)
-    } else if addresses.peek().is_none() {
-        Some(Why::NoAddress)
-    } else if via.is_none() && !link.point_to_point && addresses.all(|own| own.peer.is_none()) {
-        Some(Why::NoGateway)
+fn failover(routes: &[&Route]) -> Option<FailoverCause> {
+    let has_metric = |metric| routes.iter().any(|route| route.metric == metric);
+    if has_metric(MANUAL_FAILOVER_METRIC) {
+        Some(FailoverCause::Manual)
+    } else if has_metric(PROBE_FAILOVER_METRIC) {
+        Some(FailoverCause::Probe)
     } else {
         None
     }
 }
 
-/// The uplink that a pool was sent to by `failover --to`, if it still is.
-pub fn detour(config: &Config, found: &Observed, no: UplinkNo) -> Option<UplinkNo> {
+fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
+    match route.target {
+        RouteTarget::Device { via, .. } => via,
+        _ => None,
+    }
+}
+
+/// The gateway of an uplink. An intent that renews it takes the first of: the gateway given with the
+/// command, the configured one, that of a default route in the main table (DHCP), the last one used.
+/// Any other run keeps the gateway in use, if there is one.
+fn gateway(
+    found: &Snapshot,
+    uplink: &Uplink,
+    no: UplinkNo,
+    previous: &Previous,
+    intent: Intent,
+) -> Option<Ipv4Addr> {
+    let kept = if intent.renews_gateway(no) { None } else { previous.agreed_gateway };
+    intent
+        .gateway(no)
+        .or(kept)
+        .or(uplink.via)
+        .or_else(|| found.gateways.get(&uplink.dev).copied())
+        .or(previous.last_gateway)
+}
+
+/// Why an uplink is not usable. It is usable if its device is up and has an address and a way to the
+/// next hop.
+fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<DownReason> {
+    let Some(link) = found.devices.link(&uplink.dev) else { return Some(DownReason::NoDevice) };
+    let has_address = found.devices.addresses_of(&uplink.dev).next().is_some();
+    let has_next_hop =
+        via.is_some() || link.point_to_point || found.devices.peer_of(&uplink.dev).is_some();
+    if !link.up {
+        Some(DownReason::NotUp)
+    } else if !link.carrier {
+        Some(DownReason::NoCarrier)
+    } else if !has_address {
+        Some(DownReason::NoAddress)
+    } else if !has_next_hop {
+        Some(DownReason::NoGateway)
+    } else {
+        None
+    }
+}
+
+/// The uplink to which `failover --to` sent a pool, if it still does.
+pub fn override_uplink(config: &Config, found: &Snapshot, no: UplinkNo) -> Option<UplinkNo> {
     let table = config.kernel_ids.pool_table(no);
-    let route = found
-        .slice
-        .routes
-        .iter()
-        .find(|route| route.table == table && route.metric == DETOUR_METRIC)?;
-    config.uplinks.keys().copied().find(|&to| route.way == RouteTarget::Nexthop(config.kernel_ids.nexthop(to)))
+    let mut routes = found.routing.routes.iter();
+    let route = routes.find(|route| route.table == table && route.metric == OVERRIDE_METRIC)?;
+    let target = |to: &UplinkNo| RouteTarget::Nexthop(config.kernel_ids.nexthop(*to));
+    config.uplinks.keys().copied().find(|to| route.target == target(to))
 }

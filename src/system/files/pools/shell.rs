@@ -20,12 +20,12 @@ impl PoolFiles {
         };
         for (pool, _) in after.iter().chain(gone.iter().copied()).filter(differs) {
             let file = quoted(&self.pool_path(pool));
-            let left = |client: &&Client| after.place(**client) != Some(pool);
+            let left = |client: &&Client| after.pool_of(**client) != Some(pool);
             let pattern = |client: &Client| client.to_string().replace('.', "\\.");
             for client in before.members(pool).iter().filter(left) {
                 commands.push(format!("sed -i '/^{}$/d' {file}", pattern(client)));
             }
-            let came = |client: &&Client| before.place(**client) != Some(pool);
+            let came = |client: &&Client| before.pool_of(**client) != Some(pool);
             let adds = after.members(pool).iter().any(|client| came(&client));
             if adds && lacks_newline(&self.pool_path(pool)) {
                 commands.push(format!("echo >>{file}"));

@@ -1,0 +1,217 @@
+//! Which uplinks are in service, by which gateway, after which command.
+
+use super::*;
+use crate::model::routing::RouteTarget;
+use crate::plan::fixtures::{after, config, dev, no, running, usable};
+use crate::plan::tests::fake_kernel::delete_nexthop;
+use crate::plan::tests::reach;
+
+fn none() -> crate::model::pools::Pools {
+    Default::default()
+}
+
+fn condition(config: &Config, found: &Snapshot, intent: Intent) -> Condition {
+    decide(config, found, intent).unwrap().uplinks[&no(1)].condition
+}
+
+fn fail_over_1() -> Intent {
+    Intent::FailOver { uplink: no(1), to: None }
+}
+
+const MANUAL: Condition = Condition::FailedOver(FailoverCause::Manual);
+const PROBE: Condition = Condition::FailedOver(FailoverCause::Probe);
+
+#[test]
+fn a_failover_lasts_until_a_restore_and_a_lost_nexthop_is_no_failover() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&config, &[1, 2]);
+    delete_nexthop(&mut found.routing, 8701);
+    assert_eq!(condition(&config, &found, Intent::Keep), Condition::Up, "a lost carrier");
+
+    found = after(&config, &running(&config, &[1, 2]), &none(), fail_over_1());
+    assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
+    assert_eq!(condition(&config, &found, Intent::RestoreAll), Condition::Up);
+    let other = Intent::Restore { uplink: no(2), via: None };
+    assert_eq!(condition(&config, &found, other), MANUAL);
+}
+
+#[test]
+fn an_uplink_is_usable_if_it_is_up_and_has_an_address_and_a_next_hop() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let condition = |found: &Snapshot| condition(&config, found, Intent::Keep);
+    let mut found = usable(&[1, 2]);
+    assert_eq!(condition(&found), Condition::Up);
+    found.devices.links[0].point_to_point = false;
+    assert_eq!(condition(&found), Condition::Down(DownReason::NoGateway));
+    found.gateways.insert(dev(1), [10, 64, 1, 1].into());
+    assert_eq!(condition(&found), Condition::Up);
+    found.devices.addresses.remove(0);
+    assert_eq!(condition(&found), Condition::Down(DownReason::NoAddress));
+    found.devices.links[0].carrier = false;
+    assert_eq!(condition(&found), Condition::Down(DownReason::NoCarrier));
+    found.devices.links[0].up = false;
+    assert_eq!(condition(&found), Condition::Down(DownReason::NotUp));
+    found.devices.links.remove(0);
+    assert_eq!(condition(&found), Condition::Down(DownReason::NoDevice));
+}
+
+#[test]
+fn the_last_uplink_in_service_cannot_be_failed_over() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let found = running(&config, &[1]);
+    let error = |uplink, to| {
+        let result = decide(&config, &found, Intent::FailOver { uplink, to });
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert!(error(no(1), None).starts_with("no other uplink is in service"));
+    assert_eq!(error(no(1), Some(no(2))), "uplink 2 (ppp2) is not in service; see `wanpool pools`");
+    assert_eq!(error(no(1), Some(no(1))), "uplink 1 (ppp1) cannot replace itself");
+    assert_eq!(error(no(2), None), "", "it is out of service already");
+}
+
+#[test]
+fn probes_take_out_all_but_one_and_put_back_only_what_probes_took_out() {
+    let config = config(&[(1, 1), (2, 1), (3, 1)], "");
+    let mut found = running(&config, &[1, 2, 3]);
+    let set = |all: &[u8]| all.iter().map(|&number| no(number)).collect();
+    let probed = |out: &[u8], back: &[u8]| Intent::Probed { out: set(out), back: set(back) };
+    let up = |found: &Snapshot, intent| -> Vec<u8> {
+        decide(&config, found, intent).unwrap().up().map(UplinkNo::get).collect()
+    };
+    assert_eq!(up(&found, probed(&[1, 2, 3], &[])), [3]);
+    found = after(&config, &found, &none(), fail_over_1());
+    found = after(&config, &found, &none(), probed(&[2], &[]));
+    assert_eq!(up(&found, Intent::Keep), [3]);
+    assert_eq!(up(&found, probed(&[], &[1, 2])), [2, 3], "1 was failed over by hand");
+    assert_eq!(up(&found, probed(&[3], &[2])), [2]);
+    assert_eq!(up(&found, Intent::RestoreAll), [1, 2, 3]);
+    found = after(&config, &found, &none(), Intent::FailOver { uplink: no(2), to: None });
+    assert_eq!(up(&found, probed(&[], &[1, 2])), [3], "2 is failed over by hand now");
+}
+
+#[test]
+fn a_mark_of_failover_belongs_to_the_device_and_not_to_the_number() {
+    let before = config(&[(1, 1), (2, 1)], "");
+    let found = after(&before, &running(&before, &[1, 2]), &none(), fail_over_1());
+    let text = "lan = [\"br0\"]\n[uplink.1]\ndev = \"ppp2\"\n[uplink.2]\ndev = \"ppp1\"\n";
+    let swapped = Config::parse(text, std::path::Path::new("test.toml")).unwrap();
+    let condition = condition(&swapped, &found, Intent::Keep);
+    assert_eq!(condition, Condition::Up, "ppp2 was never failed over");
+}
+
+fn gateway(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 64, 1, last)
+}
+
+/// Uplink 1 is on ethernet, and the main table has a default route by its gateway, .1.
+fn ethernet() -> Snapshot {
+    let mut found = usable(&[1, 2]);
+    found.devices.links[0].point_to_point = false;
+    found.gateways.insert(dev(1), gateway(1));
+    found
+}
+
+#[test]
+fn a_restore_determines_the_gateway_anew_and_any_other_run_keeps_it() {
+    let plain = config(&[(1, 1), (2, 1)], "");
+    let mut configured = plain.clone();
+    configured.uplinks.get_mut(&no(1)).unwrap().via = Some(gateway(9));
+    let mut found = ethernet();
+    let via = |config: &Config, found: &Snapshot, intent| {
+        decide(config, found, intent).unwrap().uplinks[&no(1)].via.unwrap()
+    };
+    let renewed = Intent::Restore { uplink: no(1), via: Some(gateway(7)) };
+    assert_eq!(via(&plain, &found, Intent::Keep), gateway(1), "the main table's");
+    assert_eq!(via(&configured, &found, Intent::Keep), gateway(9), "the configured one");
+    assert_eq!(via(&configured, &found, renewed), gateway(7), "the one just given");
+
+    found = after(&plain, &found, &none(), renewed);
+    assert_eq!(via(&plain, &found, Intent::Keep), gateway(7), "the last one used");
+    assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(1), "the main table's again");
+    assert_eq!(via(&configured, &found, Intent::RestoreAll), gateway(9), "the configured one");
+    found.gateways.clear();
+    assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(7), "there is no other");
+}
+
+#[test]
+fn an_uplink_without_carrier_can_be_failed_over() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&config, &[1, 2]);
+    delete_nexthop(&mut found.routing, 8701);
+    found.devices.links[0].carrier = false;
+    found = after(&config, &found, &none(), fail_over_1());
+    found.devices.links[0].carrier = true;
+    assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
+}
+
+/// What a hook reports about uplink 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Event {
+    SameGateway,
+    NoGateway,
+    NewGateway,
+    NewGatewayInMain,
+    NoGatewayAnywhere,
+    NewDevice,
+    OfAnotherUplink,
+}
+
+/// The intent of the hook. `found` becomes what is there when the hook runs.
+fn report(event: Event, found: &mut Snapshot) -> Intent {
+    let (mut uplink, mut via) = (no(1), None);
+    match event {
+        Event::SameGateway => via = Some(gateway(1)),
+        Event::NoGateway => {}
+        Event::NewGateway => via = Some(gateway(9)),
+        Event::NewGatewayInMain => drop(found.gateways.insert(dev(1), gateway(9))),
+        Event::NoGatewayAnywhere => drop(found.gateways.remove(&dev(1))),
+        Event::NewDevice => {
+            via = Some(gateway(1));
+            delete_nexthop(&mut found.routing, 8701);
+            found.routing.routes.retain(|route| route.table != 301);
+        }
+        Event::OfAnotherUplink => uplink = no(2),
+    }
+    Intent::Returned { uplink, via }
+}
+
+#[test]
+fn a_hook_never_undoes_a_failover_by_hand_and_that_of_a_probe_only_with_a_new_gateway() {
+    use Event::*;
+    let config = config(&[(1, 1), (2, 1)], "");
+    let by_probe = Intent::Probed { out: [no(1)].into_iter().collect(), back: Default::default() };
+    let events = [
+        (SameGateway, 1),
+        (NoGateway, 1),
+        (NewGateway, 9),
+        (NewGatewayInMain, 9),
+        (NoGatewayAnywhere, 1),
+        (NewDevice, 1),
+        (OfAnotherUplink, 1),
+    ];
+    for (before, cause) in
+        [(Intent::Keep, Condition::Up), (fail_over_1(), MANUAL), (by_probe, PROBE)]
+    {
+        for (event, via) in events {
+            let running = after(&config, &ethernet(), &none(), Intent::RestoreAll);
+            let mut found = after(&config, &running, &none(), before);
+            let intent = report(event, &mut found);
+            let is_undone = match cause {
+                MANUAL => event == NewDevice,
+                _ => matches!(event, NewDevice | NewGateway | NewGatewayInMain),
+            };
+            let wanted = if is_undone { Condition::Up } else { cause };
+            let status = decide(&config, &found, intent).unwrap();
+            let uplink = &status.uplinks[&no(1)];
+            let found_status = (uplink.condition, uplink.via);
+            assert_eq!(found_status, (wanted, Some(gateway(via))), "{cause:?}, {event:?}");
+
+            // Flows, probes and a later restore use the current gateway in any case.
+            reach(&config, &found, &none(), intent);
+            let target = RouteTarget::Device { dev: dev(1), via: Some(gateway(via)) };
+            let routing = after(&config, &found, &none(), intent).routing;
+            let mut own = routing.routes.iter().filter(|route| route.table == 301);
+            assert!(own.all(|route| route.target == target), "{cause:?}, {event:?}");
+        }
+    }
+}
