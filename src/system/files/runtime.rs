@@ -117,6 +117,8 @@ mod tests {
         r#""unhealthy_runs":0,"last":{"at":350735.47,"loss":0,"rtt":0.012345}}}"#,
         "\n"
     );
+    const VERSION_0_1_0: &str =
+        "1 ppp0 index 7 up since 912.40 sound 3 dead 0 at 990.12 loss 0 rtt 1.250\n";
     const NOW: Duration = Duration::from_millis(350_735_470);
 
     fn records() -> HealthRecords {
@@ -172,8 +174,7 @@ mod tests {
             assert!(TEXT.contains(from));
             assert!(parse_health(&TEXT.replacen(from, to, 1), NOW).is_empty(), "{from} {to}");
         }
-        // The form of version 0.1.0.
-        assert!(parse_health("1 ppp0 7 up 12.50 3 0 99.25 0 12345\n", NOW).is_empty());
+        assert!(parse_health(VERSION_0_1_0, NOW).is_empty());
         let dir = tempfile::tempdir().unwrap();
         let state = RuntimeState { dir: dir.path().to_owned() };
         fs::write(state.dir.join(UPLINKS), b"{\"1\":\xff}").unwrap();
