@@ -1,5 +1,5 @@
-//! Who may do what, and what a stranger can make of it: capabilities without root, files of the
-//! right mode whatever the umask, no link followed, nothing believed that others could have written.
+//! Privileges and trusted files: two capabilities are enough, files have their mode whatever the
+//! umask is, no symlink is followed, and a file that other users can have written is refused.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -9,14 +9,13 @@ use crate::lab::{Lab, Run, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    two_capabilities_and_a_state_folder_of_ones_own_are_enough,
-    a_root_run_does_not_lock_the_owner_of_the_state_folder_out,
+    a_user_with_two_capabilities_and_an_own_state_folder_needs_no_root,
 }
 
 const ALICE: u32 = 12345;
 const MALLORY: u32 = 12346;
 
-/// The program as another user with these capabilities, and no others.
+/// Runs the program as another user who has only these capabilities.
 fn run_as(lab: &Lab, user: u32, capabilities: &str, command: &str) -> Run {
     let copy = lab.scratch().join("wanpool");
     if !copy.exists() {
@@ -33,8 +32,8 @@ fn run_as(lab: &Lab, user: u32, capabilities: &str, command: &str) -> Run {
 
 const BOTH: &str = ",+net_admin,+net_raw";
 
-/// A state folder of Alice's, who may use the lock of iptables.
-fn of_alice(shape: Shape) -> Lab {
+/// A gateway whose state folder and lock of iptables belong to Alice.
+fn lab_of_alice(shape: Shape) -> Lab {
     let lab = shape.raise();
     lab.config(&three(""));
     fs::create_dir(lab.pool_dir()).unwrap();
@@ -46,8 +45,8 @@ fn of_alice(shape: Shape) -> Lab {
     lab
 }
 
-fn two_capabilities_and_a_state_folder_of_ones_own_are_enough(shape: Shape) {
-    let lab = of_alice(shape);
+fn a_user_with_two_capabilities_and_an_own_state_folder_needs_no_root(shape: Shape) {
+    let lab = lab_of_alice(shape);
     lab.hear(&lab.everyone());
     let alice = |command: &str| run_as(&lab, ALICE, BOTH, command);
     alice("restore").ok();
@@ -61,7 +60,9 @@ fn two_capabilities_and_a_state_folder_of_ones_own_are_enough(shape: Shape) {
     alice("assign 192.168.7.10 --pool 3").ok();
     alice("assign --rebalance").ok();
     alice("restore").silent();
-    // One alone does not do: iptables asks for names of sets by a raw socket.
+    // Root does not trust the files of another user.
+    lab.wanpool(["restore"]).refused(1).naming(&["it belongs to user 12345; chown root", "pool1"]);
+    // One capability is not enough: iptables looks up the names of sets by a raw socket.
     let before = lab.state();
     for capabilities in ["", ",+net_admin", ",+net_raw"] {
         let run = run_as(&lab, ALICE, capabilities, "flush");
@@ -72,27 +73,8 @@ fn two_capabilities_and_a_state_folder_of_ones_own_are_enough(shape: Shape) {
     assert!(lab.rules().is_empty());
 }
 
-fn a_root_run_does_not_lock_the_owner_of_the_state_folder_out(shape: Shape) {
-    let lab = of_alice(shape);
-    lab.hear(&lab.everyone());
-    lab.wanpool(["restore"]).ok();
-    lab.wanpool(["assign"]).ok();
-    let owner = |name: &str| fs::metadata(lab.pool_dir().join(name)).unwrap().uid();
-    assert_eq!([".lock", "pool1", "pool3"].map(owner), [ALICE; 3]);
-    run_as(&lab, ALICE, BOTH, "assign 192.168.7.10 --pool 2").ok();
-    lab.wanpool(["assign", "192.168.7.10", "--pool", "3"]).ok();
-    run_as(&lab, ALICE, BOTH, "restore").silent();
-    // A lock of root's own, as older versions left it.
-    chown(lab.pool_dir().join(".lock"), Some(0), Some(0)).unwrap();
-    run_as(&lab, ALICE, BOTH, "restore").refused(1).naming(&[
-        ".lock",
-        "Permission denied",
-        "owner",
-    ]);
-}
-
 #[test]
-fn scan_and_pools_need_no_capability_at_all() {
+fn scan_and_pools_need_no_capability() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -110,11 +92,11 @@ fn scan_and_pools_need_no_capability_at_all() {
     ] {
         run_as(&lab, 65534, "", command).ok();
     }
-    lab.state().assert_is(&before, "what nobody asked");
+    lab.state().assert_is(&before, "commands that only show");
 }
 
 #[test]
-fn files_can_be_read_by_all_and_written_by_their_owner_whatever_the_umask() {
+fn all_may_read_the_files_and_only_their_owner_may_write_them_whatever_the_umask_is() {
     for umask in ["000", "022", "077", "277"] {
         let lab = Lab::new();
         lab.config(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
@@ -137,8 +119,8 @@ fn files_can_be_read_by_all_and_written_by_their_owner_whatever_the_umask() {
     }
 }
 
-/// A file that nobody may change, and a folder likewise, for links to lead to.
-fn victims(lab: &Lab) -> (PathBuf, PathBuf) {
+/// A file and a folder that symlinks lead to and that must not change.
+fn link_targets(lab: &Lab) -> (PathBuf, PathBuf) {
     let (file, folder) = (lab.scratch().join("victim"), lab.scratch().join("folder"));
     fs::write(&file, "192.168.7.77\n").unwrap();
     fs::create_dir(&folder).unwrap();
@@ -147,152 +129,86 @@ fn victims(lab: &Lab) -> (PathBuf, PathBuf) {
 }
 
 #[track_caller]
-fn assert_unharmed(file: &Path, folder: &Path) {
+fn assert_unchanged(file: &Path, folder: &Path) {
     assert_eq!(fs::read_to_string(file).unwrap(), "192.168.7.77\n");
     assert_eq!(fs::read_to_string(folder.join("pool1")).unwrap(), "192.168.7.78\n");
     assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
 }
 
 #[test]
-fn nothing_follows_a_link_that_was_planted_in_the_state_folder() {
+fn no_symlink_in_the_state_folder_is_followed() {
     let lab = Lab::new();
     lab.serve(&three(""));
-    let (file, folder) = victims(&lab);
+    let (file, folder) = link_targets(&lab);
     let at = |name: &str| lab.pool_dir().join(name);
-    let change = || lab.wanpool(["assign", "192.168.7.99"]);
-    let undo = || drop(lab.wanpool(["assign", "192.168.7.99", "--release"]).ok().lines());
-    // Names that others may think we use are nothing to us.
+    // Names that wanpool does not use are ignored.
     for name in ["pool1.tmp", ".pool1", "pool1~", "tmp"] {
         symlink(&file, at(name)).unwrap();
     }
-    change().ok();
-    undo();
+    // A preparation that was not finished is discarded: the link, not what it leads to.
+    symlink(&folder, at(".next")).unwrap();
+    lab.wanpool(["assign", "192.168.7.99"]).ok();
+    assert!(fs::symlink_metadata(at(".next")).is_err());
     fs::remove_file(at(".lock")).unwrap();
-    for (name, to, word) in [
+    for (name, target, word) in [
         (".lock", &file, "not a plain file"),
         ("pool7", &file, "not a plain file"),
-        (".commit", &folder, "not a folder of ours"),
+        (".commit", &folder, "not a folder"),
     ] {
-        symlink(to, at(name)).unwrap();
+        symlink(target, at(name)).unwrap();
         let before = lab.state();
-        change().refused(1).naming(&[name, word]);
+        lab.wanpool(["assign", "192.168.7.98"]).refused(1).naming(&[name, word]);
         lab.state().assert_is(&before, name);
         fs::remove_file(at(name)).unwrap();
-        assert_unharmed(&file, &folder);
     }
-    // Preparations that were never finished are forgotten: the link, not what it leads to.
-    for to in [&folder, &file, Path::new("/nonexistent")] {
-        symlink(to, at(".next")).unwrap();
-        change().ok();
-        undo();
-        assert!(fs::symlink_metadata(at(".next")).is_err());
-        assert_unharmed(&file, &folder);
-    }
-    lab.gateway.sh(&format!("mkfifo {}", at(".next").display()));
-    change().ok();
-    undo();
-    // A link within a commit.
-    fs::create_dir(at(".commit")).unwrap();
-    symlink(&file, at(".commit/pool1")).unwrap();
-    change().refused(1).naming(&[".commit/pool1", "a symlink"]);
-    lab.wanpool(["pools"]).refused(1).naming(&[".commit/pool1", "a symlink"]);
-    assert_unharmed(&file, &folder);
+    assert_unchanged(&file, &folder);
 }
 
 #[test]
-fn nothing_follows_a_link_that_was_planted_where_the_memory_is() {
+fn no_symlink_in_the_folder_of_the_runtime_state_is_followed() {
     let lab = Lab::new();
     lab.serve(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
-    let (file, folder) = victims(&lab);
+    let (file, folder) = link_targets(&lab);
     let at = |name: &str| lab.scratch().join("run").join(name);
-    for name in ["uplinks", ".uplinks"] {
+    for name in ["uplinks", ".uplinks", "fingerprint", ".fingerprint"] {
         let _ = fs::remove_file(at(name));
         symlink(&file, at(name)).unwrap();
         lab.wanpool(["failover", "ppp0"]).ok();
         lab.wanpool(["restore"]).ok();
         assert!(fs::symlink_metadata(at("uplinks")).unwrap().is_file());
-        assert_unharmed(&file, &folder);
+        assert_unchanged(&file, &folder);
     }
-    // Nor is a FIFO waited for.
+    // A FIFO does not block a run.
     lab.gateway.sh(&format!("rm {0}\nmkfifo {0}", at("uplinks").display()));
     lab.script("exec timeout 60 \"$WANPOOL\" pools").ok();
 }
 
 #[test]
-fn a_config_that_others_may_write_is_refused_with_the_next_step() {
+fn a_file_that_other_users_can_have_written_is_refused_with_the_next_step() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
-    let file = lab.config_file();
-    for (mode, owner, group, word) in [
-        (0o666, 0, 0, "chmod o-w"),
-        (0o646, 0, 0, "chmod o-w"),
-        (0o664, 0, 100, "chmod g-w"),
-        (0o644, MALLORY, 0, "chown root"),
+    let pool = lab.pool_dir().join("pool2");
+    for (file, status, commands) in [
+        (lab.config_file(), 2, ["restore", "pools", "scan", "flush", "failover ppp0"]),
+        (pool, 1, ["restore", "pools", "scan", "assign 192.168.7.99", "-n restore"]),
     ] {
-        chown(&file, Some(owner), Some(group)).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        let next = format!("{word} {}", file.display());
-        for command in ["restore", "assign", "pools", "scan", "flush", "failover ppp0"] {
-            lab.script(&format!("exec \"$WANPOOL\" {command}")).refused(2).naming(&[&next]);
+        for (mode, owner, group, next_step) in [
+            (0o666, 0, 0, "chmod go-w"),
+            (0o664, 0, 100, "chmod go-w"),
+            (0o664, MALLORY, MALLORY, "chmod go-w"),
+            (0o644, MALLORY, 0, "chown root"),
+        ] {
+            chown(&file, Some(owner), Some(group)).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            let next_step = format!("{next_step} {}", file.display());
+            for command in commands {
+                let run = lab.script(&format!("exec \"$WANPOOL\" {command}"));
+                run.refused(status).naming(&[&next_step]);
+            }
         }
+        lab.gateway.sh(&format!("chown root {}", file.display()));
+        lab.wanpool(["restore"]).silent();
     }
-    // What it says helps.
-    lab.gateway.sh(&format!("chown root {}", file.display()));
-    lab.wanpool(["restore"]).silent();
-    // A group of root's may.
-    fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
-    lab.wanpool(["restore"]).silent();
-    lab.state().assert_is(&before, "a config that others may write");
-}
-
-#[test]
-fn a_pool_file_that_others_may_write_is_refused_with_the_next_step() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
-    let before = lab.state();
-    let file = lab.pool_dir().join("pool2");
-    for (mode, owner, group, word) in [
-        (0o666, 0, 0, "chmod o-w"),
-        (0o664, 0, 100, "chmod g-w"),
-        (0o600, MALLORY, MALLORY, "chown root"),
-    ] {
-        chown(&file, Some(owner), Some(group)).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        let next = format!("{word} {}", file.display());
-        for command in ["restore", "assign 192.168.7.99", "pools", "scan", "-n restore"] {
-            lab.script(&format!("exec \"$WANPOOL\" {command}")).refused(1).naming(&[&next]);
-        }
-    }
-    lab.gateway.sh(&format!("chown root {}", file.display()));
-    lab.wanpool(["restore"]).silent();
-    lab.state().assert_is(&before, "a pool file that others may write");
-}
-
-#[test]
-fn a_commit_that_somebody_else_planted_is_not_finished() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
-    let before = lab.state();
-    let commit = lab.pool_dir().join(".commit");
-    for (folder_of, file_of, mode) in
-        [(MALLORY, MALLORY, 0o755), (MALLORY, 0, 0o755), (0, MALLORY, 0o755), (0, 0, 0o777)]
-    {
-        fs::create_dir(&commit).unwrap();
-        fs::write(commit.join("pool1"), "10.6.6.6\n").unwrap();
-        chown(&commit, Some(folder_of), Some(folder_of)).unwrap();
-        chown(commit.join("pool1"), Some(file_of), Some(file_of)).unwrap();
-        fs::set_permissions(&commit, Permissions::from_mode(mode)).unwrap();
-        for command in ["restore", "assign 192.168.7.99", "pools", "scan"] {
-            let run = lab.script(&format!("exec \"$WANPOOL\" {command}"));
-            run.refused(1).naming(&[".commit", "; ch"]);
-        }
-        fs::remove_dir_all(&commit).unwrap();
-        lab.state().assert_is(&before, "a commit of somebody else's");
-    }
-    // Our own is.
-    fs::create_dir(&commit).unwrap();
-    fs::write(commit.join("pool1"), "10.6.6.6\n").unwrap();
-    lab.wanpool(["restore"]).ok();
-    assert_eq!(lab.pool(1), ["10.6.6.6"]);
+    lab.state().assert_is(&before, "files that other users can have written");
 }

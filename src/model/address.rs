@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A client of the gateway: a line of a pool file. It is known by its IPv4 address so far; code that
-/// needs the address asks for it, so that other kinds of client can join.
+/// A client of the gateway: a line of a pool file. It is identified by its IPv4 address. Code that
+/// needs the address calls [`Client::address`], so that other kinds of client can be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client(Ipv4Addr);
 
@@ -31,7 +31,7 @@ impl Client {
             240..=255 => "a reserved",
             _ => return Ok(Self(address)),
         };
-        Err(format!("{address} is {kind} address, never a client's"))
+        Err(format!("{address} is {kind} address, which no client can have"))
     }
 
     pub fn address(self) -> Ipv4Addr {
@@ -101,13 +101,14 @@ impl FromStr for DevName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
         if text.is_empty() || text.len() > 15 {
             return Err(format!("{text:?} is no device name: a name has 1 to 15 characters"));
         }
-        if text == "." || text == ".." || text.starts_with('-') || !text.chars().all(plain) {
+        let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c));
+        if !is_plain || text == "." || text == ".." || text.starts_with('-') {
             return Err(format!(
-                "{text:?} is no device name that wanpool can use: letters, digits and . _ - @ only"
+                "{text:?} is no device name that wanpool can use: it may have only letters, digits \
+                 and . _ - @, and no - at the start"
             ));
         }
         Ok(Self(text.into()))
@@ -152,8 +153,11 @@ impl FromStr for LinkAddress {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
-        Ok(Self::new(&bytes.collect::<Result<Vec<u8>, _>>()?))
+        let mut bytes = Vec::new();
+        for byte in text.split(':') {
+            bytes.push(u8::from_str_radix(byte, 16)?);
+        }
+        Ok(Self::new(&bytes))
     }
 }
 
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn device_names_hold_nothing_that_iptables_or_a_shell_would_read() {
+    fn a_device_name_has_no_character_that_iptables_or_a_shell_interprets() {
         for good in ["ppp0", "eth0.10", "br-lan", "wg_x", "fifteen-letters"] {
             assert_eq!(good.parse::<DevName>().unwrap().as_str(), good);
         }
@@ -197,12 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn link_addresses_read_back_as_written() {
+    fn a_link_address_parses_back_from_its_text() {
         let address: LinkAddress = "02:00:5e:00:00:1f".parse().unwrap();
         assert_eq!(address.to_string(), "02:00:5e:00:00:1f");
         assert_eq!(LinkAddress::new(&[1; 33]), LinkAddress::default());
-        assert!(
-            "02:00:5e:00:00:1g".parse::<LinkAddress>().is_err() && LinkAddress::new(&[]).is_empty()
-        );
+        assert!(LinkAddress::new(&[]).is_empty());
+        assert!("02:00:5e:00:00:1g".parse::<LinkAddress>().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Marks, and the ids of the kernel objects: tables, rule priorities, nexthop ids. All follow from
+//! Marks, and the ids of kernel objects: tables, rule priorities, nexthop ids. All are computed from
 //! `[kernel]` in the configuration.
 
 use std::fmt;
@@ -55,12 +55,12 @@ impl Mark {
         Some((self.value >> low) as u8)
     }
 
-    /// The uplink whose mark this is, whatever the mask of the gateway that made it.
+    /// The uplink that this is the mark of, whatever `mark-mask` it was made with.
     pub fn uplink(self) -> Option<UplinkNo> {
         UplinkNo::new(self.byte()?.checked_sub(UPLINK_BIT)?)
     }
 
-    /// Whether this matches the uplink mark of every uplink, whatever the mask.
+    /// Whether this matches the mark of every uplink, whatever `mark-mask` it was made with.
     pub fn is_uplink_mark_bit(self) -> bool {
         self.value == self.mask && self.mask.is_power_of_two() && self.mask >= u32::from(UPLINK_BIT)
     }
@@ -76,7 +76,7 @@ pub fn is_mark_mask(mask: u32) -> bool {
     mask != 0 && mask >> mask.trailing_zeros() == 0xff
 }
 
-/// The bit of our byte that says "leaves by uplink N".
+/// This bit of our byte distinguishes "leaves by uplink N" from "belongs to pool N".
 const UPLINK_BIT: u8 = 0x80;
 
 impl KernelIds {
@@ -89,7 +89,7 @@ impl KernelIds {
         self.mark(0)
     }
 
-    /// "Belongs to pool N": the client set gives this mark to a client's packets.
+    /// "Belongs to pool N": the client set gives this mark to the packets of a client.
     pub fn pool_mark(&self, pool: UplinkNo) -> Mark {
         self.mark(pool.get())
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_use_only_the_byte_that_the_mask_gives_them() {
+    fn a_mark_uses_only_the_byte_of_its_mask() {
         let uplink = UplinkNo::new(5).unwrap();
         let ids = KernelIds { mark_mask: 0xff00, ..KernelIds::default() };
         assert_eq!(ids.pool_mark(uplink).to_string(), "0x500/0xff00");

@@ -49,11 +49,11 @@ impl FromStr for UplinkNo {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = match text.parse() {
-            // `01` and `+1` would be other names of the same pool file.
+            // `01` and `+1` would be second names of the same pool.
             Ok(number) if !text.starts_with(['0', '+']) => Self::new(number),
             _ => None,
         };
-        number.ok_or_else(|| format!("{text:?} is no uplink number; they are 1..={}", Self::MAX))
+        number.ok_or_else(|| format!("{text:?} is no uplink number; it must be 1 to {}", Self::MAX))
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uplink_numbers_are_1_to_50_in_their_one_spelling() {
+    fn an_uplink_number_is_1_to_50_and_has_one_spelling() {
         for good in ["1", "9", "50"] {
             assert_eq!(good.parse::<UplinkNo>().unwrap().to_string(), good);
         }

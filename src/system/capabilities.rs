@@ -1,16 +1,16 @@
-//! What this process may do: its effective capabilities, of `linux/capability.h`.
+//! The effective capabilities of this process. The numbers are those of `linux/capability.h`.
 
 use std::fs;
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 
-/// Netlink changes, and all of nfnetlink.
+/// Needed for every change by netlink, and for any request to nfnetlink.
 pub fn has_net_admin() -> bool {
     has(CAP_NET_ADMIN)
 }
 
-/// The raw socket by which iptables asks for the names of sets.
+/// Needed for the raw socket that iptables uses to look up the names of sets.
 pub fn has_net_raw() -> bool {
     has(CAP_NET_RAW)
 }

@@ -1,5 +1,5 @@
-//! Files: the pool files and their lock in `/var/lib/wanpool`, what may be lost in `/run/wanpool`, and
-//! the rules about which files are trusted.
+//! Files: the pool files and their lock in `/var/lib/wanpool`, the runtime state in `/run/wanpool`,
+//! the configuration, lists of clients, and the rules on which files are trusted.
 
 pub mod client_list;
 pub mod config;

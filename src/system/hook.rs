@@ -1,5 +1,5 @@
-//! Runs the admin's command (`[hook] exec`) for each uplink that went out of service or came back.
-//! The command runs when all else is done and the lock is free. Its failure changes nothing.
+//! Runs the command in `[hook] exec` for each uplink that went out of service or came back. The
+//! command runs when everything else is done and the lock is free. Its failure changes nothing.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -36,11 +36,11 @@ impl Event {
             command.env(format!("WANPOOL_{}", key.to_uppercase()), text);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // The command has a process group of its own, so that what it starts can be ended with it.
-        // It has none of our pipes: who called us would wait until they are closed.
+        // The command has its own process group, so that the processes it starts can be killed with
+        // it. It inherits none of our pipes: our caller would wait until all of them are closed.
         let mut child = command.process_group(0).current_dir("/").spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // The text is shorter than what a pipe holds. A command need not read it.
+            // The text is shorter than the buffer of a pipe. A command need not read it.
             let _ = stdin.write_all(format!("{}\n", Value::from(self.fields.clone())).as_bytes());
         }
         Ok(child)
@@ -75,7 +75,7 @@ fn wait(mut child: Child, deadline: Instant) -> Result<(), String> {
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
             Ok(None) => {
                 let group = Pid::from_raw(child.id() as pid_t);
-                // The group may have ended in this very moment.
+                // It is no error if the group has just ended.
                 let _ = killpg(group, Signal::SIGKILL);
                 let _ = child.wait();
                 return Err(format!(

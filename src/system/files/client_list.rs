@@ -14,17 +14,23 @@ use crate::model::{Client, DevName};
 const COMPLETE: u32 = 0x2;
 const PERMANENT: u32 = 0x4;
 
-/// The clients in a file, in its order. `-` is stdin.
+/// How many characters of a bad line an error shows.
+const SHOWN: usize = 60;
+
+/// The clients in a file, in the order of the file. `-` is stdin.
+///
+/// The file may be of any kind and belong to anyone: it names clients once, on the command line.
 pub fn read(file: &Path) -> Result<Vec<Neighbour>> {
-    let bytes = match file.to_str() {
-        Some("-") => trusted::read_list(std::io::stdin().lock()),
-        _ => File::open(file).and_then(trusted::read_list),
+    let bytes = if file == Path::new("-") {
+        trusted::read_list(std::io::stdin().lock())
+    } else {
+        File::open(file).and_then(trusted::read_list)
     };
     let bytes = bytes.with_context(|| format!("reading {}", file.display()))?;
     parse(&String::from_utf8_lossy(&bytes), &file.display().to_string())
 }
 
-/// Reads `/proc/net/arp`'s form, with or without its heading, or one address a line.
+/// Parses the form of `/proc/net/arp`, with or without its heading, or one address a line.
 fn parse(text: &str, name: &str) -> Result<Vec<Neighbour>> {
     let mut neighbours = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -32,37 +38,44 @@ fn parse(text: &str, name: &str) -> Result<Vec<Neighbour>> {
         if heading || line.trim().is_empty() {
             continue;
         }
-        let parsed = parse_line(line).map_err(|why| anyhow!("{name}:{}:1: {why}", index + 1))?;
-        neighbours.extend(parsed);
+        let neighbour =
+            parse_line(line).map_err(|reason| anyhow!("{name}:{}:1: {reason}", index + 1))?;
+        neighbours.extend(neighbour);
     }
     Ok(neighbours)
 }
 
-/// `None` for an entry that is no client's: incomplete, or multicast.
+/// Returns `None` for an entry that is not complete, and for an address that no client can have.
 fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
-    let shown: String = line.chars().take(60).collect();
+    let shown: String = line.chars().take(SHOWN).collect();
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let address: Ipv4Addr =
-        fields[0].parse().map_err(|_| format!("no IPv4 address begins the line {shown:?}"))?;
+    let Ok(address) = fields[0].parse::<Ipv4Addr>() else {
+        return Err(format!("no IPv4 address at the start of the line {shown:?}"));
+    };
     let (lladdr, dev, state) = match fields[..] {
         [_] => ("", "", ""),
         [_, _hardware, flags, lladdr, _mask, dev] => {
-            let bits = flags.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            let bits =
-                bits.ok_or_else(|| format!("no flags behind the hardware type in {shown:?}"))?;
-            if bits & COMPLETE == 0 {
+            let Some(flags) = parse_flags(flags) else {
+                return Err(format!("no flags in the third column of the line {shown:?}"));
+            };
+            if flags & COMPLETE == 0 {
                 return Ok(None);
             }
-            (lladdr, dev, if bits & PERMANENT != 0 { "permanent" } else { "complete" })
+            let state = if flags & PERMANENT != 0 { "permanent" } else { "complete" };
+            (lladdr, dev, state)
         }
         _ => return Err(format!("neither one address nor a line of /proc/net/arp: {shown:?}")),
     };
-    Ok(Client::new(address).ok().map(|client| Neighbour {
-        client,
-        lladdr: lladdr.parse().unwrap_or_default(),
-        dev: DevName::from_kernel(dev),
-        state,
-    }))
+    let Ok(client) = Client::new(address) else {
+        return Ok(None);
+    };
+    let lladdr = lladdr.parse().unwrap_or_default();
+    Ok(Some(Neighbour { client, lladdr, dev: DevName::from_kernel(dev), state }))
+}
+
+/// `0x2`, as the kernel writes it.
+fn parse_flags(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
 #[cfg(test)]
@@ -75,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_are_read_in_their_order() {
+    fn both_forms_are_read_in_the_order_of_the_file() {
         let arp = "IP address       HW type     Flags       HW address            Mask     Device\n\
                    10.0.0.2         0x1         0x2         02:00:00:00:00:02     *        br0\n\
                    10.0.0.1         0x1         0x0         00:00:00:00:00:00     *        br0\n\
@@ -89,17 +102,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_form_is_named_by_line() {
-        for (text, wanted) in [
-            ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address begins the line \"host\""),
+    fn a_line_of_neither_form_is_an_error_that_names_the_line() {
+        for (text, expected) in [
+            ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address at the start of the line \"host\""),
             ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
             (
                 "10.0.0.1 0x1 up 02:00 * br0\n",
-                "list:1:1: no flags behind the hardware type in \"10.0.0.1",
+                "list:1:1: no flags in the third column of the line \"10.0.0.1",
             ),
         ] {
             let error = addresses(text).unwrap_err().to_string();
-            assert!(error.starts_with(wanted), "{error}");
+            assert!(error.starts_with(expected), "{error}");
         }
         assert!(addresses(&"x".repeat(1 << 20)).unwrap_err().to_string().len() < 200);
     }
@@ -109,9 +122,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
-        /// Lines of either form, broken in any way, are neighbours or an error in one short line.
+        /// Lines of either form, damaged in any way, give neighbours or an error in one short line.
         #[test]
-        fn any_list_is_clients_or_an_error_that_names_the_line(
+        fn any_text_gives_clients_or_an_error_that_names_the_line(
             lines in proptest::collection::vec(
                 prop_oneof![
                     any::<String>(),
@@ -125,9 +138,9 @@ mod tests {
             match parse(&text, "list") {
                 Ok(found) => prop_assert!(found.len() <= text.lines().count()),
                 Err(error) => {
-                    let said = error.to_string();
-                    prop_assert!(said.starts_with("list:") && said.len() < 800);
-                    prop_assert!(!said.contains(char::is_control), "{said:?}");
+                    let text = error.to_string();
+                    prop_assert!(text.starts_with("list:") && text.len() < 800);
+                    prop_assert!(!text.contains(char::is_control), "{text:?}");
                 }
             }
         }

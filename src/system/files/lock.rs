@@ -1,4 +1,4 @@
-//! The lock that lets one run change things at a time.
+//! The lock that lets only one run at a time change things.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -12,78 +12,84 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
-use super::pools::make_dir;
 use super::{PoolFiles, trusted};
 use crate::error::Error;
 
 const LOCK: &str = ".lock";
-/// Nobody else may hold the lock: whoever can open the file could keep us waiting for ever.
+/// Only the owner may open the file: another user who holds the lock could block every run.
 const LOCK_MODE: u32 = 0o600;
+/// flock(2) has no time-out of its own, so the lock is tried again and again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Held while a run changes things; the kernel lets go of it when the process ends, however it ends.
+/// Held while a run changes things. The kernel releases it when the process ends in any way.
 pub struct Lock {
     held: Option<Flock<File>>,
 }
 
 impl Drop for Lock {
-    /// `Flock` alone would panic where unlocking fails. The end of the process unlocks as well.
+    /// `Flock` alone would panic if the lock cannot be released. The end of the process releases it
+    /// as well.
     fn drop(&mut self) {
-        if let Some(Err((held, _))) = self.held.take().map(Flock::unlock) {
-            mem::forget(held);
+        if let Some(held) = self.held.take() {
+            if let Err((held, _)) = held.unlock() {
+                mem::forget(held);
+            }
         }
     }
 }
 
 impl PoolFiles {
-    /// Takes the lock, waiting at most `wait` for it; makes the folder if there is none.
+    /// Takes the lock and waits at most `wait` for it. Creates the folder if it does not exist.
     pub fn lock(&self, wait: Duration) -> Result<Lock> {
-        make_dir(self.dir())?;
+        self.create_dir()?;
         let path = self.dir().join(LOCK);
-        let tried = || format!("locking {}", path.display());
-        let mut file = open_lock(&path, self.owner()).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => {
-                let dir = self.dir().display();
-                anyhow!("{}: {error}; be the owner of {dir}, and of the lock in it", tried())
-            }
-            _ => anyhow!("{}: {error}", tried()),
-        })?;
+        let mut file = open_lock(&path).map_err(|error| self.lock_error(&path, &error))?;
         let start = Instant::now();
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => return Ok(Lock { held: Some(held) }),
-                Err((unlocked, Errno::EWOULDBLOCK)) if start.elapsed() < wait => {
+                Err((unlocked, Errno::EWOULDBLOCK)) => {
+                    if start.elapsed() >= wait {
+                        return Err(Error::Locked { path, waited: wait }.into());
+                    }
                     file = unlocked;
-                    // flock(2) has no time-out of its own.
-                    std::thread::sleep(Duration::from_millis(5).min(wait));
+                    std::thread::sleep(RETRY_INTERVAL.min(wait));
                 }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(Error::Locked { path, waited: wait }.into());
+                Err((_, errno)) => {
+                    return Err(io::Error::from(errno))
+                        .with_context(|| format!("locking {}", path.display()));
                 }
-                Err((_, errno)) => return Err(io::Error::from(errno)).with_context(tried),
             }
         }
     }
+
+    fn lock_error(&self, path: &Path, error: &io::Error) -> anyhow::Error {
+        let (path, dir) = (path.display(), self.dir().display());
+        if error.kind() == ErrorKind::PermissionDenied {
+            return anyhow!(
+                "locking {path}: {error}; run wanpool as root, or as the owner of {dir} and of the \
+                 lock in it"
+            );
+        }
+        anyhow!("locking {path}: {error}")
+    }
 }
 
-fn open_lock(path: &Path, owner: u32) -> io::Result<File> {
+fn open_lock(path: &Path) -> io::Result<File> {
     match fs::symlink_metadata(path) {
         Ok(meta) => trusted::require_plain(&meta)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            match trusted::make_new(path, LOCK_MODE) {
-                Ok(made) => {
-                    trusted::give(&made, owner);
-                    return Ok(made);
-                }
-                // Another run was quicker.
+            match trusted::create_file(path, LOCK_MODE) {
+                // Another run created it at the same time.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                created => return created,
             }
         }
         Err(error) => return Err(error),
     }
     let flags = O_NOFOLLOW | O_NONBLOCK;
     match OpenOptions::new().write(true).custom_flags(flags).open(path) {
-        // On a disk that has become read-only it must still be had: a dead line wants taking out.
+        // A disk that has become read-only must not prevent the failover of an unhealthy uplink.
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
             OpenOptions::new().read(true).custom_flags(flags).open(path)
         }

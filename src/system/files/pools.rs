@@ -1,16 +1,16 @@
-//! The state folder: `pool1`, `pool2` …, read and written whole, and the lock that lets one run
-//! change things at a time.
+//! The state folder: `pool1`, `pool2` …, read and written whole.
 //!
-//! A change that touches several files is one commit: the new files are written to `.next/` and
-//! synced, `.next` is renamed to `.commit` (from here on the change has happened), then each file
-//! is renamed into place. A run that was killed is finished or forgotten by the next one
-//! ([`PoolFiles::recover`]); readers, who take no lock, see a `.commit` as if it were in place.
+//! A change of several files is one commit: the new files are written to `.next/` and synced,
+//! `.next` is renamed to `.commit` (from here on the change has happened), then each file is renamed
+//! into place. If a run is killed, the next run finishes or discards its commit
+//! ([`PoolFiles::recover`]). Readers take no lock and read the files in `.commit` as if they were in
+//! place.
 //!
-//! Knows nothing of the kernel or of who belongs where.
+//! Knows nothing of the kernel or of which client belongs to which pool.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ mod shell;
 
 const COMMIT: &str = ".commit";
 
-/// How often a reader starts over when a writer commits under its eyes.
+/// How often a reader starts again because a writer has changed the files in the meantime.
 const READ_ATTEMPTS: usize = 100;
 
 pub struct PoolFiles {
@@ -42,26 +42,30 @@ impl PoolFiles {
         &self.dir
     }
 
+    pub(super) fn create_dir(&self) -> Result<()> {
+        trusted::create_dir_all(&self.dir)
+            .with_context(|| format!("creating {}", self.dir.display()))
+    }
+
     pub fn pool_path(&self, pool: UplinkNo) -> PathBuf {
         self.dir.join(pool_name(pool))
     }
 
-    /// Reads all pools. A writer at work is no hindrance: what is read is the state before or
-    /// after its commit, never a mixture.
+    /// Reads all pools. While a writer is at work, the result is the state before or after its
+    /// commit, never a mixture.
     pub fn read(&self) -> Result<Pools> {
         for _ in 0..READ_ATTEMPTS {
             let before = self.signature()?;
-            match self.read_once(&before) {
-                // A file went away between listing and reading: a writer is at work.
-                Err(error) if self.signature()? == before => return Err(error),
-                Ok(pools) if self.signature()? == before => return Ok(pools),
-                _ => {}
+            let result = self.read_once(&before);
+            // If the files have changed, the result is a mixture, or the error of a missing file.
+            if self.signature()? == before {
+                return result;
             }
         }
-        bail!("reading {}: the files do not stop changing", self.dir.display());
+        bail!("reading {}: the files keep changing; try again", self.dir.display());
     }
 
-    /// A text that is another one as soon as a pool file is.
+    /// A text that differs as soon as a pool file has changed.
     pub fn version(&self) -> Result<String> {
         let mut text = String::new();
         for (pool, Version { change, .. }) in self.signature()? {
@@ -72,38 +76,38 @@ impl PoolFiles {
         Ok(text)
     }
 
-    /// The files that hold the pools now, and what changes about each when it is replaced.
+    /// The files that hold the pools now, with what changes when one of them is replaced.
     fn signature(&self) -> Result<BTreeMap<UplinkNo, Version>> {
         let mut files = pool_files(&self.dir)?;
-        files.extend(self.committed()?);
-        let version = |(pool, path): (UplinkNo, PathBuf)| {
+        files.extend(self.committed_files()?);
+        let mut versions = BTreeMap::new();
+        for (pool, path) in files {
             let meta = fs::symlink_metadata(&path).ok();
             let change =
                 meta.map(|meta| (meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()));
-            (pool, Version { path, change })
-        };
-        Ok(files.into_iter().map(version).collect())
+            versions.insert(pool, Version { path, change });
+        }
+        Ok(versions)
     }
 
     fn read_once(&self, files: &BTreeMap<UplinkNo, Version>) -> Result<Pools> {
         let mut pools = Pools::default();
-        let owner = self.owner();
         for (&pool, Version { path, .. }) in files {
-            let bytes = trusted::read_ours(path, owner)
+            let bytes = trusted::read_own(path)
                 .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
             let clients = pool_text::parse(&bytes).map_err(|bad| {
-                anyhow!("{}:{}:{}: {}", path.display(), bad.line, bad.column, bad.why)
+                anyhow!("{}:{}:{}: {}", path.display(), bad.line, bad.column, bad.reason)
             })?;
             pools.reserve(pool, clients.len());
             for (index, client) in clients.into_iter().enumerate() {
                 if let Err(other) = pools.insert(client, pool) {
-                    let at = pools.members(other).iter().position(|&known| known == client);
+                    let position = pools.members(other).iter().position(|&known| known == client);
                     bail!(
-                        "{}:{}:1: {client} is in {}:{} already; take one of the two lines out",
+                        "{}:{}:1: {client} is in {}:{} already; delete one of the two lines",
                         path.display(),
                         index + 1,
                         files[&other].path.display(),
-                        at.unwrap_or_default() + 1,
+                        position.unwrap_or_default() + 1,
                     );
                 }
             }
@@ -111,82 +115,73 @@ impl PoolFiles {
         Ok(pools)
     }
 
-    /// The files of a commit that a run was killed in. A folder, or a file in it, that somebody else
-    /// could have put there is an error: it is none of ours to finish.
-    fn committed(&self) -> Result<BTreeMap<UplinkNo, PathBuf>> {
+    /// The files of a commit that is not finished. It is an error if another user can have created
+    /// the folder or a file in it, because such a commit must not be finished.
+    fn committed_files(&self) -> Result<BTreeMap<UplinkNo, PathBuf>> {
         let commit = self.dir.join(COMMIT);
-        let tried = |path: &Path| format!("looking at {}", path.display());
-        let meta = match fs::symlink_metadata(&commit) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            meta => meta.with_context(|| tried(&commit))?,
+        let Some(meta) = metadata(&commit)? else {
+            return Ok(BTreeMap::new());
         };
         if !meta.is_dir() {
-            bail!("{}: it is not a folder of ours; move it away", commit.display());
+            bail!("{}: it is not a folder; move it away", commit.display());
         }
-        let owners = [0, self.owner()];
-        trusted::require_trusted(&meta, &commit, &owners).with_context(|| tried(&commit))?;
+        trusted::require_trusted(&meta, &commit).with_context(|| checking(&commit))?;
         let files = pool_files(&commit)?;
         for path in files.values() {
-            match fs::symlink_metadata(path) {
-                // Its run is moving it into place.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                meta => meta
-                    .and_then(|meta| {
-                        trusted::require_plain(&meta)?;
-                        trusted::require_trusted(&meta, path, &owners)
-                    })
-                    .with_context(|| tried(path))?,
+            // A file that is missing has just been moved into place.
+            if let Some(meta) = metadata(path)? {
+                trusted::require_plain(&meta).with_context(|| checking(path))?;
+                trusted::require_trusted(&meta, path).with_context(|| checking(path))?;
             }
         }
         Ok(files)
     }
-
-    /// The user to whom the folder belongs; root where there is none yet.
-    pub(super) fn owner(&self) -> u32 {
-        fs::metadata(&self.dir).map_or(0, |meta| meta.uid())
-    }
 }
 
-/// One state of a pool file: where it lies, and its inode, size and time of change.
+/// One state of a pool file: its path, and its inode, size and time of change.
 #[derive(PartialEq, Eq)]
 struct Version {
     path: PathBuf,
     change: Option<(u64, u64, i64, i64)>,
 }
 
-fn has(pools: &Pools, wanted: UplinkNo) -> bool {
-    pools.iter().any(|(pool, _)| pool == wanted)
-}
-
 fn pool_name(pool: UplinkNo) -> String {
     format!("pool{pool}")
 }
 
-/// The pool files of a folder; a folder that is not there has none. A file `pool51` or `poolx` is
-/// none of ours.
+/// The number in the name of a pool file. Files such as `pool51` and `poolx` are not pool files.
+fn pool_number(name: &str) -> Option<UplinkNo> {
+    name.strip_prefix("pool")?.parse().ok()
+}
+
+/// The pool files in a folder. A folder that does not exist has none.
 fn pool_files(dir: &Path) -> Result<BTreeMap<UplinkNo, PathBuf>> {
-    let tried = || format!("reading {}", dir.display());
+    let reading = || format!("reading {}", dir.display());
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        entries => entries.with_context(tried)?,
+        entries => entries.with_context(reading)?,
     };
     let mut files = BTreeMap::new();
     for entry in entries {
-        let entry = entry.with_context(tried)?;
-        let number = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.strip_prefix("pool"))
-            .and_then(|number| number.parse().ok());
-        if let Some(number) = number {
-            files.insert(number, entry.path());
+        let entry = entry.with_context(reading)?;
+        if let Some(pool) = entry.file_name().to_str().and_then(pool_number) {
+            files.insert(pool, entry.path());
         }
     }
     Ok(files)
 }
 
-pub(super) fn make_dir(dir: &Path) -> Result<()> {
-    trusted::make_dir(dir).with_context(|| format!("making {}", dir.display()))
+/// The metadata of a file or of a symlink, if it exists.
+fn metadata(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| checking(path)),
+    }
+}
+
+fn checking(path: &Path) -> String {
+    format!("checking {}", path.display())
 }
 
 #[cfg(test)]

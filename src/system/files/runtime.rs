@@ -1,15 +1,18 @@
-//! `/run/wanpool`: what is remembered between runs. Written whole, under the lock of the state folder;
-//! losing it costs no more than patience, so what cannot be read is as if it were not there.
+//! The runtime state in `/run/wanpool`: what is kept between runs. Every file is written as a whole,
+//! under the lock of the state folder. A file that is missing, damaged or of another version counts
+//! as absent: then the counters start again, and the next run reads the whole slice.
 //!
-//! `uplinks` has what probes found of each, a line an uplink; `checked` what a run saw that found the
-//! set and the chains in order.
+//! `uplinks` has the health of each uplink, as JSON. `fingerprint` has what the last run saw that
+//! found the client set and the chains in order.
 //!
-//! Another state folder is another gateway (a network namespace, a test): its memory lies below
-//! `/run/wanpool` by the state folder's own path. `WANPOOL_RUN_DIR` names a folder instead.
+//! Another state folder belongs to another gateway (a network namespace, a test). Its runtime state
+//! is in a folder below `/run/wanpool` with the path of the state folder. `WANPOOL_RUN_DIR` names a
+//! folder instead.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -19,76 +22,196 @@ use crate::system::clock;
 
 const RUN_DIR: &str = "/run/wanpool";
 const UPLINKS: &str = "uplinks";
-const CHECKED: &str = "checked";
+const FINGERPRINT: &str = "fingerprint";
 
 pub struct RuntimeState {
     dir: PathBuf,
 }
 
 impl RuntimeState {
-    /// The memory that goes with a state folder.
+    /// The runtime state that belongs to a state folder.
     pub fn of(state_dir: &Path, default_state_dir: &Path) -> Self {
-        let dir = match std::env::var_os("WANPOOL_RUN_DIR").filter(|dir| !dir.is_empty()) {
-            Some(dir) => dir.into(),
-            None if state_dir == default_state_dir => RUN_DIR.into(),
-            None => {
-                let path = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
-                let below = path.strip_prefix("/").unwrap_or(&path);
-                Path::new(RUN_DIR).join(below)
+        if let Some(dir) = std::env::var_os("WANPOOL_RUN_DIR") {
+            if !dir.is_empty() {
+                return Self { dir: dir.into() };
             }
-        };
-        Self { dir }
+        }
+        if state_dir == default_state_dir {
+            return Self { dir: RUN_DIR.into() };
+        }
+        let path = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+        let relative = path.strip_prefix("/").unwrap_or(&path);
+        Self { dir: Path::new(RUN_DIR).join(relative) }
     }
 
-    /// All that is remembered. Records from before a reboot are dropped: their times are of another
-    /// boot.
+    /// The health of the uplinks, as far as it is known.
     pub fn health(&self) -> HealthRecords {
-        let text = self.text(UPLINKS).unwrap_or_default();
-        let mut records: HealthRecords = serde_json::from_str(&text).unwrap_or_default();
-        let now = clock::since_boot();
-        records.retain(|_, it| it.since <= now && it.last.is_none_or(|last| last.at <= now));
-        records
+        let text = self.read(UPLINKS).unwrap_or_default();
+        parse_health(&text, clock::since_boot())
     }
 
     pub fn write_health(&self, records: &HealthRecords) -> Result<()> {
-        self.replace(UPLINKS, &serde_json::to_string(records)?)
+        self.replace(UPLINKS, &format!("{}\n", serde_json::to_string(records)?))
     }
 
     pub fn fingerprint(&self) -> Option<String> {
-        self.text(CHECKED)
+        self.read(FINGERPRINT)
     }
 
-    /// Without it the next run just looks at everything: not worth a complaint.
-    pub fn write_fingerprint(&self, seen: &str) {
-        let _ = self.replace(CHECKED, seen);
+    /// Failure is not an error: without the file, the next run reads everything.
+    pub fn write_fingerprint(&self, fingerprint: &str) {
+        let _ = self.replace(FINGERPRINT, fingerprint);
     }
 
-    /// One that cannot be removed still tells of the pool files as they were before the change.
+    /// Failure is not an error: the fingerprint names the pool files as they were before the change.
     pub fn delete_fingerprint(&self) {
-        let _ = fs::remove_file(self.dir.join(CHECKED));
+        let _ = fs::remove_file(self.dir.join(FINGERPRINT));
     }
 
-    /// What a file holds. Whoever wrote it: ourselves, or root.
-    fn text(&self, name: &str) -> Option<String> {
-        let bytes = trusted::read_ours(&self.dir.join(name), 0).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+    fn read(&self, name: &str) -> Option<String> {
+        let bytes = trusted::read_own(&self.dir.join(name)).ok()?;
+        String::from_utf8(bytes).ok()
     }
 
-    /// Replaces a file in one go.
+    /// Replaces a file in one step.
     fn replace(&self, name: &str, text: &str) -> Result<()> {
         let (next, path) = (self.dir.join(format!(".{name}")), self.dir.join(name));
-        trusted::make_dir(&self.dir)
+        trusted::create_dir_all(&self.dir)
             .and_then(|()| write_new(&next, text.as_bytes()))
             .and_then(|()| fs::rename(&next, &path))
             .with_context(|| format!("writing {}", path.display()))
     }
 }
 
-/// In place of whatever a killed run, or somebody else, left there. All may read it.
+/// The records in a text. Records from before a reboot are dropped: their times lie in the future
+/// of this boot.
+fn parse_health(text: &str, now: Duration) -> HealthRecords {
+    let mut records: HealthRecords = serde_json::from_str(text).unwrap_or_default();
+    records.retain(|_, it| it.since <= now && it.last.is_none_or(|last| last.at <= now));
+    records
+}
+
+/// Writes a new file, which all may read. Replaces what a killed run has left.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    trusted::make_new(path, 0o644)?.write_all(bytes)
+    trusted::create_file(path, 0o644)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::UplinkNo;
+    use crate::model::health::{ProbeResult, UplinkHealth};
+    use crate::model::uplink::State;
+
+    /// A text as the program writes it.
+    const TEXT: &str = concat!(
+        r#"{"1":{"dev":"ppp0","index":7,"state":"failed-over","since":12.5,"healthy_runs":0,"#,
+        r#""unhealthy_runs":3,"last":{"at":99.25,"loss":100,"rtt":null}},"#,
+        r#""2":{"dev":"ppp1","index":8,"state":"up","since":350735.47,"healthy_runs":4,"#,
+        r#""unhealthy_runs":0,"last":{"at":350735.47,"loss":0,"rtt":0.012345}}}"#,
+        "\n"
+    );
+    const VERSION_0_1_0: &str =
+        "1 ppp0 index 7 up since 912.40 sound 3 dead 0 at 990.12 loss 0 rtt 1.250\n";
+    const NOW: Duration = Duration::from_millis(350_735_470);
+
+    fn records() -> HealthRecords {
+        let first = UplinkHealth {
+            dev: "ppp0".parse().unwrap(),
+            index: 7,
+            state: State::FailedOver,
+            since: Duration::from_millis(12_500),
+            healthy_runs: 0,
+            unhealthy_runs: 3,
+            last: Some(ProbeResult { at: Duration::from_millis(99_250), loss: 100, rtt: None }),
+        };
+        let rtt = Some(Duration::from_micros(12_345));
+        let second = UplinkHealth {
+            dev: "ppp1".parse().unwrap(),
+            index: 8,
+            state: State::Up,
+            since: NOW,
+            healthy_runs: 4,
+            unhealthy_runs: 0,
+            last: Some(ProbeResult { at: NOW, loss: 0, rtt }),
+        };
+        [(1, first), (2, second)]
+            .map(|(number, record)| (UplinkNo::new(number).unwrap(), record))
+            .into()
+    }
+
+    #[test]
+    fn the_health_records_are_json_with_times_in_seconds() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = RuntimeState { dir: dir.path().join("run") };
+        assert_eq!(state.health(), HealthRecords::default());
+        state.write_health(&records()).unwrap();
+        assert_eq!(fs::read_to_string(state.dir.join(UPLINKS)).unwrap(), TEXT);
+        assert_eq!(parse_health(TEXT, NOW), records());
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_file_counts_as_absent() {
+        for length in 0..TEXT.trim_end().len() {
+            assert!(parse_health(&TEXT[..length], NOW).is_empty(), "{length} bytes");
+        }
+        for (from, to) in [
+            ("\"1\"", "\"0\""),
+            ("\"1\"", "\"51\""),
+            ("12.5", "-12.5"),
+            ("12.5", "1e300"),
+            ("12.5", "{\"secs\":12,\"nanos\":5}"),
+            ("0.012345", "\"fast\""),
+            ("failed-over", "lost"),
+            ("\"index\":7,", ""),
+        ] {
+            assert!(TEXT.contains(from));
+            assert!(parse_health(&TEXT.replacen(from, to, 1), NOW).is_empty(), "{from} {to}");
+        }
+        assert!(parse_health(VERSION_0_1_0, NOW).is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        let state = RuntimeState { dir: dir.path().to_owned() };
+        fs::write(state.dir.join(UPLINKS), b"{\"1\":\xff}").unwrap();
+        assert!(state.health().is_empty());
+    }
+
+    #[test]
+    fn records_from_before_a_reboot_are_dropped() {
+        let just_booted = Duration::from_secs(100);
+        let left: Vec<u8> =
+            parse_health(TEXT, just_booted).keys().map(|number| number.get()).collect();
+        assert_eq!(left, [1]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Otherwise a run could take a time of the same moment for one in the future.
+        #[test]
+        fn a_time_of_the_clock_is_read_back_exactly(hundredths in 0..1u64 << 36) {
+            let now = Duration::try_from_secs_f64(hundredths as f64 / 100.0).unwrap();
+            let mut before = records();
+            for record in before.values_mut() {
+                record.since = now;
+                record.last = None;
+            }
+            let text = serde_json::to_string(&before).unwrap();
+            prop_assert_eq!(parse_health(&text, now), before);
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(
+            text in any::<String>(), at in 0..TEXT.len(), byte in any::<char>(),
+        ) {
+            parse_health(&text, NOW);
+            let damaged = format!("{}{byte}{}", &TEXT[..at], &TEXT[at + 1..]);
+            parse_health(&damaged, NOW);
+        }
+    }
 }

@@ -1,148 +1,135 @@
-//! Files that decide what is done as root: read only if nobody else could have written them, with a
-//! bound on what they take of memory; and made so that all may read them and their owner alone may
-//! write, whatever the umask.
+//! Files that decide what wanpool does as root. Such a file is read only if it is a plain file that
+//! belongs to root or to the user who runs wanpool, only its owner may write it, and it is not
+//! longer than any such file needs to be. What wanpool creates, all may read and only its owner may
+//! write, whatever the umask is.
 //!
-//! Knows nothing of what is in them.
+//! Knows nothing of what the files contain.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
-};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::geteuid;
 
-/// The most that is read of a list of clients: four million addresses.
-const MOST: u64 = 64 << 20;
-/// The most that is read of a file that a parser then takes many times the memory for: pins for
-/// more than a hundred thousand clients.
-const MOST_NAMED: u64 = 4 << 20;
+/// The longest list of clients that is read: four million addresses.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+/// The longest configuration that is read: pins for more than a hundred thousand clients. The
+/// parser needs many times this much memory.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-const ROOT: u32 = 0;
+/// Write permission of the group and of others.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Reads a file in a folder of ours, which belongs to `owner`. Symlinks are not followed, and what
-/// others may write is refused.
-pub fn read_ours(path: &Path, owner: u32) -> io::Result<Vec<u8>> {
-    // To open a device, if only to look at it, may do something.
+/// Reads a file in one of wanpool's own folders. A symlink is refused.
+pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     require_plain(&fs::symlink_metadata(path)?)?;
-    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
-    require_ours(&file, path, &[ROOT, owner])?;
-    read_list(file)
+    read_list(open_trusted(path, O_NOFOLLOW)?)
 }
 
-/// Reads a file that the user named, or a link to one. What others may write is refused; a pipe
-/// that our caller opened for us (`/dev/stdin`, `/dev/fd/63`) is taken as it is.
-pub fn read_named(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() && is_descriptor(path) {
-        return read_at_most(MOST_NAMED, File::open(path)?);
-    }
+/// Reads the configuration, which may be a symlink.
+pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
     require_plain(&fs::metadata(path)?)?;
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    require_ours(&file, path, &[ROOT])?;
-    read_at_most(MOST_NAMED, file)
+    read_at_most(MAX_CONFIG_BYTES, open_trusted(path, 0)?)
 }
 
-fn is_descriptor(path: &Path) -> bool {
-    ["/dev/fd", "/proc/self/fd"].iter().any(|dir| path.parent() == Some(Path::new(dir)))
-        || path == Path::new("/dev/stdin")
-}
-
-/// Judged by what was opened, whatever has become of its name.
-fn require_ours(file: &File, path: &Path, owners: &[u32]) -> io::Result<()> {
+/// Opens a file that is already known to be a plain one, because opening a FIFO can block and
+/// opening a device can have effects.
+fn open_trusted(path: &Path, flags: i32) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | flags).open(path)?;
+    // Another file may have taken its place before it was opened.
     let meta = file.metadata()?;
     require_plain(&meta)?;
-    require_trusted(&meta, path, owners)
+    require_trusted(&meta, path)?;
+    Ok(file)
 }
 
-/// Reads a list of clients to its end, from wherever it comes; one that is longer than any that
-/// there can be is an error.
+/// Reads a list of clients to its end, wherever it comes from.
 pub fn read_list(source: impl Read) -> io::Result<Vec<u8>> {
-    read_at_most(MOST, source)
+    read_at_most(MAX_LIST_BYTES, source)
 }
 
-fn read_at_most(most: u64, source: impl Read) -> io::Result<Vec<u8>> {
+fn read_at_most(limit: u64, source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(refusal(format!("longer than {} MiB; is it the right file?", most >> 20)));
+    source.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let mib = limit >> 20;
+        return Err(refusal(format!(
+            "it is longer than {mib} MiB; check that it is the right file"
+        )));
     }
     Ok(bytes)
 }
 
-/// A FIFO would block us, a symlink could lead anywhere.
+/// Returns an error for anything but a plain file.
 pub fn require_plain(meta: &Metadata) -> io::Result<()> {
     let kind = meta.file_type();
-    let kind = match () {
-        () if kind.is_file() => return Ok(()),
-        () if kind.is_dir() => "a folder",
-        () if kind.is_symlink() => "a symlink",
-        () if kind.is_fifo() => "a FIFO",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
+    let name = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_symlink() {
+        "a symlink"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
     };
-    Err(refusal(format!("it is {kind}, not a plain file; move it away")))
+    Err(refusal(format!("it is {name}, not a plain file; move it away")))
 }
 
-/// An error where anybody but root, ourselves and these owners could have written it.
-pub fn require_trusted(meta: &Metadata, path: &Path, owners: &[u32]) -> io::Result<()> {
-    let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
+/// Returns an error if anyone but root and the user who runs wanpool can have written the file.
+///
+/// No group is trusted, not even a group with one member: root's umask is 022, and `sudo` and
+/// pam_umask(8) do not widen it, so a file that root creates or edits is not writable by its group.
+pub fn require_trusted(meta: &Metadata, path: &Path) -> io::Result<()> {
     let path = path.display();
-    if mode & 0o002 != 0 {
-        return Err(refusal(format!("others may write it; chmod o-w {path}")));
+    if meta.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(refusal(format!("other users may write it; chmod go-w {path}")));
     }
-    // A group of one's own, with one's own number, is nobody else.
-    if mode & 0o020 != 0 && gid != ROOT && gid != uid {
-        return Err(refusal(format!("group {gid} may write it; chmod g-w {path}")));
-    }
-    if uid != geteuid().as_raw() && !owners.contains(&uid) {
+    let uid = meta.uid();
+    if uid != 0 && uid != geteuid().as_raw() {
         return Err(refusal(format!("it belongs to user {uid}; chown root {path}")));
     }
     Ok(())
 }
 
-fn refusal(why: String) -> io::Error {
-    io::Error::other(why)
+fn refusal(reason: String) -> io::Error {
+    io::Error::other(reason)
 }
 
-/// Makes a folder, and those above it, that all may read; one that is there is left as it is.
-pub fn make_dir(dir: &Path) -> io::Result<()> {
+/// Creates a folder that all may read, and the folders above it. An existing one is not changed.
+pub fn create_dir_all(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
-        make_dir(above)?;
+    if let Some(parent) = dir.parent() {
+        if !parent.as_os_str().is_empty() {
+            create_dir_all(parent)?;
+        }
     }
-    match make_new_dir(dir) {
-        // Another run was quicker.
+    match create_dir(dir) {
+        // Another run created it at the same time.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        made => made,
+        created => created,
     }
 }
 
-/// Makes a folder where nothing is yet.
-pub fn make_new_dir(dir: &Path) -> io::Result<()> {
+/// Creates a folder that all may read. It must not exist yet.
+pub fn create_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o755).create(dir)?;
-    // The umask may have taken some of it.
+    // The umask may have removed bits of the mode.
     fs::set_permissions(dir, Permissions::from_mode(0o755))
 }
 
-/// Makes a file where nothing is yet.
-pub fn make_new(path: &Path, mode: u32) -> io::Result<File> {
+/// Creates a file with this mode. It must not exist yet.
+pub fn create_file(path: &Path, mode: u32) -> io::Result<File> {
     let file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
-}
-
-/// Gives what we have just made to the owner of the folder it is in, who may be another user with
-/// the capabilities that we need: what root leaves there must not lock him out.
-pub fn give(made: impl AsFd, owner: u32) {
-    if geteuid().is_root() && owner != ROOT {
-        // Without CAP_CHOWN it stays ours, which does no harm to ourselves.
-        let _ = fchown(made, Some(owner), None);
-    }
 }
 
 #[cfg(test)]

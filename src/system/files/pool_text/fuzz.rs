@@ -1,4 +1,4 @@
-//! The text of a pool file, whatever it holds.
+//! Properties of the parser for any text.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,8 @@ use super::{parse, write};
 use crate::model::Client;
 
 fn client() -> impl Strategy<Value = Client> {
-    any::<u32>().prop_filter_map("a host's", |bits| Client::new(bits.into()).ok())
+    any::<u32>()
+        .prop_filter_map("an address that a client can have", |bits| Client::new(bits.into()).ok())
 }
 
 fn settings() -> ProptestConfig {
@@ -18,22 +19,24 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn any_bytes_are_clients_or_a_bad_line_named_by_its_place(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_give_clients_or_an_error_with_line_and_column(bytes in vec(any::<u8>(), 0..200)) {
         if let Err(bad) = parse(&bytes) {
             prop_assert!(bad.line >= 1 && bad.line <= bytes.split(|&byte| byte == b'\n').count());
-            prop_assert!(bad.column >= 1 && bad.why.len() < 400);
-            prop_assert!(!bad.why.contains(char::is_control), "{:?}", bad.why);
+            prop_assert!(bad.column >= 1 && bad.reason.len() < 400);
+            prop_assert!(!bad.reason.contains(char::is_control), "{:?}", bad.reason);
         }
     }
 
     #[test]
-    fn whatever_clients_there_are_they_read_back_the_same(clients in vec(client(), 0..100)) {
+    fn written_clients_parse_back_to_the_same_clients(clients in vec(client(), 0..100)) {
         prop_assert_eq!(parse(&write(&clients)), Ok(clients));
     }
 
-    /// One byte of a good file changed: it is refused with its line, or names another client.
+    /// A good file with one changed byte is an error, or it names other clients.
     #[test]
-    fn a_damaged_file_names_no_more_clients(clients in vec(client(), 1..20), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn a_damaged_file_names_at_most_one_more_client(
+        clients in vec(client(), 1..20), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
         let mut bytes = write(&clients);
         let at = at.index(bytes.len());
         bytes[at] = byte;

@@ -1,61 +1,53 @@
-//! Several files changed as one: written to `.next/`, which is renamed to `.commit`, from which each
-//! is moved into place. Whatever a killed run leaves of it, the next one finishes or forgets.
+//! Changes several files as one: they are written to `.next/`, which is renamed to `.commit`, and
+//! then moved into place. If a run is killed in between, the next run finishes or discards its work.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::super::{Lock, pool_text, trusted};
-use super::{COMMIT, PoolFiles, has, pool_name};
+use super::{COMMIT, PoolFiles, metadata, pool_name};
 use crate::model::pools::Pools;
 use crate::model::{Client, UplinkNo};
 
 pub(super) const NEXT: &str = ".next";
 
 impl PoolFiles {
-    /// Finishes the commit and forgets the preparations of a run that was killed.
+    /// Finishes the commit of a run that was killed, and discards what it had only prepared.
     pub fn recover(&self, _lock: &Lock) -> Result<()> {
         self.finish_commit()?;
         self.discard_next()
     }
 
-    /// Makes the files hold `after`. `before` is what they hold now. Returns whether they differ.
+    /// Changes the files, which hold `before`, so that they hold `after`. Returns whether anything
+    /// changed.
     pub fn commit(&self, _lock: &Lock, before: &Pools, after: &Pools) -> Result<bool> {
-        // A pool that goes is emptied first, in the same commit: a run that is killed before its
-        // file is removed leaves nobody in two pools.
-        let gone =
-            before.iter().filter(|&(pool, members)| !has(after, pool) && !members.is_empty());
-        let changed: Vec<(UplinkNo, &[Client])> = after
-            .iter()
-            .filter(|&(pool, members)| !has(before, pool) || before.members(pool) != members)
-            .chain(gone.map(|(pool, _)| (pool, [].as_slice())))
-            .collect();
+        let removed = before.pools_not_in(after);
+        let changed = changed_pools(before, after, &removed);
         if !changed.is_empty() {
-            self.prepare(&changed).inspect_err(|_| {
-                // The disk is full or worse; what we leave is discarded by the next run anyway.
+            if let Err(error) = self.prepare(&changed) {
+                // The disk may be full. The next run discards what cannot be removed now.
                 let _ = fs::remove_dir_all(self.dir.join(NEXT));
-            })?;
+                return Err(error);
+            }
             self.finish_commit()?;
         }
-        let mut differ = !changed.is_empty();
-        for (pool, _) in before.iter().filter(|&(pool, _)| !has(after, pool)) {
+        for &pool in &removed {
             let path = self.pool_path(pool);
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-            differ = true;
         }
-        Ok(differ)
+        Ok(!changed.is_empty() || !removed.is_empty())
     }
 
-    /// Writes `.next/` whole and turns it into `.commit/`: the commit point.
+    /// Writes `.next/` and renames it to `.commit`. With the rename, the change has happened.
     fn prepare(&self, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
         let next = self.dir.join(NEXT);
-        let owner = self.owner();
-        make_next(&next, owner).with_context(|| format!("making {}", next.display()))?;
+        trusted::create_dir(&next).with_context(|| format!("creating {}", next.display()))?;
         for &(pool, members) in changed {
             let path = next.join(pool_name(pool));
-            write_synced(&path, &pool_text::write(members), owner)
+            write_synced(&path, &pool_text::write(members))
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         sync_dir(&next)?;
@@ -63,51 +55,69 @@ impl PoolFiles {
         sync_dir(&self.dir)
     }
 
-    /// Moves the files of `.commit/`, if there is one, into place.
+    /// Moves the files of `.commit/`, if it exists, into place.
     fn finish_commit(&self) -> Result<()> {
         let commit = self.dir.join(COMMIT);
-        for path in self.committed()?.values() {
-            let name = path.file_name().unwrap_or_default();
-            rename(path, &self.dir.join(name))?;
+        if metadata(&commit)?.is_none() {
+            return Ok(());
+        }
+        for (&pool, path) in &self.committed_files()? {
+            rename(path, &self.pool_path(pool))?;
         }
         match fs::remove_dir(&commit) {
-            Ok(()) => sync_dir(&self.dir),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => {
-                let not_ours = error.kind() == ErrorKind::DirectoryNotEmpty;
-                let why = if not_ours { "; it holds what is not ours" } else { "" };
-                Err(error).with_context(|| format!("removing {}{why}", commit.display()))
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                Err(error).with_context(|| {
+                    format!(
+                        "removing {}, which has files that wanpool did not create; move them away",
+                        commit.display()
+                    )
+                })
+            }
+            removed => {
+                removed.with_context(|| format!("removing {}", commit.display()))?;
+                sync_dir(&self.dir)
             }
         }
     }
 
     fn discard_next(&self) -> Result<()> {
         let next = self.dir.join(NEXT);
-        // Nobody else has any business with this name: a link goes, not what it leads to.
-        let removed = match fs::symlink_metadata(&next) {
-            Ok(meta) if !meta.is_dir() => fs::remove_file(&next),
-            _ => fs::remove_dir_all(&next),
+        let Some(meta) = metadata(&next)? else {
+            return Ok(());
         };
-        match removed {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", next.display()))
-            }
-            _ => Ok(()),
-        }
+        // Of a symlink, the link itself is removed and not the folder it leads to.
+        let removed =
+            if meta.is_dir() { fs::remove_dir_all(&next) } else { fs::remove_file(&next) };
+        removed.with_context(|| format!("removing {}", next.display()))
     }
 }
 
-fn make_next(next: &Path, owner: u32) -> std::io::Result<()> {
-    trusted::make_new_dir(next)?;
-    trusted::give(File::open(next)?, owner);
-    Ok(())
+/// The pools whose files must be written, with their new clients.
+fn changed_pools<'a>(
+    before: &Pools,
+    after: &'a Pools,
+    removed: &[UplinkNo],
+) -> Vec<(UplinkNo, &'a [Client])> {
+    let mut changed = Vec::new();
+    for (pool, members) in after.iter() {
+        if !before.exists(pool) || before.members(pool) != members {
+            changed.push((pool, members));
+        }
+    }
+    // The file of a removed pool is emptied in the same commit. If the run is killed before it
+    // removes the file, no client is in two pools.
+    for &pool in removed {
+        if !before.members(pool).is_empty() {
+            changed.push((pool, [].as_slice()));
+        }
+    }
+    changed
 }
 
-/// The whole file; all may read it.
-fn write_synced(path: &Path, bytes: &[u8], owner: u32) -> std::io::Result<()> {
-    let mut file = trusted::make_new(path, 0o644)?;
+/// Writes a whole new file, which all may read.
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = trusted::create_file(path, 0o644)?;
     file.write_all(bytes)?;
-    trusted::give(&file, owner);
     file.sync_all()
 }
 

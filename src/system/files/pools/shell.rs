@@ -1,60 +1,71 @@
-//! What a commit does, in the words of a shell, for `--dry-run`.
+//! What a commit does, as shell commands, for `--dry-run`.
 
 use std::fs;
 use std::path::Path;
 
-use super::{PoolFiles, has};
+use super::PoolFiles;
+use crate::model::UplinkNo;
 use crate::model::pools::Pools;
-use crate::model::{Client, UplinkNo};
 
 impl PoolFiles {
-    /// What [`PoolFiles::commit`] does, as the shell commands that would do it.
+    /// The shell commands that do the same as [`PoolFiles::commit`].
     pub fn commands(&self, before: &Pools, after: &Pools) -> Vec<String> {
         let mut commands = Vec::new();
-        if !self.dir.is_dir() && after.iter().any(|(pool, _)| !has(before, pool)) {
+        if !self.dir.is_dir() && !after.pools_not_in(before).is_empty() {
             commands.push(format!("mkdir -p {}", quoted(&self.dir)));
         }
-        let gone: Vec<_> = before.iter().filter(|&(pool, _)| !has(after, pool)).collect();
-        let differs = |&(pool, members): &(UplinkNo, &[Client])| {
-            !has(before, pool) || before.members(pool) != members || !has(after, pool)
-        };
-        for (pool, _) in after.iter().chain(gone.iter().copied()).filter(differs) {
-            let file = quoted(&self.pool_path(pool));
-            let left = |client: &&Client| after.pool_of(**client) != Some(pool);
-            let pattern = |client: &Client| client.to_string().replace('.', "\\.");
-            for client in before.members(pool).iter().filter(left) {
-                commands.push(format!("sed -i '/^{}$/d' {file}", pattern(client)));
-            }
-            let came = |client: &&Client| before.pool_of(**client) != Some(pool);
-            let adds = after.members(pool).iter().any(|client| came(&client));
-            if adds && lacks_newline(&self.pool_path(pool)) {
-                commands.push(format!("echo >>{file}"));
-            }
-            for client in after.members(pool).iter().filter(came) {
-                commands.push(format!("echo {client} >>{file}"));
-            }
-            if !has(before, pool) && after.members(pool).is_empty() {
-                commands.push(format!("touch {file}"));
+        for (pool, _) in after.iter() {
+            commands.extend(self.edits(pool, before, after));
+        }
+        let removed = before.pools_not_in(after);
+        for &pool in &removed {
+            commands.extend(self.edits(pool, before, after));
+        }
+        for &pool in &removed {
+            commands.push(format!("rm {}", quoted(&self.pool_path(pool))));
+        }
+        commands
+    }
+
+    /// The commands that change the lines of one pool file.
+    fn edits(&self, pool: UplinkNo, before: &Pools, after: &Pools) -> Vec<String> {
+        let mut commands = Vec::new();
+        let path = self.pool_path(pool);
+        let file = quoted(&path);
+        for &client in before.members(pool) {
+            if after.pool_of(client) != Some(pool) {
+                let pattern = client.to_string().replace('.', "\\.");
+                commands.push(format!("sed -i '/^{pattern}$/d' {file}"));
             }
         }
-        commands.extend(
-            gone.into_iter().map(|(pool, _)| format!("rm {}", quoted(&self.pool_path(pool)))),
-        );
+        let mut additions = Vec::new();
+        for &client in after.members(pool) {
+            if before.pool_of(client) != Some(pool) {
+                additions.push(format!("echo {client} >>{file}"));
+            }
+        }
+        if !additions.is_empty() && lacks_newline(&path) {
+            commands.push(format!("echo >>{file}"));
+        }
+        commands.extend(additions);
+        if !before.exists(pool) && after.members(pool).is_empty() {
+            commands.push(format!("touch {file}"));
+        }
         commands
     }
 }
 
-/// Whether an editor left the last line without its end.
+/// Whether the last line has no newline, as an editor may have left it.
 fn lacks_newline(file: &Path) -> bool {
     fs::read(file).is_ok_and(|bytes| bytes.last().is_some_and(|&last| last != b'\n'))
 }
 
-/// A path as a shell takes it for one word.
+/// A path as one word of a shell command.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@".contains(c);
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:,@".contains(c)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
