@@ -22,10 +22,6 @@ pub struct Cli {
     #[command(flatten)]
     pub options: Options,
 
-    /// Write the man pages into DIR, for packagers
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub generate: Option<PathBuf>,
-
     #[command(subcommand)]
     pub command: Option<Command>,
 }

@@ -7,7 +7,6 @@ use anyhow::Result;
 
 use crate::cli::{self, Cli, Command, Options, Pools};
 use crate::config::{Config, Role};
-use crate::generate;
 use crate::kernel::{Kernel, Query};
 use crate::memory::Memory;
 use crate::model::{Family, UplinkNo};
@@ -47,10 +46,6 @@ pub enum Outcome {
 }
 
 pub fn run(cli: Cli) -> Result<Outcome> {
-    if let Some(dir) = &cli.generate {
-        generate::run(dir)?;
-        return Ok(Outcome::Done);
-    }
     if let Some(Command::Help(args)) = &cli.command {
         help::run(args)?;
         return Ok(Outcome::Done);

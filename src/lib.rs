@@ -16,7 +16,6 @@ mod cmd;
 mod complete;
 mod config;
 mod files;
-mod generate;
 mod kernel;
 mod memory;
 mod model;
