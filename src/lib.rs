@@ -27,6 +27,7 @@ mod record;
 mod state;
 mod step;
 mod store;
+mod usage_error;
 
 /// Exit statuses, of `EXIT STATUS` in the man page.
 const FAILED: u8 = 1;
@@ -75,18 +76,14 @@ fn status_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Help and version are no errors; what clap refuses is told in one line like any other error.
+/// Prints help and version; prints anything else that clap refuses as one line.
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed stdout is no error.
         let _ = io::stdout().write_all(error.to_string().as_bytes());
         return ExitCode::SUCCESS;
     }
-    let text = error.to_string();
-    let ends = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
-    let lines = text.lines().map(str::trim).take_while(ends).filter(|line| !line.is_empty());
-    let said = lines.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
-    complain(&format!("{}; see wanpool help", said.strip_prefix("error: ").unwrap_or(&said)));
+    complain(&usage_error::one_line(&error.to_string()));
     ExitCode::from(USAGE)
 }
 
