@@ -34,11 +34,11 @@ pub fn synopsis(command: &Command) -> String {
             .collect();
         forms.push(format!("OPTIONS := {{ {} }}", options.join(" | ")));
     }
-    let mut text = String::from(".SH SYNOPSIS\n.ad l\n");
+    let mut text = String::from(".SH SYNOPSIS\n");
     for form in forms {
         text += &format!(".HP\n{}\n", typeset(&form));
     }
-    text + ".ad b\n"
+    text
 }
 
 /// The paragraphs of the long help, without its first line, which is the summary.
@@ -79,7 +79,10 @@ fn item(arg: &Arg) -> String {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let mut text = format!(".TP\n{}\n{}", typeset(&option(arg, ", ")), sentences(&help));
     if let Some(env) = arg.get_env() {
-        text += &format!("The environment variable is \\fB{}\\fR.\n", env.to_string_lossy());
+        text += &format!(
+            "The environment variable \\fB{}\\fR has the same effect.\n",
+            env.to_string_lossy()
+        );
     }
     if let ([default], true) = (arg.get_default_values(), arg.get_action().takes_values()) {
         text += &format!("The default is \\fB{}\\fR.\n", escape(&default.to_string_lossy()));

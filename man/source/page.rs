@@ -27,11 +27,11 @@ use super::clap_text::{self, escape};
 const DATE: &str = "2026-11-26";
 
 const STATUSES: [(&str, &str); 5] = [
-    ("0", "Success. The command did its work, or there was nothing to do."),
-    ("1", "The command failed. A message on standard error says what failed and why."),
-    ("2", "The command line or the configuration is wrong. Nothing was changed."),
+    ("0", "Success.\nThe command did its work, or there was nothing to do."),
+    ("1", "The command failed.\nA message on standard error says what failed and why."),
+    ("2", "The command line or the configuration is wrong.\nNothing was changed."),
     ("3", "\\fBwanpool pools \\-\\-check\\fR found differences."),
-    ("4", "Another run held the lock for longer than \\fB\\-\\-wait\\fR. Nothing was changed."),
+    ("4", "Another run held the lock for longer than \\fB\\-\\-wait\\fR.\nNothing was changed."),
 ];
 
 const COMMON: &str = "\
@@ -112,7 +112,7 @@ fn header(name: &str, section: &str, command: &Command, summary: &str) -> String
     let title = escape(&name.to_uppercase());
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        ".TH {title} {section} {DATE} \"wanpool {version}\" \"{manual}\"\n\
+        ".TH {title} {section} {DATE} \"wanpool {version}\" \"{manual}\"\n.nh\n.ad l\n\
          .SH NAME\n{} \\- {}\n",
         escape(name),
         escape(&summary),
