@@ -1,12 +1,12 @@
-//! What can be typed, and its help: clap types only, nothing of ours. Parser, help texts, man pages
-//! and completions all come from here.
+//! The command line and its help: clap types only, nothing of the program itself. The parser, the
+//! help texts, the man pages and the completions all come from here.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-/// Shares several uplinks among the clients of a Linux gateway: one client, one uplink
+/// Share several uplinks among the clients of a Linux gateway
 #[derive(Parser, Debug)]
 #[command(
     name = "wanpool",
@@ -14,49 +14,46 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
     infer_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 80,
-    override_usage = "wanpool [OPTIONS] [COMMAND]",
-    after_help = "Without a command: pools. UPLINK is a number or a device, CLIENT an address.\n\
-                  Any unambiguous prefix of a command works. See wanpool(8)."
+    override_usage = "wanpool [OPTIONS] [COMMAND]\n\
+                       \x20      wanpool { -V | --version }",
+    after_help = "Without COMMAND, wanpool runs pools. COMMAND can be any unambiguous prefix.\n\
+                  UPLINK is a number or a device name, CLIENT is an IPv4 address. See wanpool(8)."
 )]
 pub struct Cli {
     #[command(flatten)]
     pub options: Options,
 
-    /// Write the man pages into DIR, for packagers
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub generate: Option<PathBuf>,
-
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// Where the pool files are.
+/// The default directory of the pool files.
 pub const STATE_DIR: &str = "/var/lib/wanpool";
 
 #[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Options of every command")]
+#[command(next_help_heading = "Common options")]
 pub struct Options {
-    /// Print JSON on stdout, nothing else on it
+    /// Print JSON on standard output
     #[arg(short, long, global = true)]
     pub json: bool,
 
-    /// Indent the JSON
+    /// Indent the JSON output
     #[arg(short, long, global = true)]
     pub pretty: bool,
 
-    /// Change nothing; print each step as the command that would do it
+    /// Print the changes as shell commands, but do not make them
     #[arg(short = 'n', long, global = true)]
     pub dry_run: bool,
 
-    /// Print errors only
+    /// Print only errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Print each step as it is done
+    /// Print each change when it is made
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
-    /// Colour the states of uplinks: by default on a terminal without NO_COLOR; -c alone is always
+    /// When to color uplink states: always, auto or never; -c alone means always
     #[arg(
         short,
         long,
@@ -71,11 +68,11 @@ pub struct Options {
     )]
     pub color: Color,
 
-    /// Wait this long for another run to end; 0: fail at once
+    /// Wait up to SECONDS until another run has finished
     #[arg(short, long, value_name = "SECONDS", default_value = "10", global = true)]
     pub wait: u32,
 
-    /// For hooks: what is none of ours, or has overtaken the hook, is no error
+    /// Hook mode: ignore unknown devices and outdated events
     #[arg(
         long,
         env = "WANPOOL_HOOK",
@@ -85,7 +82,7 @@ pub struct Options {
     )]
     pub hook: bool,
 
-    /// The configuration
+    /// Read the configuration from FILE
     #[arg(
         long,
         value_name = "FILE",
@@ -97,7 +94,7 @@ pub struct Options {
     )]
     pub config: PathBuf,
 
-    /// The folder of the pool files
+    /// Keep the pool files in DIR
     #[arg(
         long,
         value_name = "DIR",
@@ -119,171 +116,178 @@ pub enum Color {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// List the clients heard behind the LAN devices
+    /// List the clients in the neighbour table
     ///
-    /// Clients in the neighbour table: no failed or incomplete entries, no addresses of the
-    /// gateway's own, no excluded, broadcast or multicast addresses; in order of address. Needs no
-    /// root and changes nothing.
+    /// The command lists the IPv4 neighbours on the LAN devices, in order of address. It omits
+    /// failed and incomplete entries, excluded addresses, the gateway's own addresses, and broadcast
+    /// and multicast addresses. It needs no root privileges and changes nothing.
     #[command(override_usage = "wanpool scan [--new] [--dev DEV]... [--from FILE]")]
     Scan(Scan),
 
-    /// Give clients a pool; without CLIENT, all new ones that scan finds
+    /// Assign clients to pools
     ///
-    /// Each new client goes to its pin, else to the pool with the fewest clients for its weight;
-    /// one that is in a pool stays. The pool files are written first, then the kernel follows.
-    /// Whatever of the slice is missing is built, and a device that came back without a hook is put
-    /// in service; an uplink that was failed over stays out. This is what cron runs.
+    /// Without CLIENT and --from, the command assigns all new clients that wanpool scan finds. A
+    /// pinned client goes to the pool of its pin. Any other new client goes to the pool with the
+    /// fewest clients relative to its weight. Clients that are in a pool stay there.
+    ///
+    /// The command writes the pool files first and then updates the kernel. It also adds missing
+    /// kernel objects, and it restores an uplink whose device has returned. An uplink that was taken
+    /// out with wanpool failover stays out. A timer or cron runs this command.
     #[command(override_usage = "wanpool assign [--prune] [--rebalance]\n\
                        \x20      wanpool assign CLIENT... [--from FILE] [--pool UPLINK | --release]\n\
                        \x20      wanpool assign --from FILE [--pool UPLINK | --release]")]
     Assign(Assign),
 
-    /// Show the pools, one pool's clients, or the way of one client's packets
+    /// Show the pools, the clients of a pool, or the path of a client
     #[command(override_usage = "wanpool pools [UPLINK | CLIENT]\n\
                        \x20      wanpool pools { --check | --metrics }")]
     Pools(Pools),
 
     /// Take an uplink out of service
     ///
-    /// The pool's clients go by the other uplinks at once; then the conntrack entries of the flows
-    /// that ran over this one are ended, so that they begin anew. With no other uplink in service
-    /// it is an error and nothing changes.
+    /// The clients in the pool of this uplink use the other uplinks immediately. The command then
+    /// deletes the conntrack entries of the flows on this uplink, so that these flows can start
+    /// again on another one. If no other uplink is in service, it fails and changes nothing.
     ///
-    /// With --probe: what the targets of [probe] say decides, and this is what a timer runs. The
-    /// last uplink in service is never taken out, and what was taken out by hand stays out.
+    /// With --probe, the command probes targets through each uplink. It takes an uplink out of
+    /// service or restores it, according to the results. It never takes out the last uplink in
+    /// service, and it never restores an uplink that was taken out by hand. A timer runs it.
     #[command(override_usage = "wanpool failover UPLINK [--to UPLINK]\n\
                        \x20      wanpool failover --probe [UPLINK]...")]
     Failover(Failover),
 
-    /// Put one uplink back in service, or make everything as config and pool files say
+    /// Apply the configuration and the pool files, or restore an uplink
     ///
-    /// Without UPLINK: the whole slice, with all present uplinks in service (at boot; after an edit
-    /// by hand). With one: that uplink is put back in service; no flow is broken.
+    /// Without UPLINK, the command applies the configuration and the pool files to the kernel and
+    /// puts all available uplinks in service. Use it at boot, and after you have edited one of these
+    /// files. With UPLINK, it puts this uplink back in service. No connection breaks.
     #[command(override_usage = "wanpool restore [UPLINK [--via GATEWAY]]")]
     Restore(Restore),
 
-    /// Spread everything else, per flow, over all uplinks in service
+    /// Spread other traffic over all uplinks
     ///
-    /// The default route of what belongs to no pool, the router's own traffic too.
+    /// While multipath is on, traffic that belongs to no pool has a default route over all uplinks
+    /// in service, per flow and by weight. This includes the traffic of the gateway itself.
     #[command(override_usage = "wanpool multipath [show | on | off]")]
     Multipath(Multipath),
 
-    /// Take the whole slice out of the kernel; the files stay
+    /// Remove the slice from the kernel
     #[command(override_usage = "wanpool flush")]
     Flush,
 
-    /// Print this help, or that of a command
+    /// Print the help of wanpool or of a command
     #[command(override_usage = "wanpool help [COMMAND]")]
     Help(Help),
 }
 
 #[derive(Args, Debug)]
 pub struct Scan {
-    /// Only those in no pool, one address a line
+    /// List only clients that are in no pool, one address per line
     #[arg(long)]
     pub new: bool,
 
-    /// Only those behind this LAN device
+    /// List only clients on these LAN devices
     #[arg(long, value_name = "DEV", num_args = 1..)]
     pub dev: Vec<String>,
 
-    /// Read FILE instead: in the form of /proc/net/arp, or one address a line; - is stdin
+    /// Read the clients from FILE; - means standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub from: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 pub struct Assign {
-    /// These clients
+    /// The clients to assign, move or release
     #[arg(value_name = "CLIENT")]
     pub clients: Vec<String>,
 
-    /// And those in FILE: in the form of /proc/net/arp, or one address a line; - is stdin
+    /// Read more clients from FILE; - means standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub from: Option<PathBuf>,
 
-    /// Put or move them into this uplink's pool
+    /// Put the clients into the pool of this uplink
     #[arg(long, value_name = "UPLINK", conflicts_with = "release")]
     pub pool: Option<String>,
 
-    /// Take them out of every pool
+    /// Remove the clients from their pools
     #[arg(long)]
     pub release: bool,
 
-    /// Release those that scan no longer sees: none that is pinned, or has a live flow
+    /// Release clients that have left, except pinned clients and clients with open flows
     #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
     pub prune: bool,
 
-    /// Level the pools to their weights with the fewest moves, those without a live flow first
+    /// Move as few clients as possible until the pools match their weights
     #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
     pub rebalance: bool,
 }
 
 #[derive(Args, Debug, Default)]
 pub struct Pools {
-    /// An uplink's number or device, or a client's address
+    /// The uplink or the client to show
     #[arg(value_name = "UPLINK|CLIENT")]
     pub of: Option<String>,
 
-    /// Compare kernel and files; print the steps that would mend what differs, and what else would
-    /// keep clients from being served
+    /// Compare the kernel with the files; print the commands that repair it, and other problems
     #[arg(long, conflicts_with_all = ["of", "metrics"])]
     pub check: bool,
 
-    /// Print metrics for the textfile collector of node_exporter
+    /// Print metrics for the textfile collector of the Prometheus node_exporter
     #[arg(long, conflicts_with = "of")]
     pub metrics: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct Failover {
-    /// The uplink's number or device; with --probe several, or none for all
+    /// The uplink to take out of service; with --probe, the uplinks to probe
     #[arg(value_name = "UPLINK", required_unless_present = "probe")]
     pub uplinks: Vec<String>,
 
-    /// Send its pool to this uplink alone
+    /// Move the traffic of the pool to this uplink only
     #[arg(long, value_name = "UPLINK", conflicts_with = "probe")]
     pub to: Option<String>,
 
-    /// Ask by each uplink, in service or not, whether its targets answer: dead for some runs in a
-    /// row is out, sound for some is back
+    /// Probe the uplinks; take out those that fail and restore those that have recovered
     #[arg(long)]
     pub probe: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct Restore {
-    /// The uplink's number or device
+    /// The uplink to put back in service
     #[arg(value_name = "UPLINK")]
     pub uplink: Option<String>,
 
-    /// Its gateway, as DHCP gave it
+    /// Use this gateway, for example the one from the DHCP lease
     #[arg(long, value_name = "GATEWAY", requires = "uplink")]
     pub via: Option<Ipv4Addr>,
 }
 
 #[derive(Args, Debug)]
 pub struct Multipath {
+    /// What to do
     #[arg(value_enum, default_value = "show")]
     pub action: MultipathAction,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MultipathAction {
-    /// Tell whether it is on, and over which uplinks
+    /// Show whether multipath is on, and which uplinks are in service
     Show,
+    /// Turn multipath on
     On,
+    /// Turn multipath off
     Off,
 }
 
 #[derive(Args, Debug)]
 pub struct Help {
-    /// Any unambiguous prefix will do
+    /// The command, or an unambiguous prefix of it
     #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
 }
 
-/// The command of which this is the name, or a prefix that no other has.
+/// The name of the command that was typed: a full name, or a prefix that no other command has.
 pub fn meant<'a>(program: &'a clap::Command, typed: &str) -> Option<&'a str> {
     let names = || program.get_subcommands().map(clap::Command::get_name);
     let mut begin_so = names().filter(|name| name.starts_with(typed));

@@ -95,7 +95,6 @@ fn what_may_stand_there_is_offered_and_nothing_else() {
     assert_eq!(asked(&lab, "help ''"), commands);
     assert_eq!(asked(&lab, "-j multipath ''"), ["show", "on", "off"]);
     assert!(asked(&lab, "flush ''").contains(&"--dry-run".to_owned()));
-    assert!(!asked(&lab, "-").contains(&"--generate".to_owned()), "it is for packagers");
     let run = lab.script("$WANPOOL --complete wanpool pools 192.168.7.2");
     assert_eq!(run.ok().stdout, "192.168.7.20\tpool 4\n");
 }

@@ -104,10 +104,8 @@ fn the_policy_core_touches_nothing() {
 
 #[test]
 fn every_file_says_what_its_job_is() {
-    for module in NEVER
-        .map(|(module, _)| module)
-        .into_iter()
-        .chain(["cmd", "complete", "generate", "lib", "main"])
+    for module in
+        NEVER.map(|(module, _)| module).into_iter().chain(["cmd", "complete", "lib", "main"])
     {
         for (file, _) in sources(module) {
             let text = fs::read_to_string(&file).unwrap();

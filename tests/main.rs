@@ -40,6 +40,11 @@ mod last;
 mod life;
 mod lines;
 mod lock;
+#[path = "../man/source"]
+mod manual {
+    pub mod clap_text;
+    pub mod page;
+}
 mod many;
 mod metrics;
 mod multipath;

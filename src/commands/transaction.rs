@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
             done: files.len(),
             commands: files,
             changes,
-            verb: "mended",
+            verb: "repaired",
             ..Report::default()
         };
         if self.lock.is_none() {
