@@ -86,7 +86,7 @@ def duel(bench, ours, baseline, rounds=5):
     return Result(series["ours"], series["baseline"])
 
 
-@row("script", "1,000 new clients: the script / wanpool", 1000, 3000, more=True)
+@row("script", "1,000 new clients: the script / wanpool (higher is better)", 1000, 3000, more=True)
 def script(bench):
     gateway, (old, theirs) = bench.gateway(USUAL), bench.script(USUAL)
     series = race({"ours": bench.sized(our(gateway, "assign, all new", 10)), "theirs": theirs}, bench.rounds(2, 1))
