@@ -86,7 +86,7 @@ def duel(bench, ours, baseline, rounds=5):
     return Result(series["ours"], series["baseline"])
 
 
-@row("script", "1,000 new clients: the script / wanpool", 1000, 3000, more=True)
+@row("script", "1,000 new clients: the script / wanpool (higher is better)", 1000, 3000, more=True)
 def script(bench):
     gateway, (old, theirs) = bench.gateway(USUAL), bench.script(USUAL)
     series = race({"ours": bench.sized(our(gateway, "assign, all new", 10)), "theirs": theirs}, bench.rounds(2, 1))
@@ -101,25 +101,25 @@ def noop_ip(bench):
     return duel(bench, our(gateway, "assign, nothing new", 10), show)
 
 
-@row("noop-bare", "nothing new, 65,536 neighbours and pool lines / the bare netlink dump of the neighbour table", 4, 2)
+@row("noop-bare", "nothing new, 65,536 neighbours and pool lines / a bare netlink dump of the neighbour table", 4, 2)
 def noop_bare(bench):
     gateway = bench.gateway(MANY)
     return duel(bench, our(gateway, "assign, nothing new", 10), bench.bare(gateway, "neigh", runs=10))
 
 
-@row("new", "65,536 new clients, set, files and fsync included / bare netlink fill of a map", 3, 1.5)
+@row("new", "65,536 new clients, with ipset, files and fsync / a bare netlink fill of a map", 3, 1.5)
 def new(bench):
     gateway = bench.gateway(MANY)
     return duel(bench, our(gateway, "assign, all new", 5), bench.fill(gateway))
 
 
-@row("restore", "`restore` at boot, 65,536 clients in the files, empty kernel / bare netlink fill", 3, 1.5)
+@row("restore", "`restore` at boot, 65,536 clients in the files, empty kernel / a bare netlink fill of a map", 3, 1.5)
 def restore(bench):
     gateway = bench.gateway(MANY)
     return duel(bench, our(gateway, "restore at boot", 5), bench.fill(gateway))
 
 
-@row("million", "1,000,000 clients in the files, 1,000 new ones / the same with 10,000 in the files", 60, 30)
+@row("million", "1,000 new clients, 1,000,000 in the files / the same with 10,000 in the files", 60, 30)
 def million(bench):
     huge, tenth = bench.gateway(USUAL, HUGE), bench.gateway(USUAL, TENTH)
     result = duel(bench, our(huge, "assign, all new", 3), our(tenth, "assign, all new", 10), 3)
@@ -165,22 +165,22 @@ def passing(bench, kind):
     return Result(series["ours"], series["baseline"])
 
 
-@row("known-flow", "forwarding, CPU time a packet of a known flow, 65,536 clients / no marking", 1.08, 1.03)
+@row("known-flow", "forwarding, CPU time per packet of a known flow, 65,536 clients / no marking", 1.08, 1.03)
 def known_flow(bench):
     return passing(bench, "known")
 
 
-@row("new-flow", "forwarding, CPU time a new UDP flow, 65,536 clients / no marking", 1.12, 1.05)
+@row("new-flow", "forwarding, CPU time per new UDP flow, 65,536 clients / no marking", 1.12, 1.05)
 def new_flow(bench):
     return passing(bench, "new")
 
 
-@row("memory", "peak memory at 65,536 clients, any command", 40e6, 20e6, unit="B")
+@row("memory", "peak memory with 65,536 clients, any command", 40e6, 20e6, unit="B")
 def memory(bench):
     return worst(bench, COMMANDS, lambda name: peak(bench, name))
 
 
-@row("scale", "65,536 against 8,192 clients, any command", 10, 8)
+@row("scale", "65,536 clients / 8,192 clients, any command", 10, 8)
 def scale(bench):
     many, fewer = bench.gateway(MANY), bench.gateway(FEWER)
     return worst(bench, COMMANDS, lambda name: duel(bench, our(many, name, 3), our(fewer, name, 5), 3))

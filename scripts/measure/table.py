@@ -1,6 +1,6 @@
 """How results are shown: as rows of a Markdown table, or as flat objects for JSON."""
 
-HEAD = ["what", "wanpool (median, spread)", "baseline (median)", "ratio", "bar", "aim"]
+HEAD = ["what", "wanpool (median, spread)", "baseline (median)", "ratio", "limit", "goal"]
 STEPS = {"s": [(1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")], "B": [(1e6, "MB")]}
 
 
@@ -27,7 +27,7 @@ def cells(row, result):
         baseline = shown(result.baseline.median, row.unit)
         ratio = f"{digits(result.ratio.median)} ({digits(low)} – {digits(high)})"
     if beyond(row, result):
-        ratio += " **beyond the bar**"
+        ratio += " **limit missed**"
     return [row.what, ours, baseline, ratio, limit(row.bar, row, result), limit(row.aim, row, result)]
 
 
