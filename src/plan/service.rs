@@ -31,7 +31,8 @@ pub enum Intent {
         uplink: UplinkNo,
         to: Option<UplinkNo>,
     },
-    /// A hook says that this one is back: put in service if it is.
+    /// A hook says that this one is there, by this gateway if one is given: in service if it is,
+    /// unless somebody took it out.
     Returned {
         uplink: UplinkNo,
         via: Option<Ipv4Addr>,
@@ -50,8 +51,8 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// Whether this puts a failed-over uplink back in service.
-    fn restores(self, no: UplinkNo) -> bool {
+    /// Whether this looks for the uplink's gateway anew, rather than keep the one used last.
+    fn asks_for_gateway(self, no: UplinkNo) -> bool {
         match self {
             Intent::RestoreAll => true,
             Intent::Restore { uplink, .. } | Intent::Returned { uplink, .. } => uplink == no,

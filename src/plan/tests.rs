@@ -13,6 +13,7 @@ use crate::model::{Client, DevName, UplinkNo};
 use crate::pools::Pools;
 use crate::state::{Address, Link, Nexthop, Route, Way};
 
+mod hooks;
 mod kernel;
 
 use kernel::{apply, delete_nexthop};

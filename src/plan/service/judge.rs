@@ -27,7 +27,7 @@ pub fn judge(
     let via = gateway(found, uplink, no, &memory, intent);
     let state = match ailment(found, uplink, via) {
         // A failover cut short before its nexthop went has not happened.
-        _ if memory.out.is_some() && !memory.yields_to(intent, no) => State::FailedOver,
+        _ if memory.out.is_some() && !memory.yields_to(intent, no, via) => State::FailedOver,
         Some(why) => State::Down(why),
         None => State::Up,
     };
@@ -56,10 +56,23 @@ enum Out {
 }
 
 impl Memory {
-    /// Whether the intent undoes what was done: a probe not what was done by hand.
-    fn yields_to(&self, intent: Intent, no: UplinkNo) -> bool {
-        let by_hand = self.out == Some(Out::ByHand);
-        intent.restores(no) && !(by_hand && matches!(intent, Intent::Probed { .. }))
+    /// Whether the intent undoes what was done; `via` is the gateway by this intent.
+    fn yields_to(&self, intent: Intent, no: UplinkNo, via: Option<Ipv4Addr>) -> bool {
+        let by_probe = self.out == Some(Out::ByProbe);
+        match intent {
+            Intent::RestoreAll => true,
+            Intent::Restore { uplink, .. } => uplink == no,
+            Intent::Probed { back, .. } => by_probe && back.contains(no),
+            // A line that was dialled anew has lost our mark. Where the mark is still there, the
+            // hook reports a renewed lease, or that a device is up which never went away. That is
+            // no reason to undo what a person did. Nor does it refute a probe, which found the line
+            // dead while it was up, and puts it back by itself; but a probe by another gateway has
+            // not been made yet.
+            Intent::Returned { uplink, .. } => uplink == no && by_probe && via != self.last,
+            Intent::Keep | Intent::FailOver { .. } | Intent::Lost { .. } | Intent::Multipath(_) => {
+                false
+            }
+        }
     }
 
     fn of(config: &Config, found: &Observed, no: UplinkNo, uplink: &Uplink) -> Self {
@@ -89,9 +102,9 @@ impl Memory {
     }
 }
 
-/// The gateway of an uplink. A restore goes by what is said: the one just given, the configured
-/// one, that of a default route in main (from DHCP), in the end the last one used. Any other run
-/// keeps the last one used, if there is one.
+/// The gateway of an uplink. A restore, and a hook's word that a device is there, go by what is said:
+/// the gateway just given, the configured one, that of a default route in main (from DHCP), in the
+/// end the last one used. Any other run keeps the last one used, if there is one.
 fn gateway(
     found: &Observed,
     uplink: &Uplink,
@@ -99,7 +112,7 @@ fn gateway(
     memory: &Memory,
     intent: Intent,
 ) -> Option<Ipv4Addr> {
-    let kept = memory.agreed.filter(|_| !intent.restores(no));
+    let kept = memory.agreed.filter(|_| !intent.asks_for_gateway(no));
     let of_main = || found.gateways.get(&uplink.dev).copied();
     let given = intent.gateway(no).or(kept).or(uplink.via);
     given.or_else(of_main).or(memory.last)
