@@ -1,7 +1,6 @@
 //! What can be typed, and its help: clap types only, nothing of ours. Parser, help texts, man pages
 //! and completions all come from here.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -258,8 +257,9 @@ pub struct Restore {
     pub uplink: Option<String>,
 
     /// Its gateway, as DHCP gave it
+    // No address here: a hook may say that there is none.
     #[arg(long, value_name = "GATEWAY", requires = "uplink")]
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<String>,
 }
 
 #[derive(Args, Debug)]
