@@ -28,6 +28,7 @@ mod record;
 mod state;
 mod step;
 mod store;
+mod syslog;
 
 /// Exit statuses, of `EXIT STATUS` in the man page.
 const FAILED: u8 = 1;
@@ -99,6 +100,12 @@ fn without_numbers(text: &str) -> String {
 }
 
 fn complain(text: &str) {
+    let text = without_numbers(text);
+    if let Some(name) = syslog::hook_name() {
+        if syslog::send(&format!("{name}: {text}")) {
+            return;
+        }
+    }
     // Nobody listening is no reason to panic.
-    let _ = writeln!(io::stderr().lock(), "wanpool: {}", without_numbers(text));
+    let _ = writeln!(io::stderr().lock(), "wanpool: {text}");
 }

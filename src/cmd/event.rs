@@ -47,6 +47,10 @@ impl Event {
 
     fn start(&self, exec: &Path) -> std::io::Result<Child> {
         let mut command = Command::new(exec);
+        // pppd gives its hooks none, and they run this.
+        if std::env::var_os("PATH").is_none() {
+            command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        }
         for (key, value) in &self.fields {
             let text = match value {
                 Value::Null => String::new(),
