@@ -16,12 +16,13 @@ pub fn run(context: &Context, args: &Restore) -> Result<()> {
         None => Intent::RestoreAll,
         Some(name) => {
             let Some(uplink) = context.uplink(name)? else { return Ok(()) };
-            let via = args.via.as_deref();
-            if context.options.hook {
-                Intent::Returned { uplink, via: via.map_or(Ok(None), gateway_from_hook)? }
-            } else {
-                Intent::Restore { uplink, via: via.map(gateway).transpose()? }
-            }
+            let is_hook = context.options.hook;
+            let via = match &args.via {
+                Some(text) if is_hook => gateway_from_hook(text)?,
+                Some(text) => Some(gateway(text)?),
+                None => None,
+            };
+            if is_hook { Intent::Returned { uplink, via } } else { Intent::Restore { uplink, via } }
         }
     };
     let run = Run::begin(context, "restore")?;
