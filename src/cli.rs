@@ -1,7 +1,6 @@
 //! The command line and its help: clap types only, nothing of the program itself. The parser, the
 //! help texts, the man pages and the completions all come from here.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -259,8 +258,9 @@ pub struct Restore {
     pub uplink: Option<String>,
 
     /// Use this gateway, for example the one from the DHCP lease
+    // It is no address type, because a hook may give an empty text or a list.
     #[arg(long, value_name = "GATEWAY", requires = "uplink")]
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<String>,
 }
 
 #[derive(Args, Debug)]

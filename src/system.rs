@@ -26,6 +26,7 @@ mod observe;
 pub mod probe;
 pub mod shell;
 mod surroundings;
+pub mod syslog;
 mod sysctl;
 
 pub use observe::Query;

@@ -111,7 +111,9 @@ fn with_no_gateway_known_the_uplink_is_down_and_says_so() {
     let before = lab.state();
     lab.wanpool(["restore", "eth1"]).refused(1).naming(&["eth1", "--via"]);
     lab.wanpool(["restore", "--via", "10.65.4.1"]).failed();
-    lab.wanpool(["restore", "eth1", "--via", "10.65.4"]).failed().naming(&["10.65.4"]);
+    for via in ["10.65.4", "", "10.65.4.1 10.65.4.3"] {
+        lab.wanpool(["restore", "eth1", "--via", via]).refused(2).naming(&[via, "--via"]);
+    }
     lab.state().assert_is(&before, "refused");
     lab.wanpool(["assign"]).silent();
     lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).ok();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{Hooks, Lab, Shape, binary, four, three};
+use crate::lab::{Hooks, Lab, Shape, binary, four, three, write_script};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -108,6 +108,37 @@ fn ip_down_does_nothing_when_the_line_is_up_again() {
     for flow in talk.stop() {
         flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).expect("a pool")));
     }
+}
+
+#[test]
+fn ip_up_leaves_a_line_out_that_was_failed_over_by_hand_until_it_is_dialled_anew() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let whole = lab.state();
+    let hooks = lab.hooks();
+    lab.wanpool(["failover", "ppp0"]).ok();
+    let out = lab.state();
+    hooks.ppp("ip-up", 1).run().silent();
+    lab.state().assert_is(&out, "the line was up all the while");
+    lab.redial(1);
+    hooks.ppp("ip-up", 1).run().silent();
+    lab.state().assert_is(&whole, "dialled anew");
+    assert_eq!(hooks.log(), "");
+}
+
+#[test]
+fn the_admins_command_has_a_path_though_pppd_gives_none() {
+    let lab = Lab::new();
+    let (exec, told) = (lab.scratch().join("notify"), lab.scratch().join("path"));
+    let text = format!("tr '\\0' '\\n' </proc/$$/environ | grep ^PATH= >{}", told.display());
+    write_script(&exec, &format!("#!/bin/sh\n{text}\n"));
+    lab.serve(&three(&format!("[hook]\nexec = \"{}\"\n", exec.display())));
+    let hooks = lab.hooks();
+    lab.hang_up(1);
+    let run_dir = lab.scratch().join("run").display().to_string();
+    hooks.ppp("ip-down", 1).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
+    let path = std::fs::read_to_string(&told).expect("what the command has written");
+    assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
 }
 
 #[test]
@@ -243,6 +274,17 @@ fn what_a_hook_cannot_do_is_told_to_syslog_alone() {
     hooks.ppp("ip-down", 1).run().silent();
     assert_eq!(hooks.log().lines().count(), 2, "{}", hooks.log());
     lab.state().assert_is(&before, "with a broken configuration");
+
+    // What is no hook with a name has its stderr read.
+    for name in ["1", "yes"] {
+        let plain = hooks.program(binary()).args(&["restore", "ppp0"]).var("WANPOOL_HOOK", name);
+        plain.run().refused(2);
+    }
+    assert_eq!(hooks.log().lines().count(), 2, "{}", hooks.log());
+    lab.config(&three(""));
+    hooks.hook("ifupdown/if-up").var("IFACE", "ppp0").var("IF_GATEWAY", "gw").run().silent();
+    let log = hooks.log();
+    assert!(log.contains("if-up ppp0: invalid value 'gw' for '--via"), "{log}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lab::{Hooks, Lab, Run, Shape, four};
+use crate::lab::{Hooks, Lab, QUICK, Run, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -98,22 +98,88 @@ fn dhclient_brings_a_lease_renews_it_with_another_gateway_and_loses_it(shape: Sh
     assert_eq!(hooks.log(), "");
 }
 
-#[test]
-fn a_renewal_with_nothing_new_does_not_undo_a_failover() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
-    let hooks = lab.hooks();
-    lab.wanpool(["failover", "eth1"]).ok();
-    let out = lab.state();
-    let lease = "new_ip_address=10.65.4.2 new_routers=10.65.4.1";
-    for reason in ["RENEW", "REBIND"] {
-        let old = lease.replace("new_", "old_");
-        dhclient(&lab, &hooks, &format!("reason={reason} {lease} {old}"));
-        lab.state().assert_is(&out, reason);
+/// What callers report of a device that is there.
+const BACK: [&str; 8] = [
+    "dhclient BOUND",
+    "dhclient REBOOT",
+    "dhclient RENEW",
+    "dhclient REBIND",
+    "NetworkManager up",
+    "NetworkManager dhcp4-change",
+    "networkd-dispatcher routable",
+    "ifupdown if-up",
+];
+
+/// Runs the hook as its caller does, with this gateway; what is old is the same as what is new.
+fn report(lab: &Lab, hooks: &Hooks, event: &str, gateway: &str) {
+    let (caller, what) = event.split_once(' ').expect("two words");
+    let hook = |name: &str| hooks.hook(name).var("IFACE", "eth1");
+    match caller {
+        "dhclient" => {
+            let lease = format!("new_ip_address=10.65.4.2 new_routers='{gateway} 10.65.4.3'");
+            let old = lease.replace("new_", "old_");
+            dhclient(lab, hooks, &format!("reason={what} {lease} {old}"));
+        }
+        "NetworkManager" => {
+            let hook = hook("NetworkManager/90-wanpool").args(&["eth1", what]);
+            hook.var("IP4_GATEWAY", gateway).run().silent();
+        }
+        "networkd-dispatcher" => {
+            let default = format!("default via {gateway} dev eth1 proto dhcp metric 1024");
+            lab.gateway.sh(&format!("ip route add {default}"));
+            hook("networkd-dispatcher/routable").run().silent();
+            lab.gateway.sh(&format!("ip route del {default}"));
+        }
+        _ => {
+            hook("ifupdown/if-up").var("ADDRFAM", "inet").var("IF_GATEWAY", gateway).run().silent();
+        }
     }
-    let renewed = hooks.hook("NetworkManager/90-wanpool").args(&["eth1", "dhcp4-change"]);
-    renewed.var("IP4_GATEWAY", OLD).run().silent();
-    lab.state().assert_is(&out, "dhcp4-change");
+}
+
+#[test]
+fn no_hook_undoes_a_failover_by_hand_until_the_device_is_a_new_one() {
+    let lab = Lab::new();
+    lab.serve(&without_via());
+    let hooks = lab.hooks();
+    for event in BACK {
+        lab.redial(4);
+        report(&lab, &hooks, event, OLD);
+        lab.assert_each_leaves_by_its_own_uplink(&[4]);
+        let whole = lab.state();
+        lab.wanpool(["failover", "eth1"]).ok();
+        let out = lab.state();
+        report(&lab, &hooks, event, OLD);
+        lab.state().assert_is(&out, event);
+        // Its own flows, and the restore that will come, go by the new gateway.
+        report(&lab, &hooks, event, "10.65.4.9");
+        assert_eq!(state(&lab), "failed-over", "{event}");
+        let routes = lab.gateway.sh("ip route show table 304");
+        assert_eq!(routes.matches("via 10.65.4.9 ").count(), 2, "{event}: {routes}");
+        lab.wanpool(["assign"]).silent();
+        report(&lab, &hooks, event, OLD);
+        lab.state().assert_is(&out, event);
+        lab.redial(4);
+        report(&lab, &hooks, event, OLD);
+        lab.state().assert_is(&whole, event);
+    }
+    assert_eq!(hooks.log(), "");
+}
+
+#[test]
+fn a_hook_undoes_the_failover_of_a_probe_only_if_the_gateway_is_another_one() {
+    let lab = Lab::new();
+    lab.serve(&four(QUICK));
+    let hooks = lab.hooks();
+    lab.swallow(4, true);
+    lab.runs_until(4, "failed-over");
+    let out = lab.state();
+    for event in BACK {
+        report(&lab, &hooks, event, OLD);
+        lab.state().assert_is(&out, event);
+    }
+    report(&lab, &hooks, "dhclient RENEW", "10.65.4.9");
+    assert_eq!(state(&lab), "up");
+    assert_eq!(hooks.log(), "");
 }
 
 fn network_manager_brings_a_device_up_and_down(shape: Shape) {

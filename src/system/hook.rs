@@ -27,6 +27,10 @@ pub struct Event {
 impl Event {
     fn start(&self, exec: &Path) -> std::io::Result<Child> {
         let mut command = Command::new(exec);
+        // The hooks of pppd have no PATH, and they run this program.
+        if std::env::var_os("PATH").is_none() {
+            command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        }
         for (key, value) in &self.fields {
             let text = match value {
                 Value::Null => String::new(),
