@@ -288,12 +288,16 @@ pub struct Help {
 }
 
 /// The name of the command that was typed: a full name, or a prefix that no other command has.
-pub fn meant<'a>(program: &'a clap::Command, typed: &str) -> Option<&'a str> {
-    let names = || program.get_subcommands().map(clap::Command::get_name);
-    let mut begin_so = names().filter(|name| name.starts_with(typed));
-    match (names().find(|name| *name == typed), begin_so.next(), begin_so.next()) {
-        (Some(exact), ..) => Some(exact),
-        (None, Some(one), None) => Some(one),
-        _ => None,
+pub fn resolve_command<'a>(program: &'a clap::Command, typed: &str) -> Option<&'a str> {
+    let mut with_prefix = Vec::new();
+    for command in program.get_subcommands() {
+        let name = command.get_name();
+        if name == typed {
+            return Some(name);
+        }
+        if name.starts_with(typed) {
+            with_prefix.push(name);
+        }
     }
+    if let [only] = with_prefix[..] { Some(only) } else { None }
 }

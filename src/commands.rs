@@ -1,123 +1,60 @@
-//! From what was typed to what is done: reads the configuration, then hands over to the command.
-//!
-//! Each command is one file with one `run`. What several share stands in [`change`] (the way of a
-//! run that changes things) and [`clients`] (who is there).
+//! The commands, one file with one `run` for each. A command reads what it needs through
+//! [`context`], lets `plan` decide, and changes things through [`transaction`].
 
 use anyhow::Result;
 
-use crate::cli::{self, Cli, Command, Options, Pools};
-use crate::config::{Config, Role};
-use crate::generate;
-use crate::system::{Kernel, Query};
-use crate::memory::Memory;
-use crate::model::{Family, UplinkNo};
-use crate::output::Output;
-use crate::plan::{ownership, sysctl};
-use crate::model::STATE::Observed;
-use crate::store::Store;
+use crate::cli::{Cli, Command, Pools};
+use crate::system::files::config;
 
 mod assign;
-mod change;
-mod clients;
-mod event;
+mod check;
+mod client_path;
+pub mod complete;
+mod context;
+mod discovery;
 mod failover;
+mod fingerprint;
 mod flush;
+mod health_columns;
 mod help;
+mod metrics;
 mod multipath;
 mod pools;
 mod probe;
+mod report;
 mod restore;
 mod scan;
+mod transaction;
 
-/// What every command gets.
-struct Context {
-    options: Options,
-    config: Config,
-    store: Store,
-    memory: Memory,
-    output: Output,
-    family: Family,
-}
+use context::Context;
 
-/// How a run ended that did not fail.
+/// How a command ended that did not fail.
 pub enum Outcome {
     Done,
-    /// `pools --check` found the kernel otherwise than it should be.
+    /// `pools --check` found that the kernel is not as it should be.
     Drift,
 }
 
 pub fn run(cli: Cli) -> Result<Outcome> {
-    if let Some(dir) = &cli.generate {
-        generate::run(dir)?;
-        return Ok(Outcome::Done);
-    }
     if let Some(Command::Help(args)) = &cli.command {
         help::run(args)?;
         return Ok(Outcome::Done);
     }
-    if cli.options.hook && Config::is_unwritten(&cli.options.config) {
+    if cli.options.hook && config::is_unwritten(&cli.options.config) {
         return Ok(Outcome::Done);
     }
-    let context = Context {
-        config: Config::load(&cli.options.config)?,
-        store: Store::new(cli.options.state_dir.clone()),
-        memory: Memory::of(&cli.options.state_dir, cli::STATE_DIR.as_ref()),
-        output: Output::new(&cli.options),
-        family: Family::Inet,
-        options: cli.options,
-    };
+    let context = Context::new(cli.options)?;
     let command = cli.command.unwrap_or(Command::Pools(Pools::default()));
     match command {
         Command::Pools(args) => return pools::run(&context, &args),
-        Command::Scan(args) => scan::run(&context, &args),
-        Command::Assign(args) => assign::run(&context, &args),
-        Command::Failover(args) => failover::run(&context, &args),
-        Command::Restore(args) => restore::run(&context, &args),
-        Command::Multipath(args) => multipath::run(&context, &args),
-        Command::Flush => flush::run(&context),
-        // Told before there was a configuration.
-        Command::Help(_) => Ok(()),
-    }?;
+        Command::Scan(args) => scan::run(&context, &args)?,
+        Command::Assign(args) => assign::run(&context, &args)?,
+        Command::Failover(args) => failover::run(&context, &args)?,
+        Command::Restore(args) => restore::run(&context, &args)?,
+        Command::Multipath(args) => multipath::run(&context, &args)?,
+        Command::Flush => flush::run(&context)?,
+        // Help needs no configuration and was printed above.
+        Command::Help(_) => {}
+    }
     Ok(Outcome::Done)
-}
-
-impl Context {
-    /// The uplink that a person, or a hook's caller, named. `None` for a hook that was run for a
-    /// device which is none of ours.
-    fn uplink(&self, name: &str) -> Result<Option<UplinkNo>> {
-        match self.config.uplink(name) {
-            Err(_) if self.options.hook => Ok(None),
-            found => Ok(Some(found?)),
-        }
-    }
-
-    /// What is there: in the slice what is ours, and beside it what merely bears our names.
-    fn observe(&self, kernel: &Kernel, query: &Query) -> Result<Observed> {
-        let mut found = kernel.observe(query)?;
-        ownership::set_apart(&self.config, &mut found);
-        Ok(found)
-    }
-
-    /// What to look at in the kernel: the set and the chains only where they matter, since they
-    /// need privileges.
-    fn query(&self, netfilter: bool) -> Query {
-        let config = &self.config;
-        let numbers = config.kernel_ids;
-        let uplinks = || config.uplinks.keys().copied();
-        // The number of a group that we do not need may be anybody's.
-        let backups = config.uplinks.values().any(|uplink| uplink.role == Role::Backup);
-        let groups = [ids.group()].into_iter().chain(backups.then(|| ids.backup_group()));
-        let tables = uplinks().flat_map(|no| [ids.pool_table(no), ids.uplink_table(no)]);
-        Query {
-            family: self.family,
-            numbers,
-            sysctls: sysctl::keys(config),
-            gateways_of: config.uplinks.values().map(|uplink| uplink.dev.clone()).collect(),
-            modules: config.helpers.iter().map(|helper| helper.nat_module()).collect(),
-            nexthops: uplinks().map(|no| ids.nexthop(no)).chain(groups).collect(),
-            tables: tables.chain([ids.shared_table()]).collect(),
-            set: netfilter,
-            chains: netfilter,
-        }
-    }
 }

@@ -1,110 +1,97 @@
-//! `assign`: clients into pools, and the kernel after them. This is what cron runs.
+//! `assign`: assigns clients to pools, and makes the kernel follow. This is what cron runs.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 
-use super::change::Run;
-use super::{Context, clients};
+use super::transaction::{ReadScope, Run};
+use super::{Context, discovery};
 use crate::cli::Assign;
-use crate::config::Role;
-use crate::model::{Client, UplinkNo};
-use crate::plan::balance;
-use crate::plan::placement::{self, Change};
-use crate::plan::service::Intent;
+use crate::error::Error;
+use crate::model::link::Neighbour;
 use crate::model::pools::Pools;
-use crate::model::STATE::Neighbour;
+use crate::model::{Client, UplinkNo};
+use crate::plan::assign::{self, ClientChange};
+use crate::plan::rebalance::rebalance;
+use crate::plan::uplinks::Intent;
+use crate::plan::{clients, prune};
 
 pub fn run(context: &Context, args: &Assign) -> Result<()> {
-    // What was typed is checked before anything is locked or looked at.
-    let named: Vec<Client> = args
-        .clients
-        .iter()
-        .map(|text| text.parse().map_err(|why: String| context.config.fault("CLIENT", why)))
-        .collect::<Result<_, _>>()?;
-    let pool = args.pool.as_deref().map(|name| context.config.uplink(name)).transpose()?;
-    let everyone = named.is_empty() && args.from.is_none();
-    if everyone && (pool.is_some() || args.release) {
-        let why = "--pool and --release say what to do with clients: name them, or use --from";
-        return Err(context.config.fault("assign", why).into());
+    // What was typed is checked before anything is locked or read.
+    let mut named = Vec::new();
+    for text in &args.clients {
+        named.push(text.parse().map_err(|why: String| Error::usage("CLIENT", why))?);
     }
+    let pool = args.pool.as_deref().map(|name| context.config.uplink(name)).transpose()?;
+    let is_everyone = named.is_empty() && args.from.is_none();
+    if is_everyone && (pool.is_some() || args.release) {
+        let why = "--pool and --release need clients: name them, or use --from";
+        return Err(Error::usage("assign", why).into());
+    }
+    let list = discovery::read_list(args.from.as_deref()).context("assign")?;
 
-    let list = args.from.as_deref().map(clients::read_list).transpose().context("assign")?;
-
-    let run = Run::begin(context, "assign")?;
+    let run = Run::begin(context, "assign", ReadScope::Changed)?;
     let mut pools = run.pools.clone();
-    let mut changes = placement::settle(&context.config, &mut pools);
-    changes.extend(match everyone {
-        true => all_heard(context, &run, args, &mut pools)?,
-        false => {
-            let clients = named_or_listed(context, &run, args, named, list)?;
-            edit(context, args, pool, &mut pools, &clients)?
-        }
-    });
-    placement::tidy(&context.config, &mut pools);
+    let mut changes = assign::apply_config(&context.config, &mut pools);
+    if is_everyone {
+        changes.extend(assign_discovered(&run, args, &mut pools)?);
+    } else {
+        let clients = named_or_listed(&run, args, named, list)?;
+        changes.extend(edit(context, args, pool, &mut pools, &clients).context("assign")?);
+    }
+    assign::ensure_pools(&context.config, &mut pools);
     run.finish(pools, changes, Intent::Keep)
 }
 
-/// Places all that are heard; before that releases those that have left, and after it levels the
-/// pools, if that was asked for.
-fn all_heard(
-    context: &Context,
-    run: &Run,
-    args: &Assign,
-    pools: &mut Pools,
-) -> Result<Vec<Change>> {
-    // Most of them are in a pool; only to prune, everyone counts.
-    let is_wanted = |client| args.prune || pools.place(client).is_none();
-    let heard = clients::heard_clients(context, &run.kernel, is_wanted).context("assign")?;
-    let busy = match args.prune || args.rebalance {
-        true => run.kernel.busy_clients(context.family, context.config.kernel_ids.uplink_mark_bit())?,
-        false => HashSet::new(),
-    };
+/// Assigns all clients that are discovered. Before that, `--prune` releases those that have left, and
+/// after it `--rebalance` levels the pools.
+fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<ClientChange>> {
+    let Run { context, kernel, snapshot, .. } = run;
+    let config = &context.config;
+    let devices = &snapshot.devices;
+    // Most clients are in a pool. They matter only for `--prune`.
+    let is_wanted = |client| args.prune || pools.pool_of(client).is_none();
+    let found =
+        discovery::discover_clients(context, kernel, devices, is_wanted).context("assign")?;
+    let mut with_flows: HashSet<Ipv4Addr> = HashSet::new();
+    if args.prune || args.rebalance {
+        with_flows.extend(kernel.flows_by_address(config.kernel_ids.uplink_mark_bit())?.keys());
+    }
     let mut changes = Vec::new();
     if args.prune {
-        clients::require_live_lan(context, &run.kernel).context("assign --prune")?;
-        let heard: HashSet<Client> = heard.iter().copied().collect();
-        let unheard = |client: &Client| {
-            !heard.contains(client)
-                && !busy.contains(client)
-                && context.config.pin(*client).is_none()
-        };
-        let unheard: Vec<Client> =
-            pools.iter().flat_map(|(_, members)| members).copied().filter(unheard).collect();
-        let gone = clients::gone(context, &run.kernel, unheard).context("assign --prune")?;
-        changes.extend(placement::release(pools, &gone));
+        prune::require_lan_up(config, devices).context("assign --prune")?;
+        let candidates = prune::candidates(config, pools, &found, &with_flows);
+        let departed = discovery::departed(context, kernel, devices, candidates)
+            .context("assign --prune")?;
+        changes.extend(assign::release(pools, &departed));
     }
-    changes.extend(placement::place(&context.config, pools, &heard));
+    changes.extend(assign::assign(config, pools, &found));
     if args.rebalance {
-        changes.extend(balance::level(&context.config, pools, &busy));
+        changes.extend(rebalance(config, pools, &with_flows));
     }
     Ok(changes)
 }
 
-fn client_list(neighbours: Vec<Neighbour>) -> Vec<Client> {
-    neighbours.into_iter().map(|neighbour| neighbour.client).collect()
-}
-
-/// An address that was typed and can have no place is an error; in a file it is passed over, as
-/// `scan` does.
+/// The clients that were typed, and those of the list. An address that was typed and cannot be a
+/// client is an error; in a list it is ignored, as `scan` does.
 fn named_or_listed(
-    context: &Context,
     run: &Run,
     args: &Assign,
     mut named: Vec<Client>,
     list: Option<Vec<Neighbour>>,
 ) -> Result<Vec<Client>> {
+    let config = &run.context.config;
+    let devices = &run.snapshot.devices;
     if !args.release {
-        let observed = run.kernel.devices(context.family)?;
-        let refusal = |&client: &Client| clients::refusal(&context.config, &observed, client);
-        if let Some(why) = named.iter().find_map(refusal) {
-            bail!("assign: {why}");
+        for &client in &named {
+            if let Some(why) = clients::refusal(config, devices, client) {
+                bail!("assign: {why}");
+            }
         }
     }
-    if let Some(list) = list {
-        let listed = clients::listed(context, &run.kernel, list, &[]).context("assign")?;
-        named.extend(client_list(listed));
-    }
+    let listed = clients::from_list(config, devices, list.unwrap_or_default(), &[]);
+    named.extend(listed.into_iter().map(|neighbour| neighbour.client));
     Ok(named)
 }
 
@@ -114,24 +101,12 @@ fn edit(
     pool: Option<UplinkNo>,
     pools: &mut Pools,
     clients: &[Client],
-) -> Result<Vec<Change>> {
+) -> Result<Vec<ClientChange>> {
     if args.release {
-        return Ok(placement::release(pools, clients));
+        return Ok(assign::release(pools, clients));
     }
-    let Some(pool) = pool else {
-        return Ok(placement::place(&context.config, pools, clients));
-    };
-    if context.config.uplinks[&pool].role == Role::Backup {
-        let unpinned = |client: &&Client| context.config.pin(**client).is_none();
-        if let Some(client) = clients.iter().find(unpinned) {
-            let why = "a backup has pinned clients only; set a pin in";
-            bail!("assign: {client}: {why} {}", context.config.path.display());
-        }
+    match pool {
+        Some(pool) => assign::move_to(&context.config, pools, clients, pool),
+        None => Ok(assign::assign(&context.config, pools, clients)),
     }
-    let elsewhere = |&&client: &&Client| context.config.pin(client).is_some_and(|pin| pin != pool);
-    if let Some(client) = clients.iter().find(elsewhere) {
-        let path = context.config.path.display();
-        return Err(anyhow!("assign: {client}: pinned to another uplink in {path}"));
-    }
-    Ok(placement::put(pools, clients, pool))
 }

@@ -1,52 +1,66 @@
-//! `pools --check`: drift, as the steps that would mend it, and what would make a correct slice
-//! fail, each with its remedy.
+//! `pools --check`: the steps that would repair the slice, and what else keeps clients from being
+//! served, each with its remedy.
 
-use anyhow::{Result, anyhow};
-use serde_json::{Map, json};
+use anyhow::{Context as _, Result};
+use serde::Serialize;
 
-use crate::commands::change::require_net_admin;
-use crate::commands::{Context, Outcome};
-use crate::system::Kernel;
-use crate::plan;
+use super::{Context, Outcome};
+use crate::plan::client_set::PoolEdit;
 use crate::plan::findings::{self, Finding};
-use crate::plan::marking;
-use crate::plan::service::{self, Intent};
-use crate::model::change::Step;
+use crate::plan::uplinks::{self, Intent};
+use crate::plan;
+use crate::system::{Need, capabilities, shell};
 
-pub fn run(context: &Context) -> Result<Outcome> {
-    require_net_admin("pools --check")?;
-    let pools = context.store.read()?;
-    let kernel = Kernel::open()?;
-    let query = context.query(true);
-    let found = context.observe(&kernel, &query)?;
-    let services = service::decide(&context.config, &found, Intent::Keep)
-        .map_err(|why| anyhow!("pools --check: {why}"))?;
-    let set = marking::set(&context.config, &pools);
-    let wanted = plan::wanted(&context.config, set, &services, context.family);
-    let steps = plan::steps(&context.config, &found, &wanted);
-    let health = kernel.health(&query)?;
-    let mut findings = findings::find(&context.config, &pools, &health, &found.sysctls);
-    let taken = plan::in_our_way(&found);
-    findings.extend(taken.as_deref().map(Finding::taken));
-
-    // With something of others in our way, the steps would tread on it.
-    let steps_to_print = if taken.is_some() { &[] } else { &steps[..] };
-    let commands: Vec<String> = steps_to_print.iter().flat_map(Step::commands).collect();
-    print(context, &commands, &findings)?;
-    Ok(if steps.is_empty() && taken.is_none() { Outcome::Done } else { Outcome::Drift })
+#[derive(Serialize)]
+struct Report {
+    steps: Vec<String>,
+    findings: Vec<FindingRow>,
 }
 
-/// Findings are comments to a shell, so that the output can be pasted like that of `--dry-run`.
-fn print(context: &Context, commands: &[String], findings: &[Finding]) -> Result<()> {
-    if context.output.is_json() {
-        let rows = findings
-            .iter()
-            .map(|finding| json!({"finding": finding.what, "remedy": finding.remedy}));
-        let mut object = Map::new();
-        object.insert("steps".into(), commands.into());
-        object.insert("findings".into(), rows.collect());
-        return context.output.object(object);
+#[derive(Serialize)]
+struct FindingRow {
+    finding: String,
+    remedy: String,
+}
+
+pub fn run(context: &Context) -> Result<Outcome> {
+    const WHAT: &str = "pools --check";
+    capabilities::require_net_admin(WHAT)?;
+    let config = &context.config;
+    let pools = context.pool_files.read()?;
+    let kernel = context.open_kernel()?;
+    let found = context.observe(&kernel, Need::Read, Need::Read)?;
+    let status = uplinks::decide(config, &found, Intent::Keep).context(WHAT)?;
+    let changes = plan::changes(config, &found, &status, PoolEdit::none(&pools))?;
+    let surroundings = kernel.surroundings(&context.tables())?;
+    let mut findings = findings::find(config, &pools, &surroundings, &found.sysctls);
+    let conflict = plan::first_conflict(&found);
+    let is_correct = changes.is_empty() && conflict.is_none();
+
+    let mut steps = Vec::new();
+    match conflict {
+        // The steps would damage the object that is in the way.
+        Some(conflict) => findings.push(Finding::from(conflict)),
+        None => {
+            for change in &changes {
+                steps.extend(shell::commands(change, config.kernel_ids.protocol));
+            }
+        }
     }
-    let lines = findings.iter().map(|finding| format!("# {}: {}", finding.what, finding.remedy));
-    context.output.lines(&lines.chain(commands.iter().cloned()).collect::<Vec<_>>())
+    print(context, steps, findings)?;
+    Ok(if is_correct { Outcome::Done } else { Outcome::Drift })
+}
+
+/// In text, findings are comments, so that the output can be pasted into a shell like that of
+/// `--dry-run`.
+fn print(context: &Context, steps: Vec<String>, findings: Vec<Finding>) -> Result<()> {
+    if context.output.is_json() {
+        let row = |it: Finding| FindingRow { finding: it.what, remedy: it.remedy };
+        let findings = findings.into_iter().map(row).collect();
+        return context.output.json(&Report { steps, findings });
+    }
+    let mut lines: Vec<String> =
+        findings.iter().map(|finding| format!("# {}: {}", finding.what, finding.remedy)).collect();
+    lines.extend(steps);
+    context.output.lines(&lines)
 }

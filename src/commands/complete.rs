@@ -81,7 +81,7 @@ fn spelled_out(words: &[OsString]) -> Option<Vec<OsString>> {
         } else if text.starts_with('-') {
             is_value = takes_value(text);
         } else {
-            *word = cli::meant(&program, text)?.into();
+            *word = cli::resolve_command(&program, text)?.into();
             return Some(words);
         }
     }

@@ -1,9 +1,9 @@
-//! `flush`: the whole slice out of the kernel. Files and sysctls stay.
+//! `flush`: removes the whole slice from the kernel. Files and sysctls stay.
 
 use anyhow::Result;
 
 use super::Context;
-use super::change::Run;
+use super::transaction::Run;
 
 pub fn run(context: &Context) -> Result<()> {
     Run::begin_without_pools(context, "flush")?.remove()

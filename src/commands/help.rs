@@ -1,33 +1,27 @@
-//! `help`: that of the program, or of a command by its name or an unambiguous prefix of it. Needs
-//! no configuration.
+//! `help`: prints the help of the program, or of a command by its name or an unambiguous prefix of it.
+//! Needs no configuration.
 
-use std::io::{self, ErrorKind, Write};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::cli::{self, Cli, Help};
-use crate::config::Fault;
+use crate::error::Error;
+use crate::output;
 
 pub fn run(args: &Help) -> Result<()> {
-    let mut command = Cli::command();
-    command.build();
-    let text = match &args.command {
-        None => command.render_help(),
-        Some(typed) => {
-            let name = cli::meant(&command, typed).map(str::to_owned);
-            let found = name.and_then(|name| command.find_subcommand_mut(name));
-            let unknown =
-                || Fault::of("help", format!("{typed}: no such command; see wanpool help"));
-            let command = found.ok_or_else(unknown)?;
-            match command.get_long_about().is_some() {
-                true => command.render_long_help(),
-                false => command.render_help(),
-            }
-        }
+    let mut program = Cli::command();
+    program.build();
+    let Some(typed) = &args.command else {
+        return output::print(&program.render_help().to_string());
     };
-    match io::stdout().write_all(text.to_string().as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("writing the help"),
-    }
+    let name = cli::resolve_command(&program, typed).map(str::to_owned);
+    let Some(command) = name.and_then(|name| program.find_subcommand_mut(name)) else {
+        let why = format!("{typed}: no such command; see wanpool help");
+        return Err(Error::usage("help", why).into());
+    };
+    let text = match command.get_long_about() {
+        Some(_) => command.render_long_help(),
+        None => command.render_help(),
+    };
+    output::print(&text.to_string())
 }

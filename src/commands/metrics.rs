@@ -4,53 +4,37 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::{due, probed, share};
-use crate::commands::Context;
-use crate::system::Kernel;
-use crate::system::privileges::has_net_admin;
+use super::{Context, health_columns};
 use crate::model::UplinkNo;
-use crate::plan::service::{self, Services};
 use crate::model::pools::Pools;
+use crate::model::uplink::State;
+use crate::output;
+use crate::plan::shares;
+use crate::plan::uplinks::{self, GatewayStatus};
+use crate::system::Kernel;
+use crate::system::capabilities::has_net_admin;
 
-/// The states of an uplink, each a series of its own: 1 for the one it is in.
-const STATES: [&str; 3] = ["up", "failed-over", "down"];
-
-pub fn print(context: &Context, pools: &Pools) -> Result<()> {
-    let kernel = Kernel::open()?;
-    let found = kernel.observe(&context.query(false))?;
-    let services = service::as_found(&context.config, &found);
-    let uplinks: Vec<UplinkNo> = context.config.uplinks.keys().copied().collect();
+pub fn run(context: &Context, pools: &Pools) -> Result<()> {
+    let config = &context.config;
+    let kernel = context.open_kernel()?;
+    let found = context.observe_routing(&kernel)?;
+    let status = uplinks::current(config, &found);
     let mut page = Page { context, text: String::new() };
 
-    let clients = |no: &UplinkNo| (*no, pools.members(*no).len() as f64);
-    page.gauge("wanpool_pool_clients", "Clients in the pool.", uplinks.iter().map(clients));
-    let part = |no: &UplinkNo| (*no, share(context, pools, *no) / 100.0);
-    page.gauge("wanpool_pool_share_ratio", "Part of all clients.", uplinks.iter().map(part));
-    let due = |no: &UplinkNo| (*no, due(context, *no) / 100.0);
-    page.gauge(
-        "wanpool_pool_weight_ratio",
-        "Part of all clients that the weight asks for.",
-        uplinks.iter().map(due),
-    );
-    page.head("wanpool_uplink_state", "gauge", "1 for the state the uplink is in.");
-    for &no in &uplinks {
-        for state in STATES {
-            let is = services.uplinks[&no].state.word() == state;
-            let labels = page.labels(no, &format!(",state=\"{state}\""));
-            page.line("wanpool_uplink_state", &labels, f64::from(u8::from(is)));
-        }
-    }
-    if has_net_admin() {
-        let mut flows = Vec::new();
-        for &no in &uplinks {
-            let mark = context.config.kernel_ids.uplink_mark(no);
-            flows.push((no, kernel.flows(context.family, mark)? as f64));
-        }
-        page.gauge("wanpool_uplink_flows", "Flows in conntrack.", flows.into_iter());
-    }
-    page.probes(&services);
-    page.traffic(&kernel, &uplinks)?;
-    context.output.lines(&[page.text.trim_end().to_owned()])
+    page.gauge("wanpool_pool_clients", "Clients in the pool.", |no| {
+        Some(pools.members(no).len() as f64)
+    });
+    page.gauge("wanpool_pool_share_ratio", "Part of all clients.", |no| {
+        Some(shares::actual(config, pools, no) / 100.0)
+    });
+    page.gauge("wanpool_pool_weight_ratio", "Part of all clients that the weight asks for.", |no| {
+        Some(shares::due(config, no) / 100.0)
+    });
+    page.states(&status);
+    page.flows(&kernel)?;
+    page.probes(&status);
+    page.traffic(&kernel)?;
+    output::print(&page.text)
 }
 
 struct Page<'a> {
@@ -59,48 +43,84 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn gauge(&mut self, name: &str, help: &str, values: impl Iterator<Item = (UplinkNo, f64)>) {
+    fn uplinks(&self) -> Vec<UplinkNo> {
+        self.context.config.uplinks.keys().copied().collect()
+    }
+
+    /// A gauge with one series for each uplink that has a value.
+    fn gauge(&mut self, name: &str, help: &str, value: impl Fn(UplinkNo) -> Option<f64>) {
         self.head(name, "gauge", help);
-        for (no, value) in values {
-            let labels = self.labels(no, "");
-            self.line(name, &labels, value);
+        for no in self.uplinks() {
+            if let Some(value) = value(no) {
+                self.line(name, no, "", value);
+            }
         }
     }
 
-    /// What is remembered of the last probes, where anything is.
-    fn probes(&mut self, services: &Services) {
-        let records = probed::read(self.context);
+    /// A series for each state of each uplink: 1 for the state that the uplink is in.
+    fn states(&mut self, status: &GatewayStatus) {
+        const NAME: &str = "wanpool_uplink_state";
+        self.head(NAME, "gauge", "1 for the state the uplink is in.");
+        for no in self.uplinks() {
+            for state in State::ALL {
+                let is_in_state = status.state(no) == Some(state);
+                let label = format!(",state=\"{}\"", state.word());
+                self.line(NAME, no, &label, f64::from(u8::from(is_in_state)));
+            }
+        }
+    }
+
+    /// Only root can read conntrack.
+    fn flows(&mut self, kernel: &Kernel) -> Result<()> {
+        const NAME: &str = "wanpool_uplink_flows";
+        if !has_net_admin() {
+            return Ok(());
+        }
+        self.head(NAME, "gauge", "Flows in conntrack.");
+        for no in self.uplinks() {
+            let mark = self.context.config.kernel_ids.uplink_mark(no);
+            self.line(NAME, no, "", kernel.flows(mark)? as f64);
+        }
+        Ok(())
+    }
+
+    /// What is remembered of the last probes, if anything is.
+    fn probes(&mut self, status: &GatewayStatus) {
+        let records = health_columns::read(self.context);
         if records.is_empty() {
             return;
         }
-        let since = records.iter().filter_map(|(&no, record)| {
-            Some((no, probed::since(services, record, no)?.as_secs_f64().round()))
-        });
         let name = "wanpool_uplink_state_since_timestamp_seconds";
-        self.gauge(name, "When the uplink's state began.", since);
-        let last = || records.iter().filter_map(|(&no, record)| Some((no, record.last?)));
-        let loss = last().map(|(no, last)| (no, f64::from(last.loss) / 100.0));
-        self.gauge("wanpool_uplink_probe_loss_ratio", "Probes lost in the last run.", loss);
-        let rtt = last().filter_map(|(no, last)| Some((no, last.rtt?.as_secs_f64())));
-        let help = "The shortest round trip of the last run.";
-        self.gauge("wanpool_uplink_probe_rtt_seconds", help, rtt);
+        self.gauge(name, "When the uplink's state began.", |no| {
+            let since = health_columns::since(status, records.get(&no)?, no)?;
+            Some(since.as_secs_f64().round())
+        });
+        let last = |no| records.get(&no).and_then(|record| record.last);
+        let name = "wanpool_uplink_probe_loss_ratio";
+        self.gauge(name, "Probes lost in the last run.", |no| {
+            Some(f64::from(last(no)?.loss) / 100.0)
+        });
+        let name = "wanpool_uplink_probe_rtt_seconds";
+        self.gauge(name, "The shortest round trip of the last run.", |no| {
+            Some(last(no)?.rtt?.as_secs_f64())
+        });
     }
 
-    /// Bytes over each uplink that has a device now.
-    fn traffic(&mut self, kernel: &Kernel, uplinks: &[UplinkNo]) -> Result<()> {
+    /// The bytes over each uplink that has a device now.
+    fn traffic(&mut self, kernel: &Kernel) -> Result<()> {
+        const RECEIVED: &str = "wanpool_uplink_receive_bytes_total";
+        const SENT: &str = "wanpool_uplink_transmit_bytes_total";
         let traffic = kernel.traffic()?;
-        for (name, help, sent) in [
-            ("wanpool_uplink_receive_bytes_total", "Bytes received by the device.", false),
-            ("wanpool_uplink_transmit_bytes_total", "Bytes sent by the device.", true),
-        ] {
-            self.head(name, "counter", help);
-            for &no in uplinks {
-                let bytes = traffic.get(&self.context.config.uplinks[&no].dev);
-                if let Some(&(received, transmitted)) = bytes {
-                    let labels = self.labels(no, "");
-                    self.line(name, &labels, if sent { transmitted } else { received } as f64);
-                }
-            }
+        let of = |no| traffic.get(&self.context.config.uplinks.get(&no)?.dev).copied();
+        let counters: Vec<(UplinkNo, (u64, u64))> =
+            self.uplinks().into_iter().filter_map(|no| Some((no, of(no)?))).collect();
+        self.head(RECEIVED, "counter", "Bytes received by the device.");
+        for (no, (received, _)) in &counters {
+            self.line(RECEIVED, *no, "", *received as f64);
+        }
+        self.head(SENT, "counter", "Bytes sent by the device.");
+        for (no, (_, sent)) in &counters {
+            self.line(SENT, *no, "", *sent as f64);
         }
         Ok(())
     }
@@ -110,12 +130,11 @@ impl Page<'_> {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn labels(&self, no: UplinkNo, more: &str) -> String {
-        let dev = &self.context.config.uplinks[&no].dev;
-        format!("pool=\"{no}\",uplink=\"{dev}\"{more}")
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = writeln!(self.text, "{name}{{{labels}}} {value}");
+    fn line(&mut self, name: &str, no: UplinkNo, more_labels: &str, value: f64) {
+        let dev = self.context.dev(no);
+        let _ = writeln!(
+            self.text,
+            "{name}{{pool=\"{no}\",uplink=\"{dev}\"{more_labels}}} {value}"
+        );
     }
 }

@@ -1,14 +1,18 @@
-//! `multipath`: whether everything else goes over all uplinks in service.
+//! `multipath`: whether all other traffic uses all active uplinks.
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::Context;
-use super::change::Run;
+use super::transaction::{ReadScope, Run};
 use crate::cli::{Multipath, MultipathAction};
-use crate::system::Kernel;
-use crate::plan::service::{self, Intent};
+use crate::plan::uplinks::{self, Intent};
 
-const COLUMNS: [&str; 2] = ["multipath", "uplinks"];
+#[derive(Serialize)]
+struct Row {
+    multipath: &'static str,
+    uplinks: String,
+}
 
 pub fn run(context: &Context, args: &Multipath) -> Result<()> {
     let on = match args.action {
@@ -16,17 +20,13 @@ pub fn run(context: &Context, args: &Multipath) -> Result<()> {
         MultipathAction::On => true,
         MultipathAction::Off => false,
     };
-    let run = Run::begin(context, "multipath")?;
-    let pools = run.pools.clone();
-    run.finish(pools, vec![], Intent::Multipath(on))
+    Run::begin(context, "multipath", ReadScope::Changed)?.finish_uplinks(Intent::Multipath(on))
 }
 
 fn show(context: &Context) -> Result<()> {
-    let found = Kernel::open()?.observe(&context.query(false))?;
-    let services = service::as_found(&context.config, &found);
-    let state = if services.multipath { "on" } else { "off" };
-    let uplinks: Vec<&str> =
-        services.serving().map(|no| context.config.uplinks[&no].dev.as_str()).collect();
-    let row = vec![state.into(), uplinks.join(",").into()];
-    context.output.table(&COLUMNS, [row].into_iter())
+    let found = context.observe_routing(&context.open_kernel()?)?;
+    let status = uplinks::current(&context.config, &found);
+    let multipath = if status.multipath { "on" } else { "off" };
+    let uplinks: Vec<&str> = status.active().into_iter().map(|no| context.dev(no)).collect();
+    context.output.table([Row { multipath, uplinks: uplinks.join(",") }].iter())
 }

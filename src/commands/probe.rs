@@ -1,144 +1,125 @@
-//! `failover --probe`: asks by each uplink whether anybody is there, and takes out of service what
-//! has been dead for long enough, or back what has been sound.
+//! `failover --probe`: probes each uplink, takes an uplink out of service that has been unhealthy for
+//! long enough, and puts it back when it has been healthy.
 //!
-//! The asking is done without the lock, which a hook may need meanwhile. Then the lock is taken and
-//! the kernel looked at again: what has changed under the probes is not judged by them.
+//! The probes run without the lock, which a hook may need in the meantime. Then the run takes the lock
+//! and observes the kernel again: an uplink that has changed meanwhile is not judged by its probes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
+use nix::libc::ENODEV;
 
 use super::Context;
-use super::change::{Run, require_net_admin};
+use super::transaction::{ReadScope, Run};
 use crate::cli::Failover;
-use crate::config::Target;
-use crate::system::Kernel;
-use crate::memory;
+use crate::model::health::ProbeResult;
+use crate::model::link::Devices;
 use crate::model::{UplinkNo, UplinkSet};
-use crate::plan::probing;
-use crate::plan::service::{self, Services, State};
-use crate::probe::{self, Line};
-use crate::model::health::Outcome;
-use crate::model::STATE::Observed;
+use crate::plan::{probes, uplinks};
+use crate::system::probe::{self, ProbeJob};
+use crate::system::{capabilities, clock};
+
+const WHAT: &str = "failover --probe";
+
+/// What the probes of an uplink say: whether it is healthy, and the summary.
+type Results = BTreeMap<UplinkNo, (bool, ProbeResult)>;
 
 pub fn run(context: &Context, args: &Failover) -> Result<()> {
-    const WHAT: &str = "failover --probe";
-    let named: Vec<UplinkNo> =
-        args.uplinks.iter().map(|name| context.config.uplink(name)).collect::<Result<_, _>>()?;
-    require_net_admin(WHAT)?;
-    let began = memory::now();
-    let before = Kernel::open()?.observe(&context.query(false))?;
-    let services = service::as_found(&context.config, &before);
-    let mut faults = Vec::new();
-    let lines: Vec<Line> = context
-        .config
-        .uplinks
-        .keys()
-        .filter(|no| named.is_empty() || named.contains(no))
-        .filter_map(|&no| line(context, &before, &services, no, &mut faults))
-        .collect();
-    if !lines.is_empty() {
-        let outcomes = ask(context, &lines, &mut faults);
-        let run = Run::begin(context, WHAT)?;
-        conclude(context, run, &before, outcomes, began)?;
+    let mut named = UplinkSet::default();
+    for name in &args.uplinks {
+        named.insert(context.config.uplink(name)?);
     }
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(anyhow!("{WHAT}: {}", faults.join("; "))),
-    }
-}
-
-/// How to probe an uplink; `None` for one that is down, whose own table leads nowhere.
-fn line(
-    context: &Context,
-    found: &Observed,
-    services: &Services,
-    no: UplinkNo,
-    faults: &mut Vec<String>,
-) -> Option<Line> {
-    let (uplink, service) = (&context.config.uplinks[&no], &services.uplinks[&no]);
-    if matches!(service.state, State::Down(_)) {
-        return None;
-    }
-    let peer = || found.addresses_of(&uplink.dev).find_map(|own| own.peer);
-    let targets = match uplink.probe.targets.is_empty() {
-        false => uplink.probe.targets.clone(),
-        true => peer().or(service.via).map(Target::Echo).into_iter().collect(),
-    };
-    if targets.is_empty() {
-        let why = "has neither peer nor gateway to ask; set targets in [probe]";
-        faults.push(format!("uplink {no} ({}) {why}", uplink.dev));
-        return None;
-    }
-    let mark = context.config.kernel_ids.uplink_mark(no).value;
-    Some(Line::new(no, &uplink.dev, mark, &uplink.probe, targets))
-}
-
-fn ask(
-    context: &Context,
-    lines: &[Line],
-    faults: &mut Vec<String>,
-) -> BTreeMap<UplinkNo, (bool, Outcome)> {
-    let answers = probe::all(lines);
-    let at = memory::now();
-    let mut outcomes = BTreeMap::new();
-    for (no, answers) in answers {
-        let uplink = &context.config.uplinks[&no];
-        match answers {
-            Ok(answers) => {
-                let is_sound = probing::is_sound(&answers, uplink.probe.need);
-                outcomes.insert(no, (is_sound, probing::sum_up(&answers, at)));
+    capabilities::require_net_admin(WHAT)?;
+    let began = clock::since_boot();
+    let before = context.observe_routing(&context.open_kernel()?)?;
+    let status = uplinks::current(&context.config, &before);
+    let (mut jobs, mut failures) = (Vec::new(), Vec::new());
+    for (&no, uplink) in &context.config.uplinks {
+        if !args.uplinks.is_empty() && !named.contains(no) {
+            continue;
+        }
+        match probes::targets(&before.devices, &status, no, uplink) {
+            Ok(targets) if targets.is_empty() => {}
+            Ok(targets) => {
+                let mark = context.config.kernel_ids.uplink_mark(no).value;
+                jobs.push(ProbeJob::new(no, &uplink.dev, mark, &uplink.probe, targets));
             }
-            // The device went meanwhile: no news of the line behind it.
-            Err(error) if is_no_device(&error) => {}
-            Err(error) => faults.push(format!("uplink {no} ({}): {error}", uplink.dev)),
+            Err(error) => failures.push(error.to_string()),
         }
     }
-    outcomes
+    if !jobs.is_empty() {
+        let results = probe_all(context, &jobs, &mut failures);
+        conclude(context, &before.devices, results, began)?;
+    }
+    if !failures.is_empty() {
+        bail!("{WHAT}: {}", failures.join("; "));
+    }
+    Ok(())
 }
 
-fn is_no_device(error: &std::io::Error) -> bool {
-    const ENODEV: i32 = 19;
+fn probe_all(context: &Context, jobs: &[ProbeJob], failures: &mut Vec<String>) -> Results {
+    let all = probe::run_all(jobs);
+    let at = clock::since_boot();
+    let mut results = BTreeMap::new();
+    for (no, targets) in all {
+        let Some(uplink) = context.config.uplinks.get(&no) else { continue };
+        match targets {
+            Ok(targets) => {
+                let is_healthy = probes::is_healthy(&targets, uplink.probe.need);
+                results.insert(no, (is_healthy, probes::summarise(&targets, at)));
+            }
+            // The device went away meanwhile. That says nothing about the line.
+            Err(error) if is_no_device(&error) => {}
+            Err(error) => failures.push(format!("uplink {no} ({}): {error}", uplink.dev)),
+        }
+    }
+    results
+}
+
+fn is_no_device(error: &io::Error) -> bool {
     error.raw_os_error() == Some(ENODEV)
 }
 
 fn conclude(
     context: &Context,
-    mut run: Run,
-    before: &Observed,
-    outcomes: BTreeMap<UplinkNo, (bool, Outcome)>,
+    probed_devices: &Devices,
+    results: Results,
     began: Duration,
 ) -> Result<()> {
-    let found = run.kernel.observe(&context.query(false))?;
-    let services = service::as_found(&context.config, &found);
-    probing::note(&context.config, &found, &services, &mut run.records, memory::now());
+    let mut run = Run::begin(context, WHAT, ReadScope::Changed)?;
+    let config = &context.config;
+    let status = uplinks::current(config, &run.snapshot);
+    let now = clock::since_boot();
+    probes::update_records(config, &run.snapshot, &status, &mut run.health, now);
     let mut probed = UplinkSet::default();
-    for (no, (is_sound, outcome)) in outcomes {
-        let dev = &context.config.uplinks[&no].dev;
-        let Some(record) = run.records.get_mut(&no) else { continue };
-        let same = before.link(dev).is_some_and(|link| link.index == record.index);
-        // What another run saw at the same time counts once.
-        let is_news = record.last.is_none_or(|last| last.at <= began);
-        if same && is_news {
-            probing::count(record, is_sound, outcome);
+    for (no, (is_healthy, result)) in results {
+        let Some(record) = run.health.get_mut(&no) else { continue };
+        if probes::is_new(record, probed_devices, began) {
+            probes::count(record, is_healthy, result);
             probed.insert(no);
         }
-        tell(context, no, is_sound, outcome)?;
+        print_result(context, no, is_healthy, &result)?;
     }
-    let intent = probing::intent(&context.config, &services, &run.records, probed);
-    let pools = run.pools.clone();
-    run.finish(pools, vec![], intent)
+    let intent = probes::intent(config, &status, &run.health, probed);
+    run.finish_uplinks(intent)
 }
 
-/// For `--verbose`: a comment, so that what `--dry-run` prints can still be pasted.
-fn tell(context: &Context, no: UplinkNo, is_sound: bool, outcome: Outcome) -> Result<()> {
+/// For `--verbose`: a comment, so that the output of `--dry-run` can still be pasted into a shell.
+fn print_result(
+    context: &Context,
+    no: UplinkNo,
+    is_healthy: bool,
+    result: &ProbeResult,
+) -> Result<()> {
     if !context.output.is_verbose() {
         return Ok(());
     }
-    let dev = &context.config.uplinks[&no].dev;
-    let word = if is_sound { "sound" } else { "dead" };
-    let rtt = outcome.rtt.map(|rtt| format!(", rtt {:.3} ms", rtt.as_secs_f64() * 1000.0));
-    let rtt = rtt.unwrap_or_default();
-    context.output.step(&format!("# uplink {no} {dev} {word}: loss {} %{rtt}", outcome.loss))
+    let word = if is_healthy { "healthy" } else { "unhealthy" };
+    let mut line = format!("# uplink {no} {} {word}: loss {} %", context.dev(no), result.loss);
+    if let Some(rtt) = result.rtt_ms() {
+        line += &format!(", rtt {rtt:.3} ms");
+    }
+    context.output.step(&line)
 }

@@ -1,115 +1,143 @@
-//! What a run tells when it is done: a line a change, or one JSON object.
+//! What a run reports when it ends: a line for each change, or one JSON object.
 
 use anyhow::Result;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
-use super::Run;
-use crate::commands::Context;
-use crate::model::{Client, UplinkNo};
-use crate::plan::placement::Change;
-use crate::plan::service::{Service, Services, State};
+use super::Context;
+use crate::model::UplinkNo;
+use crate::output::Text;
+use crate::plan::assign::ClientChange;
+use crate::plan::uplinks::{Condition, GatewayStatus, UplinkStatus};
 
-/// What a run did, or would do.
+/// What a run did, or with `--dry-run` would do.
 #[derive(Default)]
-pub(super) struct Report {
-    pub(super) changes: Vec<Change>,
-    pub(super) uplinks: Vec<String>,
-    pub(super) flows_ended: usize,
-    /// How many commands would have done it.
-    pub(super) done: usize,
-    /// Those commands, if they are to be shown.
-    pub(super) commands: Vec<String>,
-    /// What was done to the slice, where no line says more.
-    pub(super) verb: &'static str,
+pub struct Report {
+    pub client_changes: Vec<ClientChange>,
+    /// A line for each uplink whose status changed.
+    pub uplinks: Vec<String>,
+    /// Whether each uplink that is down has a line, changed or not.
+    pub tell_all_down: bool,
+    pub flows_ended: usize,
+    /// How many shell commands would have done the same.
+    pub done: usize,
+    /// These commands, if they are shown.
+    pub commands: Vec<String>,
 }
 
-impl Run<'_> {
-    pub(super) fn print_plan(&self, report: Report) -> Result<()> {
-        match self.context.output.is_json() {
-            true => self.print(report),
-            false => self.context.output.lines(&report.commands),
-        }
-    }
+/// The JSON of a report.
+#[derive(Serialize)]
+struct JsonReport {
+    assigned: Vec<JsonClient>,
+    released: Vec<JsonClient>,
+    moved: Vec<JsonClient>,
+    flows_ended: usize,
+    steps: Vec<String>,
+}
 
-    pub(super) fn print(&self, report: Report) -> Result<()> {
-        let output = self.context.output;
-        if output.is_json() {
-            return output.object(self.report_object(report));
-        }
-        let mut lines = report.uplinks;
-        lines.extend(report.changes.iter().map(|change| self.change_line(change)));
-        if lines.is_empty() && report.done > 0 {
-            let steps = if report.done == 1 { "step" } else { "steps" };
-            lines.push(format!("slice {}: {} {steps}", report.verb, report.done));
-        }
-        output.news(&lines)
-    }
+#[derive(Serialize)]
+struct JsonClient {
+    client: Text<std::net::Ipv4Addr>,
+    pool: UplinkNo,
+    uplink: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<UplinkNo>,
+}
 
-    fn change_line(&self, change: &Change) -> String {
-        let dev = |no| match self.context.config.uplinks.get(no) {
-            Some(uplink) => format!("{no} {}", uplink.dev),
-            None => no.to_string(),
+/// Prints a report. `verb` says what happened to the slice if no line says more.
+pub fn print(context: &Context, report: Report, verb: &str) -> Result<()> {
+    let output = context.output;
+    if output.is_json() {
+        return output.json(&json_report(context, report));
+    }
+    let mut lines = report.uplinks;
+    for change in &report.client_changes {
+        lines.push(client_line(context, change));
+    }
+    if lines.is_empty() && report.done > 0 {
+        let steps = if report.done == 1 { "step" } else { "steps" };
+        lines.push(format!("slice {verb}: {} {steps}", report.done));
+    }
+    output.changes(&lines)
+}
+
+/// Prints the commands of a dry run.
+pub fn print_commands(context: &Context, report: Report) -> Result<()> {
+    if context.output.is_json() {
+        return context.output.json(&json_report(context, report));
+    }
+    context.output.lines(&report.commands)
+}
+
+fn client_line(context: &Context, change: &ClientChange) -> String {
+    let pool = |no: &UplinkNo| match context.config.uplinks.get(no) {
+        Some(uplink) => format!("{no} {}", uplink.dev),
+        None => no.to_string(),
+    };
+    match change {
+        ClientChange::Assigned { client, to } => format!("{client} pool {}", pool(to)),
+        ClientChange::Moved { client, from, to } => {
+            format!("{client} pool {} from {from}", pool(to))
+        }
+        ClientChange::Released { client, from } => format!("{client} released from {from}"),
+    }
+}
+
+fn json_report(context: &Context, report: Report) -> JsonReport {
+    let (mut assigned, mut released, mut moved) = (vec![], vec![], vec![]);
+    for change in &report.client_changes {
+        let client = Text(change.client().address());
+        let entry = |pool: UplinkNo, from| {
+            let uplink = context.config.uplinks.get(&pool).map(|uplink| uplink.dev.to_string());
+            JsonClient { client, pool, uplink, from }
         };
-        match change {
-            Change::Assigned { client, to } => format!("{client} pool {}", dev(to)),
-            Change::Moved { client, from, to } => format!("{client} pool {} from {from}", dev(to)),
-            Change::Released { client, from } => format!("{client} released from {from}"),
+        match *change {
+            ClientChange::Assigned { to, .. } => assigned.push(entry(to, None)),
+            ClientChange::Released { from, .. } => released.push(entry(from, None)),
+            ClientChange::Moved { from, to, .. } => moved.push(entry(to, Some(from))),
         }
     }
+    let Report { flows_ended, commands: steps, .. } = report;
+    JsonReport { assigned, released, moved, flows_ended, steps }
+}
 
-    fn report_object(&self, report: Report) -> Map<String, Value> {
-        let (mut assigned, mut released, mut moved) = (vec![], vec![], vec![]);
-        let uplinks = &self.context.config.uplinks;
-        let row = |client: &Client, pool: &UplinkNo| {
-            let dev = uplinks.get(pool).map(|uplink| uplink.dev.as_str());
-            json!({"client": client.to_string(), "pool": pool.get(), "uplink": dev})
-        };
-        for change in &report.changes {
-            match change {
-                Change::Assigned { client, to } => assigned.push(row(client, to)),
-                Change::Released { client, from } => released.push(row(client, from)),
-                Change::Moved { client, from, to } => {
-                    let mut row = row(client, to);
-                    row["from"] = from.get().into();
-                    moved.push(row);
-                }
+impl Report {
+    /// Adds a line for each uplink whose status changed.
+    pub fn describe_uplinks(
+        &mut self,
+        context: &Context,
+        before: &GatewayStatus,
+        after: &GatewayStatus,
+    ) {
+        self.uplinks.clear();
+        for (no, uplink) in &after.uplinks {
+            let has_changed = before.uplinks.get(no).is_none_or(|was| differs(was, uplink));
+            let is_down = matches!(uplink.condition, Condition::Down(_));
+            if has_changed || (is_down && self.tell_all_down) {
+                self.uplinks.push(uplink_line(context, *no, uplink));
             }
         }
-        let mut object = Map::new();
-        object.insert("assigned".into(), assigned.into());
-        object.insert("released".into(), released.into());
-        object.insert("moved".into(), moved.into());
-        object.insert("flows_ended".into(), report.flows_ended.into());
-        object.insert("steps".into(), report.commands.into());
-        object
+        if before.multipath != after.multipath {
+            let state = if after.multipath { "on" } else { "off" };
+            self.uplinks.push(format!("multipath {state}"));
+        }
     }
 }
 
-/// A line for each uplink that is served otherwise than before. A device that is not there may come
-/// later, or be misspelt: with `tell_those_out` each that cannot be in service has its line too.
-pub(super) fn uplink_lines(
-    context: &Context,
-    before: &Services,
-    after: &Services,
-    tell_those_out: bool,
-) -> Vec<String> {
-    let line = |(no, service): (&UplinkNo, &Service)| {
-        let was = &before.uplinks[no];
-        let same = was.state.word() == service.state.word()
-            && (was.to, was.by_probe) == (service.to, service.by_probe);
-        let more = match (service.state, service.to) {
-            (State::Down(_), _) if same && !tell_those_out => return None,
-            (State::Down(why), _) => format!(": {}", why.text()),
-            _ if same => return None,
-            (State::FailedOver, Some(to)) => format!(" to {}", context.config.uplinks[&to].dev),
-            _ => String::new(),
-        };
-        let dev = &context.config.uplinks[no].dev;
-        Some(format!("uplink {no} {dev} {}{more}", service.state.word()))
+/// Whether a change of status is worth a line. The reason why an uplink is down is not.
+fn differs(before: &UplinkStatus, after: &UplinkStatus) -> bool {
+    let is_same = match (before.condition, after.condition) {
+        (Condition::Down(_), Condition::Down(_)) => true,
+        (before, after) => before == after,
     };
-    let mut lines: Vec<String> = after.uplinks.iter().filter_map(line).collect();
-    if before.multipath != after.multipath {
-        lines.push(format!("multipath {}", if after.multipath { "on" } else { "off" }));
+    !is_same || before.override_uplink != after.override_uplink
+}
+
+fn uplink_line(context: &Context, no: UplinkNo, uplink: &UplinkStatus) -> String {
+    let mut line = format!("uplink {no} {} {}", context.dev(no), uplink.state().word());
+    match (uplink.condition, uplink.override_uplink) {
+        (Condition::Down(reason), _) => line += &format!(": {}", reason.text()),
+        (Condition::FailedOver(_), Some(to)) => line += &format!(" to {}", context.dev(to)),
+        _ => {}
     }
-    lines
+    line
 }

@@ -1,50 +1,54 @@
-//! `restore`: everything as configuration and pool files say, or one uplink back in service.
+//! `restore`: applies the configuration and the pool files to the kernel, or puts one uplink back in
+//! service.
 
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
 use super::Context;
-use super::change::Run;
+use super::transaction::{ReadScope, Run};
 use crate::cli::Restore;
-use crate::config::Fault;
-use crate::plan::placement;
-use crate::plan::service::Intent;
+use crate::error::Error;
+use crate::plan::assign;
+use crate::plan::uplinks::Intent;
 
 pub fn run(context: &Context, args: &Restore) -> Result<()> {
-    let intent = match &args.uplink {
-        None => Intent::RestoreAll,
-        Some(name) => {
-            let Some(uplink) = context.uplink(name)? else { return Ok(()) };
-            let is_hook = context.options.hook;
-            let via = match &args.via {
-                Some(text) if is_hook => gateway_from_hook(text)?,
-                Some(text) => Some(gateway(text)?),
-                None => None,
-            };
-            if is_hook { Intent::Returned { uplink, via } } else { Intent::Restore { uplink, via } }
-        }
+    let Some(intent) = intent(context, args)? else { return Ok(()) };
+    let scope = match intent {
+        Intent::RestoreAll => ReadScope::All,
+        _ => ReadScope::Changed,
     };
-    let run = Run::begin(context, "restore")?;
+    let run = Run::begin(context, "restore", scope)?;
     let mut pools = run.pools.clone();
-    placement::tidy(&context.config, &mut pools);
+    assign::ensure_pools(&context.config, &mut pools);
     run.finish(pools, vec![], intent)
 }
 
-fn gateway(text: &str) -> Result<Ipv4Addr, Fault> {
+/// `None` if a hook names a device that is no uplink.
+fn intent(context: &Context, args: &Restore) -> Result<Option<Intent>> {
+    let Some(name) = &args.uplink else { return Ok(Some(Intent::RestoreAll)) };
+    let Some(uplink) = context.uplink(name)? else { return Ok(None) };
+    let via = args.via.as_deref();
+    Ok(Some(if context.options.hook {
+        Intent::Returned { uplink, via: gateway_from_hook(via.unwrap_or_default())? }
+    } else {
+        Intent::Restore { uplink, via: via.map(gateway).transpose()? }
+    }))
+}
+
+fn gateway(text: &str) -> Result<Ipv4Addr, Error> {
     text.parse().map_err(|_| {
         let place = format!("invalid value '{}' for '--via <GATEWAY>'", text.escape_debug());
-        Fault::of(&place, "invalid IPv4 address syntax; see wanpool help")
+        Error::usage(place, "invalid IPv4 address syntax; see wanpool help")
     })
 }
 
-/// A hook passes on what its caller gave it: nothing or 0.0.0.0 where there is no gateway, and of
-/// DHCP's list of routers, in the order of preference (RFC 2132), the first counts.
-fn gateway_from_hook(text: &str) -> Result<Option<Ipv4Addr>, Fault> {
-    match text.split_whitespace().next() {
-        None => Ok(None),
-        Some(first) => Ok(Some(gateway(first)?).filter(|gateway| !gateway.is_unspecified())),
-    }
+/// A hook passes on what its caller gave it: an empty text or 0.0.0.0 if there is no gateway, or DHCP's
+/// list of routers in order of preference (RFC 2132), of which the first counts.
+fn gateway_from_hook(text: &str) -> Result<Option<Ipv4Addr>, Error> {
+    let Some(first) = text.split_whitespace().next() else { return Ok(None) };
+    let gateway = gateway(first)?;
+    Ok(if gateway.is_unspecified() { None } else { Some(gateway) })
 }
 
 #[cfg(test)]

@@ -1,48 +1,54 @@
-//! `scan`: who is heard behind the LAN devices. Needs no root, changes nothing.
+//! `scan`: lists the clients on the LAN devices. Needs no root and changes nothing.
+
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::{Context, clients};
+use super::{Context, discovery};
 use crate::cli::Scan;
-use crate::system::Kernel;
-use crate::output::Row;
+use crate::model::link::Neighbour;
 use crate::model::pools::Pools;
-use crate::model::STATE::Neighbour;
+use crate::model::{LinkAddress, UplinkNo};
+use crate::output::Text;
+use crate::plan::clients;
 
-const COLUMNS: [&str; 5] = ["address", "lladdr", "dev", "state", "pool"];
+#[derive(Serialize)]
+struct Row<'a> {
+    address: Text<Ipv4Addr>,
+    lladdr: Option<Text<LinkAddress>>,
+    dev: Option<&'a str>,
+    state: Option<&'a str>,
+    pool: Option<UplinkNo>,
+}
 
 pub fn run(context: &Context, args: &Scan) -> Result<()> {
-    let list = args.from.as_deref().map(clients::read_list).transpose().context("scan")?;
-    let pools = context.store.read()?;
-    let kernel = Kernel::open()?;
+    let list = discovery::read_list(args.from.as_deref()).context("scan")?;
+    let pools = context.pool_files.read()?;
+    let kernel = context.open_kernel()?;
+    let devices = kernel.devices()?;
     let mut found = match list {
-        None => clients::heard(context, &kernel, &args.dev),
-        Some(list) => clients::listed(context, &kernel, list, &args.dev),
-    }
-    .context("scan")?;
+        Some(list) => clients::from_list(&context.config, &devices, list, &args.dev),
+        None => discovery::discover(context, &kernel, &devices, &args.dev).context("scan")?,
+    };
     if args.new {
-        found.retain(|neighbour| pools.place(neighbour.client).is_none());
+        found.retain(|neighbour| pools.pool_of(neighbour.client).is_none());
     }
     if args.new && !context.output.is_json() {
         let addresses: Vec<String> =
             found.iter().map(|neighbour| neighbour.client.to_string()).collect();
         return context.output.lines(&addresses);
     }
-    let rows = found.iter().map(|neighbour| row(neighbour, &pools));
-    context.output.table(&COLUMNS, rows)
+    context.output.table(found.iter().map(|neighbour| row(neighbour, &pools)))
 }
 
-fn row(neighbour: &Neighbour, pools: &Pools) -> Row {
-    let text = |text: &str| match text {
-        "" => Value::Null,
-        text => text.into(),
-    };
-    vec![
-        neighbour.client.to_string().into(),
-        if neighbour.lladdr.is_empty() { Value::Null } else { neighbour.lladdr.to_string().into() },
-        text(neighbour.dev.as_str()),
-        text(neighbour.state),
-        pools.place(neighbour.client).map_or(Value::Null, |pool| pool.get().into()),
-    ]
+fn row<'a>(neighbour: &'a Neighbour, pools: &Pools) -> Row<'a> {
+    let or_none = |text: &'a str| if text.is_empty() { None } else { Some(text) };
+    Row {
+        address: Text(neighbour.client.address()),
+        lladdr: if neighbour.lladdr.is_empty() { None } else { Some(Text(neighbour.lladdr)) },
+        dev: or_none(neighbour.dev.as_str()),
+        state: or_none(neighbour.state),
+        pool: pools.pool_of(neighbour.client),
+    }
 }

@@ -1,253 +1,348 @@
-//! The way of every run that changes things: lock, observe → plan → apply → observe again until the
-//! plan is empty, and the report. Pool files are written before the kernel follows.
+//! A run that changes things: take the lock, observe, plan, apply, and observe again until the plan is
+//! empty. Pool files are written before the kernel follows.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, bail};
 
 use super::Context;
-use super::event;
-use crate::system::{Kernel, Query, privileges};
-use crate::model::{UplinkNo, UplinkSet};
-use crate::plan;
-use crate::plan::placement::Change;
-use crate::plan::service::{self, Intent, Services, State};
-use crate::model::pools::Pools;
+use super::fingerprint::{Fingerprint, Verified};
+use super::report::{self, Report};
+use crate::model::change::Change;
 use crate::model::health::HealthRecords;
-use crate::model::STATE::Observed;
-use crate::model::change::Step;
-use crate::store::Lock;
+use crate::model::pools::Pools;
+use crate::model::snapshot::{ChangeCounters, Snapshot};
+use crate::model::UplinkSet;
+use crate::plan::assign::ClientChange;
+use crate::plan::client_set::{self, PoolEdit};
+use crate::plan::uplinks::{self, GatewayStatus, Intent};
+use crate::plan;
+use crate::system::files::Lock;
+use crate::system::{Kernel, Need, capabilities, hook, shell};
 
-mod after;
-mod report;
-mod sight;
+mod flows;
+mod health;
 
-use report::{Report, uplink_lines};
-use sight::Sight;
-
-/// How often a run plans anew when the kernel moves under its hands (a device comes or goes).
+/// How often a run plans again because the kernel changed meanwhile (a device came or went).
 const ROUNDS: usize = 4;
 
-/// A change in the making: what is, read once, under the lock.
+/// How much of the kernel a run reads at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadScope {
+    All,
+    /// The client set and the packet filter only if they may have changed since a run verified them.
+    Changed,
+}
+
+/// A run that has the lock and a snapshot.
 pub struct Run<'a> {
-    context: &'a Context,
-    /// `None` with `--dry-run`, which leaves no trace.
+    pub context: &'a Context,
+    /// `None` with `--dry-run`, which writes nothing.
     lock: Option<Lock>,
     pub kernel: Kernel,
+    pub snapshot: Snapshot,
+    /// What the pool files hold.
     pub pools: Pools,
-    /// Of the files that hold them; `None` if they were not read.
-    version: Option<String>,
-    /// Uplinks that are out, and whose flows a run before this one ended; nothing changed since.
-    ended: UplinkSet,
-    /// What is remembered of the uplinks, brought up to date by [`Run::finish`].
-    pub records: HealthRecords,
+    /// The version of these files; `None` if they were not read.
+    pool_version: Option<String>,
+    /// The counters at the time of the snapshot.
+    counters: ChangeCounters,
+    /// Uplinks out of service whose flows an earlier run has ended; nothing has changed since then.
+    flows_ended: UplinkSet,
+    /// The health records. [`Run::finish`] brings them up to date.
+    pub health: HealthRecords,
+}
+
+/// What a run wants.
+struct Goal {
+    pools: Pools,
+    client_changes: Vec<ClientChange>,
+    intent: Intent,
+}
+
+/// A change that failed: its place among the changes, and the error.
+struct Failure {
+    at: usize,
+    error: Error,
 }
 
 impl<'a> Run<'a> {
-    pub fn begin(context: &'a Context, what: &str) -> Result<Self> {
-        let run = Self::begin_without_pools(context, what)?;
-        // The version first: of what is edited meanwhile we have the old one, which the next run sees.
-        let version = Some(context.store.version()?);
-        Ok(Self { pools: context.store.read()?, version, ..run })
-    }
-
-    /// For what has nothing to do with clients, and must work even when a pool file is broken.
-    pub fn begin_without_pools(context: &'a Context, what: &str) -> Result<Self> {
-        require_net_admin(what)?;
-        let lock = match context.options.dry_run {
-            true => None,
-            false => {
-                let lock = context.store.lock(Duration::from_secs(context.options.wait.into()))?;
-                context.store.recover(&lock)?;
-                Some(lock)
-            }
+    /// `what` is the command, for errors.
+    pub fn begin(context: &'a Context, what: &str, scope: ReadScope) -> Result<Self> {
+        capabilities::require_net_admin(what)?;
+        let lock = take_lock(context)?;
+        // The version is read first: if a file is edited meanwhile, the old version is recorded, and
+        // the next run sees that.
+        let version = context.pool_files.version()?;
+        let pools = context.pool_files.read()?;
+        let kernel = context.open_kernel()?;
+        // So are the counters.
+        let counters = kernel.change_counters();
+        let verified = match scope {
+            ReadScope::All => None,
+            ReadScope::Changed => Verified::read(context, &counters, &version),
         };
-        let (pools, records) = (Pools::default(), context.memory.read());
-        let kernel = Kernel::open()?;
+        let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
         Ok(Self {
             context,
             lock,
+            snapshot: context.observe(&kernel, need, need).context("nothing was changed")?,
             kernel,
             pools,
-            version: None,
-            ended: UplinkSet::default(),
-            records,
+            pool_version: Some(version),
+            counters,
+            flows_ended: verified.map(|verified| verified.flows_ended()).unwrap_or_default(),
+            health: context.runtime.health(),
         })
     }
 
-    /// Makes files and kernel what `pools` and the intent say. `changes` is what was done to the
-    /// pools, for the report.
-    pub fn finish(mut self, pools: Pools, changes: Vec<Change>, intent: Intent) -> Result<()> {
-        let (found, mut sight) = self
-            .look_first(self.context.query(true), &changes, intent)
-            .context("nothing was changed")?;
-        let before = service::as_found(&self.context.config, &found);
-        let services = decide(self.context, &found, intent)?;
-        let steps = self.plan(&pools, &found, &services, &sight);
-        // Where clients change, their lines say more than the files' commands.
-        let files = match changes.is_empty() || self.shows_commands() {
-            true => self.context.store.commands(&self.pools, &pools),
-            false => vec![],
-        };
-        let is_idle = steps.is_empty() && files.is_empty() && changes.is_empty();
-        if is_idle {
-            self.ended = sight.ended;
+    /// For a command that has nothing to do with clients and must work even with a broken pool file.
+    pub fn begin_without_pools(context: &'a Context, what: &str) -> Result<Self> {
+        capabilities::require_net_admin(what)?;
+        let lock = take_lock(context)?;
+        let kernel = context.open_kernel()?;
+        Ok(Self {
+            context,
+            lock,
+            snapshot: context.observe(&kernel, Need::Read, Need::Read)?,
+            kernel,
+            pools: Pools::default(),
+            pool_version: None,
+            counters: ChangeCounters::default(),
+            flows_ended: UplinkSet::default(),
+            health: HealthRecords::new(),
+        })
+    }
+
+    /// Carries out an intent that concerns no client.
+    pub fn finish_uplinks(self, intent: Intent) -> Result<()> {
+        let pools = self.pools.clone();
+        self.finish(pools, vec![], intent)
+    }
+
+    /// Makes files and kernel what `pools` and the intent want, and reports. `client_changes` are those
+    /// that led to `pools`.
+    pub fn finish(
+        mut self,
+        pools: Pools,
+        client_changes: Vec<ClientChange>,
+        intent: Intent,
+    ) -> Result<()> {
+        if let Some(conflict) = plan::first_conflict(&self.snapshot) {
+            bail!("nothing was changed: {conflict}");
         }
-        let tell_those_out = intent == Intent::RestoreAll && !is_idle;
+        let goal = Goal { pools, client_changes, intent };
+        let before = uplinks::current(&self.context.config, &self.snapshot);
+        let status = self.decide(&goal)?;
+        let changes = self.plan(&goal, &status)?;
+        let file_commands = self.file_commands(&goal);
+        let is_idle =
+            changes.is_empty() && file_commands.is_empty() && goal.client_changes.is_empty();
         let mut report = Report {
-            uplinks: uplink_lines(self.context, &before, &services, tell_those_out),
-            done: files.len(),
-            commands: files,
-            changes,
-            verb: "repaired",
+            done: file_commands.len(),
+            commands: file_commands,
+            // A device that is absent may come later, or may be misspelt.
+            tell_all_down: intent == Intent::RestoreAll && !is_idle,
             ..Report::default()
         };
         if self.lock.is_none() {
-            self.note(&found, &services);
-            report.commands.extend(steps.iter().flat_map(Step::commands));
-            let flows = self.flows_to_end(&before, &services, intent)?;
-            let overdue = self.flows_to_fail_back(&pools, &services)?;
-            let steps = flows.iter().chain(&overdue).flat_map(|(step, _)| step.commands());
-            report.commands.extend(steps);
-            return self.print_plan(report);
+            return self.print_dry_run(goal, changes, &before, &status, report);
         }
         if !is_idle {
-            // From here on nothing is known to be in order.
-            self.context.memory.forget_checked();
+            // From here on, nothing is known to be correct.
+            self.context.runtime.delete_fingerprint();
+            self.flows_ended = UplinkSet::default();
         }
-        self.commit(&pools, &report.commands)?;
-        let done = self
-            .reconcile(&pools, intent, steps, services, &mut sight, &mut report)
-            .and_then(|services| {
-                // A line may have come or gone meanwhile.
-                report.uplinks = uplink_lines(self.context, &before, &services, tell_those_out);
-                sight.ended = still_ended(sight.ended, &services, intent);
-                self.settle(&pools, &found, &before, services, intent, &mut report)
-            });
-        if done.is_ok() {
-            self.remember_checked(&sight);
-        } else {
-            // What the files hold is told even if the kernel then did not follow.
-            report.uplinks.clear();
-            report.commands.clear();
-            report.done = 0;
+        self.commit(&goal, &report.commands)?;
+        let result = self.carry_out(&goal, changes, &before, status, &mut report);
+        if result.is_err() {
+            // What the files hold now is reported even if the kernel did not follow.
+            report = Report::default();
         }
-        self.print(report)?;
-        let events = done?;
+        report.client_changes = goal.client_changes;
+        report::print(self.context, report, "repaired")?;
+        let events = result?;
         let context = self.context;
-        // The lock is free before anybody is told.
+        // The lock is free before the admin's command runs.
         drop(self);
         if let Some(exec) = &context.config.hook {
-            event::tell(exec, &events);
+            for failure in hook::run(exec, &events) {
+                crate::print_error(failure);
+            }
         }
         Ok(())
     }
 
-    /// Takes the whole slice away. What bears our names and is not ours is passed over.
-    pub fn remove(self) -> Result<()> {
-        let protocol = self.context.config.kernel_ids.protocol;
-        let query = self.context.query(true);
-        let mut report = Report { verb: "removed", ..Report::default() };
-        let mut failure = None;
-        for _ in 0..ROUNDS {
-            let found = match self.context.observe(&self.kernel, &query) {
-                Ok(found) => found,
-                Err(error) => return Err(first_of(failure, error)),
-            };
-            let steps = plan::removal(&found.slice, protocol);
-            if self.lock.is_none() {
-                report.commands = steps.iter().flat_map(Step::commands).collect();
-                return self.print_plan(report);
-            }
-            if steps.is_empty() {
-                return self.print(report);
-            }
-            failure = self.apply(&steps, &mut report).err();
-        }
-        match failure {
-            Some((_, error)) => Err(error),
-            None => {
-                bail!("removing the slice: something puts it back; is another program at work?")
-            }
-        }
-    }
-
-    /// The error is what stands in our way.
-    fn look(&self, query: &Query) -> Result<Observed> {
-        let found = self.context.observe(&self.kernel, query)?;
-        match plan::in_our_way(&found) {
-            Some(taken) => bail!("{taken}"),
-            None => Ok(found),
-        }
-    }
-
-    /// Files before the kernel.
-    fn commit(&mut self, pools: &Pools, commands: &[String]) -> Result<()> {
-        let Some(lock) = &self.lock else { return Ok(()) };
-        let store = &self.context.store;
-        if store.commit(lock, &self.pools, pools)? {
-            self.version = Some(store.version()?);
-        }
-        self.tell(commands)
-    }
-
-    /// Does the steps, and looks again until there are none. A step that fails because the ground
-    /// moved is planned anew; one that would be tried again just the same is an error. Returns who
-    /// is in service in the end.
-    fn reconcile(
-        &self,
-        pools: &Pools,
-        intent: Intent,
-        mut steps: Vec<Step>,
-        mut services: Services,
-        sight: &mut Sight,
+    /// Applies the changes, ends flows, and updates records. Returns the events for the admin's hook.
+    fn carry_out(
+        &mut self,
+        goal: &Goal,
+        changes: Vec<Change>,
+        before: &GatewayStatus,
+        status: GatewayStatus,
         report: &mut Report,
-    ) -> Result<Services> {
+    ) -> Result<Vec<hook::Event>> {
+        let status = self.reconcile(goal, changes, status, report)?;
+        report.describe_uplinks(self.context, before, &status);
+        self.end_flows(before, &status, goal.intent, report)?;
+        let events = self.update_health(before, &status, goal.intent)?;
+        self.end_flows_after_failback(&status, report)?;
+        self.flows_ended = plan::flows::still_cleared(self.flows_ended, &status, goal.intent);
+        self.write_fingerprint();
+        Ok(events)
+    }
+
+    /// Applies changes, and observes again until there are none. If a change failed because the kernel
+    /// changed meanwhile, the run plans again; a change that would be made again in the same way is an
+    /// error. Returns the status in the end.
+    fn reconcile(
+        &mut self,
+        goal: &Goal,
+        mut changes: Vec<Change>,
+        mut status: GatewayStatus,
+        report: &mut Report,
+    ) -> Result<GatewayStatus> {
         for _ in 0..ROUNDS {
-            if steps.is_empty() {
-                return Ok(services);
+            if changes.is_empty() {
+                return Ok(status);
             }
-            let failure = self.apply(&steps, report).err();
-            let found = match self.look_again(pools, sight, failure.is_some()) {
-                Ok(found) => found,
-                Err(error) => return Err(first_of(failure, error)),
-            };
-            services = decide(self.context, &found, intent)?;
-            let next = self.plan(pools, &found, &services, sight);
-            match failure {
-                Some((at, error)) if next.first() == steps.get(at) && !found.links_moved => {
+            let failure = self.apply(&changes, report).err();
+            if let Err(error) = self.observe_again(failure.is_some()) {
+                // If nothing can be read any more, the first failure says why.
+                return Err(failure.map_or(error, |failure| failure.error));
+            }
+            status = self.decide(goal)?;
+            let next = self.plan(goal, &status)?;
+            if let Some(Failure { at, error }) = failure {
+                if next.first() == changes.get(at) && !self.snapshot.devices_changed {
                     return Err(error);
                 }
-                _ => steps = next,
             }
+            changes = next;
         }
-        match steps.first() {
-            None => Ok(services),
-            Some(step) => Err(anyhow!("the kernel did not keep what was done: {step}")),
+        match changes.first() {
+            None => Ok(status),
+            Some(change) => bail!(
+                "a change was reverted by another program: {}",
+                shell::summary(change, self.protocol())
+            ),
         }
     }
 
-    /// The error comes with the place of the step that failed.
-    fn apply(&self, steps: &[Step], report: &mut Report) -> Result<(), (usize, anyhow::Error)> {
-        for (at, step) in steps.iter().enumerate() {
-            self.kernel.apply(self.context.family, step).map_err(|error| (at, error))?;
-            report.done += step.count();
-            if self.shows_commands() {
-                let commands = step.commands();
-                self.tell(&commands).map_err(|error| (at, error))?;
-                report.commands.extend(commands);
+    /// Removes the whole slice. Objects with wanpool's names that belong to others are left alone.
+    pub fn remove(mut self) -> Result<()> {
+        let mut report = Report::default();
+        let mut failure = None;
+        for _ in 0..ROUNDS {
+            let changes = plan::removal(&self.snapshot)?;
+            if self.lock.is_none() {
+                report.commands = self.commands(&changes);
+                return report::print_commands(self.context, report);
             }
+            if changes.is_empty() {
+                return report::print(self.context, report, "removed");
+            }
+            failure = self.apply(&changes, &mut report).err();
+            match self.context.observe(&self.kernel, Need::Read, Need::Read) {
+                Ok(snapshot) => self.snapshot = snapshot,
+                Err(error) => return Err(failure.map_or(error, |failure| failure.error)),
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure.error),
+            None => bail!(
+                "removing the slice: objects reappear after removal; another program creates them"
+            ),
+        }
+    }
+
+    fn protocol(&self) -> u8 {
+        self.context.config.kernel_ids.protocol
+    }
+
+    fn commands(&self, changes: &[Change]) -> Vec<String> {
+        changes.iter().flat_map(|change| shell::commands(change, self.protocol())).collect()
+    }
+
+    fn decide(&self, goal: &Goal) -> Result<GatewayStatus> {
+        uplinks::decide(&self.context.config, &self.snapshot, goal.intent)
+    }
+
+    fn plan(&self, goal: &Goal, status: &GatewayStatus) -> Result<Vec<Change>> {
+        let edit = PoolEdit {
+            before: &self.pools,
+            after: &goal.pools,
+            changes: &goal.client_changes,
+        };
+        plan::changes(&self.context.config, &self.snapshot, status, edit)
+    }
+
+    /// What the commit does to the files. Where clients change, their own lines say more.
+    fn file_commands(&self, goal: &Goal) -> Vec<String> {
+        if goal.client_changes.is_empty() || self.shows_commands() {
+            self.context.pool_files.commands(&self.pools, &goal.pools)
+        } else {
+            vec![]
+        }
+    }
+
+    /// Writes the pool files.
+    fn commit(&mut self, goal: &Goal, commands: &[String]) -> Result<()> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let files = &self.context.pool_files;
+        if files.commit(lock, &self.pools, &goal.pools)? {
+            self.pool_version = Some(files.version()?);
+        }
+        self.print_steps(commands)
+    }
+
+    /// Observes the kernel after changes. After the changes of this run, a set with as many members as
+    /// the pools have clients has the right ones, because the kernel acknowledged each member that was
+    /// added or deleted. If a change failed, everything is read.
+    fn observe_again(&mut self, has_failed: bool) -> Result<()> {
+        let counters = self.kernel.change_counters();
+        let (mut set, mut filter) = (Need::Read, Need::Read);
+        if !has_failed {
+            if counters.entries == Some(client_set::len(&self.context.config, &self.pools)) {
+                set = Need::Unchanged;
+            }
+            if counters.generation.is_some() && counters.generation == self.counters.generation {
+                filter = Need::Unchanged;
+            }
+        }
+        self.snapshot = self.context.observe(&self.kernel, set, filter)?;
+        if let Some(conflict) = plan::first_conflict(&self.snapshot) {
+            bail!("{conflict}");
+        }
+        self.counters = counters;
+        Ok(())
+    }
+
+    fn apply(&self, changes: &[Change], report: &mut Report) -> Result<(), Failure> {
+        for (at, change) in changes.iter().enumerate() {
+            self.apply_one(change, report).map_err(|error| Failure { at, error })?;
         }
         Ok(())
     }
 
-    /// Whether anybody is to see the commands; there may be one for each client.
+    fn apply_one(&self, change: &Change, report: &mut Report) -> Result<()> {
+        self.kernel.apply(change)?;
+        report.done += change.count();
+        if self.shows_commands() {
+            let commands = shell::commands(change, self.protocol());
+            self.print_steps(&commands)?;
+            report.commands.extend(commands);
+        }
+        Ok(())
+    }
+
+    /// Whether commands are shown to anybody. There may be one for each client.
     fn shows_commands(&self) -> bool {
         let output = self.context.output;
         self.lock.is_none() || output.is_json() || output.is_verbose()
     }
 
-    fn tell(&self, commands: &[String]) -> Result<()> {
+    fn print_steps(&self, commands: &[String]) -> Result<()> {
         if self.context.output.is_verbose() {
             for command in commands {
                 self.context.output.step(command)?;
@@ -255,29 +350,42 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
 
-/// Where nothing can be asked any more, what failed before says why.
-fn first_of(failure: Option<(usize, anyhow::Error)>, error: anyhow::Error) -> anyhow::Error {
-    failure.map_or(error, |(_, first)| first)
-}
-
-fn still_ended(before: UplinkSet, now: &Services, intent: Intent) -> UplinkSet {
-    let out = |no: &UplinkNo| now.uplinks.get(no).is_some_and(|it| it.state != State::Up);
-    before.iter().filter(out).chain(plan::flows_to_end(now, intent)).collect()
-}
-
-fn decide(context: &Context, found: &Observed, intent: Intent) -> Result<Services> {
-    service::decide(&context.config, found, intent).map_err(|why| anyhow!(why))
-}
-
-/// Fails early, with one line, where the kernel would refuse everything.
-pub fn require_net_admin(what: &str) -> Result<()> {
-    if privileges::has_net_admin() && privileges::has_net_raw() {
-        return Ok(());
+    fn print_dry_run(
+        &mut self,
+        goal: Goal,
+        changes: Vec<Change>,
+        before: &GatewayStatus,
+        status: &GatewayStatus,
+        mut report: Report,
+    ) -> Result<()> {
+        self.update_records(status);
+        report.commands.extend(self.commands(&changes));
+        for ended in self.flows_to_end(before, status, goal.intent)? {
+            report.commands.extend(self.commands(&[ended.change]));
+        }
+        for ended in self.flows_to_end_after_failback(&goal.pools, status)? {
+            report.commands.extend(self.commands(&[ended.change]));
+        }
+        report.client_changes = goal.client_changes;
+        report::print_commands(self.context, report)
     }
-    bail!(
-        "{what}: Operation not permitted; run it as root \
-         (it needs CAP_NET_ADMIN, and CAP_NET_RAW for iptables)"
-    )
+
+    /// Records that all is correct, so that the next run need not read it again.
+    fn write_fingerprint(&self) {
+        let Some(version) = &self.pool_version else { return };
+        if let Some(fingerprint) = Fingerprint::new(self.context, &self.counters, version) {
+            Verified::new(fingerprint, self.flows_ended).write(self.context);
+        }
+    }
+}
+
+/// Takes the lock and finishes the commit of a run that was killed; not with `--dry-run`.
+fn take_lock(context: &Context) -> Result<Option<Lock>> {
+    if context.options.dry_run {
+        return Ok(None);
+    }
+    let lock = context.pool_files.lock(Duration::from_secs(context.options.wait.into()))?;
+    context.pool_files.recover(&lock)?;
+    Ok(Some(lock))
 }

@@ -1,0 +1,79 @@
+//! Discovers clients: in the neighbour table, or in a list that the user gives.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Context;
+use crate::model::Client;
+use crate::model::link::{Devices, Neighbour};
+use crate::plan::clients::{self, ClientTest};
+use crate::system::Kernel;
+use crate::system::files::client_list;
+
+/// The clients on the LAN devices, or on those of `only`, in order of address.
+pub fn discover(
+    context: &Context,
+    kernel: &Kernel,
+    devices: &Devices,
+    only: &[String],
+) -> Result<Vec<Neighbour>> {
+    discover_map(context, kernel, devices, only, Some, |neighbour| neighbour.client)
+}
+
+/// The same, but only the addresses of the clients that are wanted.
+pub fn discover_clients(
+    context: &Context,
+    kernel: &Kernel,
+    devices: &Devices,
+    is_wanted: impl Fn(Client) -> bool,
+) -> Result<Vec<Client>> {
+    let keep = |neighbour: Neighbour| {
+        if is_wanted(neighbour.client) { Some(neighbour.client) } else { None }
+    };
+    discover_map(context, kernel, devices, &[], keep, |&client| client)
+}
+
+/// Keeps of each neighbour only what `keep` returns, since there may be a hundred thousand.
+fn discover_map<T>(
+    context: &Context,
+    kernel: &Kernel,
+    devices: &Devices,
+    only: &[String],
+    keep: impl Fn(Neighbour) -> Option<T>,
+    client: impl Fn(&T) -> Client,
+) -> Result<Vec<T>> {
+    let links = clients::lan_links(&context.config, devices, only)?;
+    let test = ClientTest::new(&context.config, devices);
+    let mut kept = kernel.neighbours(&links, |neighbour| {
+        let kept = keep(neighbour)?;
+        if test.is_client(client(&kept)) { Some(kept) } else { None }
+    })?;
+    // The sort is stable, so a client that is on two devices is listed with the first of them.
+    kept.sort_by_key(&client);
+    kept.dedup_by_key(|kept| client(kept));
+    Ok(kept)
+}
+
+/// Those of the clients that are on no LAN device. The kernel is asked for each of them alone,
+/// because a dump of the neighbour table can lack entries.
+pub fn departed(
+    context: &Context,
+    kernel: &Kernel,
+    devices: &Devices,
+    candidates: Vec<Client>,
+) -> Result<Vec<Client>> {
+    let links = clients::lan_links(&context.config, devices, &[])?;
+    let mut departed = Vec::new();
+    for client in candidates {
+        if !kernel.is_neighbour(&links, client)? {
+            departed.push(client);
+        }
+    }
+    Ok(departed)
+}
+
+/// The entries of the list that `--from` names, if it is given.
+pub fn read_list(file: Option<&Path>) -> Result<Option<Vec<Neighbour>>> {
+    file.map(client_list::read).transpose()
+}

@@ -1,0 +1,82 @@
+//! The health records after a run, and the events for the admin's hook.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Run;
+use crate::model::UplinkNo;
+use crate::model::uplink::State;
+use crate::plan::uplinks::{GatewayStatus, Intent};
+use crate::plan::{failback, probes};
+use crate::system::{clock, hook};
+
+impl Run<'_> {
+    /// Brings the records up to date with a status.
+    pub fn update_records(&mut self, status: &GatewayStatus) {
+        let now = clock::since_boot();
+        let config = &self.context.config;
+        probes::update_records(config, &self.snapshot, status, &mut self.health, now);
+    }
+
+    /// Writes the records, if anybody needs them: none are kept before the first probe. Returns an
+    /// event for each uplink that is otherwise than recorded, even if no command changed it.
+    pub fn update_health(
+        &mut self,
+        before: &GatewayStatus,
+        status: &GatewayStatus,
+        intent: Intent,
+    ) -> Result<Vec<hook::Event>> {
+        let config = &self.context.config;
+        let runtime = &self.context.runtime;
+        let known = runtime.health();
+        let is_probe = matches!(intent, Intent::Probed { .. });
+        let needs_records = config.hook.is_some() || failback::needs_records(config);
+        if known.is_empty() && !needs_records && !is_probe {
+            return Ok(vec![]);
+        }
+        self.update_records(status);
+        if self.health != known {
+            match runtime.write_health(&self.health) {
+                // Without records, probes could never take an uplink out of service.
+                Err(error) if is_probe => return Err(error),
+                Err(error) => crate::print_error(error),
+                Ok(()) => {}
+            }
+        }
+        let mut events = Vec::new();
+        for &no in status.uplinks.keys() {
+            let was_up = match known.get(&no) {
+                Some(record) => record.state == State::Up,
+                None => before.is_up(no),
+            };
+            if was_up != status.is_up(no) {
+                events.push(self.event(status, no));
+            }
+        }
+        Ok(events)
+    }
+
+    fn event(&self, status: &GatewayStatus, no: UplinkNo) -> hook::Event {
+        let context = self.context;
+        let event = if status.is_up(no) { "up" } else { "down" };
+        let carried_by: Vec<&str> =
+            status.active_uplinks(no).into_iter().map(|no| context.dev(no)).collect();
+        let last = self.health.get(&no).and_then(|record| record.last);
+        let fields = [
+            ("event", json!(event)),
+            ("pool", json!(no)),
+            ("uplink", json!(context.dev(no))),
+            ("state", json!(status.state(no).map(State::word))),
+            (
+                "carried_by",
+                if carried_by.is_empty() { Value::Null } else { json!(carried_by.join(",")) },
+            ),
+            ("loss", json!(last.map(|last| last.loss))),
+            ("rtt", json!(last.and_then(|last| last.rtt_ms()))),
+        ];
+        hook::Event {
+            name: format!("{event} of {}", context.dev(no)),
+            fields: fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
+        }
+    }
+}
