@@ -1,221 +1,101 @@
-//! The shape of the TOML file, and the checks that turn it into a [`Config`].
+//! The shape of the TOML file, and the walk through it that makes a [`Config`].
 //!
-//! Every value that can be wrong in a way the TOML parser does not see carries its span, so that
-//! the fault names the line.
+//! A value that can be wrong in a way that the TOML parser does not see is `Spanned`, so that the
+//! error names its line.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::kernel_ids::{RawKernel, check_numbers, check_tables};
-use super::probe::{self, RawFailback, RawHook, RawProbe};
-use super::{Config, Hash, Helper, Lan, Multipath, Role, Source, Unassigned, Uplink};
+use super::kernel_ids::{KernelSection, check_kernel_ids, check_tables};
+use super::pins::{check_exclude, check_pins};
+use super::probe::ProbeSection;
+use super::source::Source;
+use super::uplinks::{UplinkSection, check_uplinks};
+use super::{Config, Helper, Lan, Multipath, Unassigned, Uplink};
 use crate::error::Error;
-use crate::model::probe::ProbeSettings;
-use crate::model::{Client, DevName, UplinkNo};
+use crate::model::{DevName, UplinkNo};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct File {
+struct ConfigFile {
     lan: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     exclude: Vec<Spanned<String>>,
     #[serde(default)]
-    unassigned: RawUnassigned,
+    unassigned: Unassigned,
     #[serde(default)]
-    helpers: Vec<RawHelper>,
+    helpers: Vec<Helper>,
     #[serde(default)]
-    uplink: BTreeMap<Spanned<String>, RawUplink>,
+    uplink: BTreeMap<Spanned<String>, UplinkSection>,
     #[serde(default)]
     pin: BTreeMap<Spanned<String>, Spanned<i64>>,
     #[serde(default)]
-    multipath: RawMultipath,
+    multipath: Multipath,
     #[serde(default)]
-    probe: RawProbe,
+    probe: ProbeSection,
     #[serde(default)]
-    hook: RawHook,
+    hook: HookSection,
     #[serde(default)]
-    kernel: RawKernel,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum RawUnassigned {
-    #[default]
-    Multipath,
-    Unreachable,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawHelper {
-    Ftp,
-    Irc,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawUplink {
-    dev: Spanned<String>,
-    weight: Option<Spanned<i64>>,
-    via: Option<Spanned<String>>,
-    #[serde(default = "yes")]
-    nat: bool,
-    #[serde(default = "yes")]
-    clamp_mss: bool,
-    #[serde(default)]
-    role: RawRole,
-    failback: Option<RawFailback>,
-    #[serde(default)]
-    probe: RawProbe,
-}
-
-#[derive(Deserialize, Default, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum RawRole {
-    #[default]
-    Primary,
-    Backup,
-}
-
-fn yes() -> bool {
-    true
+    kernel: KernelSection,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct RawMultipath {
-    #[serde(default)]
-    enable: bool,
-    hash: Option<RawHash>,
+struct HookSection {
+    exec: Option<Spanned<PathBuf>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawHash {
-    L3,
-    L4,
-    Source,
-}
-
-pub(super) fn check(file: File, source: &Source) -> Result<Config, Error> {
-    let numbers = check_numbers(&file.kernel, source)?;
-    let uplinks = check_uplinks(&file.uplink, &file.probe, source)?;
-    check_tables(&file.kernel, &numbers, &uplinks, source)?;
-    let lan = check_lan(file.lan, &uplinks, source)?;
-    let exclude: Vec<_> =
-        file.exclude.iter().map(|net| parse_net(net, source)).collect::<Result<_, _>>()?;
+pub(super) fn parse(source: &Source) -> Result<Config, Error> {
+    let file: ConfigFile = toml::from_str(source.text)
+        .map_err(|error| source.error(error.span().unwrap_or(0..0), error.message()))?;
+    let kernel_ids = check_kernel_ids(&file.kernel, source)?;
+    let uplinks = check_uplinks(file.uplink, &file.probe, source)?;
+    check_tables(&file.kernel, &kernel_ids, &uplinks, source)?;
+    let lan = check_lan(file.lan.as_ref(), &uplinks, source)?;
+    let exclude = check_exclude(&file.exclude, source)?;
     let pins = check_pins(&file.pin, &uplinks, &exclude, source)?;
-    let mut helpers: Vec<_> = file
-        .helpers
-        .iter()
-        .map(|helper| match helper {
-            RawHelper::Ftp => Helper::Ftp,
-            RawHelper::Irc => Helper::Irc,
-        })
-        .collect();
+    let mut helpers = file.helpers;
     helpers.sort();
     helpers.dedup();
     Ok(Config {
         path: source.path.to_owned(),
         lan,
         exclude,
-        unassigned: match file.unassigned {
-            RawUnassigned::Multipath => Unassigned::Multipath,
-            RawUnassigned::Unreachable => Unassigned::Unreachable,
-        },
+        unassigned: file.unassigned,
         helpers,
         uplinks,
         pins,
-        multipath: Multipath {
-            enable: file.multipath.enable,
-            hash: file.multipath.hash.map(|hash| match hash {
-                RawHash::L3 => Hash::L3,
-                RawHash::L4 => Hash::L4,
-                RawHash::Source => Hash::Source,
-            }),
-        },
-        hook: probe::check_hook(&file.hook, source)?,
-        kernel_ids: numbers,
-    })
-}
-
-fn check_uplinks(
-    raw: &BTreeMap<Spanned<String>, RawUplink>,
-    probe: &RawProbe,
-    source: &Source,
-) -> Result<BTreeMap<UplinkNo, Uplink>, Error> {
-    let mut uplinks: BTreeMap<UplinkNo, Uplink> = BTreeMap::new();
-    for (key, raw) in raw {
-        let number: UplinkNo =
-            key.get_ref().parse().map_err(|why: String| source.fault(key.span(), why))?;
-        let uplink = check_uplink(raw, probe, source)?;
-        if uplink.dev.as_str() == "lo" {
-            return Err(source.fault(raw.dev.span(), "lo is no uplink"));
-        }
-        if let Some((other, _)) = uplinks.iter().find(|(_, other)| other.dev == uplink.dev) {
-            let why = format!("{} is uplink {other} already", uplink.dev);
-            return Err(source.fault(raw.dev.span(), why));
-        }
-        uplinks.insert(number, uplink);
-    }
-    if uplinks.is_empty() {
-        return Err(source.fault(0..0, "no uplink; the smallest file is [uplink.1] with its dev"));
-    }
-    if uplinks.values().all(|uplink| uplink.role == Role::Backup) {
-        return Err(source.fault(0..0, "every uplink is a backup; leave role out of one at least"));
-    }
-    Ok(uplinks)
-}
-
-fn check_uplink(raw: &RawUplink, probe: &RawProbe, source: &Source) -> Result<Uplink, Error> {
-    let weight = match &raw.weight {
-        None => 1,
-        Some(weight) => u8::try_from(*weight.get_ref())
-            .ok()
-            .filter(|&weight| weight > 0)
-            .ok_or_else(|| source.fault(weight.span(), "a weight is a number in 1..=255"))?,
-    };
-    let via = raw.via.as_ref().map(|via| parse_gateway(via, source)).transpose()?;
-    Ok(Uplink {
-        dev: parse_dev(&raw.dev, source)?,
-        weight,
-        via,
-        nat: raw.nat,
-        clamp_mss: raw.clamp_mss,
-        role: match raw.role {
-            RawRole::Primary => Role::Primary,
-            RawRole::Backup => Role::Backup,
-        },
-        failback: probe::check_failback(raw.failback.as_ref(), source)?,
-        probe: probe::check(&raw.probe, probe, source)?,
+        multipath: file.multipath,
+        hook: check_hook(file.hook, source)?,
+        kernel_ids,
     })
 }
 
 fn check_lan(
-    raw: Option<Spanned<Vec<Spanned<String>>>>,
+    given: Option<&Spanned<Vec<Spanned<String>>>>,
     uplinks: &BTreeMap<UplinkNo, Uplink>,
     source: &Source,
 ) -> Result<Lan, Error> {
-    let Some(raw) = raw else { return Ok(Lan::AllButUplinks) };
-    if raw.get_ref().is_empty() {
-        let why = "an empty list leaves no client; leave lan out for every device but the uplinks";
-        return Err(source.fault(raw.span(), why));
+    let Some(names) = given else { return Ok(Lan::AllButUplinks) };
+    if names.get_ref().is_empty() {
+        let reason = "an empty list means no clients; omit lan to use all devices but the uplinks";
+        return Err(source.error(names.span(), reason));
     }
     let mut devices: Vec<DevName> = Vec::new();
-    for name in raw.get_ref() {
-        let dev = parse_dev(name, source)?;
-        if let Some((no, _)) = uplinks.iter().find(|(_, uplink)| uplink.dev == dev) {
-            return Err(source.fault(name.span(), format!("{dev} is uplink {no}, not a LAN")));
+    for name in names.get_ref() {
+        let dev: DevName = source.parse(name)?;
+        if let Some(uplink) = uplinks.values().find(|uplink| uplink.dev == dev) {
+            let reason = format!("{dev} is the device of uplink {}, not a LAN device", uplink.no);
+            return Err(source.error(name.span(), reason));
         }
         if dev.as_str() == "lo" {
-            return Err(source.fault(name.span(), "no client is behind lo"));
+            return Err(source.error(name.span(), "lo cannot be a LAN device"));
         }
         if devices.contains(&dev) {
-            return Err(source.fault(name.span(), format!("{dev} is in the list already")));
+            return Err(source.error(name.span(), format!("{dev} is already in the list")));
         }
         devices.push(dev);
     }
@@ -223,72 +103,11 @@ fn check_lan(
     Ok(Lan::Devices(devices))
 }
 
-fn check_pins(
-    raw: &BTreeMap<Spanned<String>, Spanned<i64>>,
-    uplinks: &BTreeMap<UplinkNo, Uplink>,
-    exclude: &[Ipv4Net],
-    source: &Source,
-) -> Result<Vec<(Ipv4Net, UplinkNo)>, Error> {
-    let mut pins: Vec<(Ipv4Net, UplinkNo)> = Vec::new();
-    let mut seen = HashSet::new();
-    for (key, number) in raw {
-        let net = parse_net(key, source)?;
-        if net.prefix_len() == 32 {
-            Client::new(net.addr()).map_err(|why| source.fault(key.span(), why))?;
-        }
-        let uplink = u8::try_from(*number.get_ref())
-            .ok()
-            .and_then(UplinkNo::new)
-            .filter(|no| uplinks.contains_key(no))
-            .ok_or_else(|| {
-                let why = format!("a pin to uplink {}, which is not there", number.get_ref());
-                source.fault(number.span(), why)
-            })?;
-        if let Some(other) = exclude.iter().find(|other| other.contains(&net)) {
-            let why = format!("pinned, but exclude = [\"{}\"] keeps it out", short(*other));
-            return Err(source.fault(key.span(), why));
-        }
-        if !seen.insert(net) {
-            return Err(source.fault(key.span(), format!("{} is pinned already", short(net))));
-        }
-        pins.push((net, uplink));
+fn check_hook(section: HookSection, source: &Source) -> Result<Option<PathBuf>, Error> {
+    let Some(exec) = section.exec else { return Ok(None) };
+    if exec.get_ref().is_absolute() {
+        Ok(Some(exec.into_inner()))
+    } else {
+        Err(source.error(exec.span(), "must be the absolute path of an executable"))
     }
-    pins.sort_by_key(|(net, _)| (std::cmp::Reverse(net.prefix_len()), net.addr()));
-    Ok(pins)
-}
-
-fn parse_dev(name: &Spanned<String>, source: &Source) -> Result<DevName, Error> {
-    name.get_ref().parse().map_err(|why: String| source.fault(name.span(), why))
-}
-
-fn parse_gateway(via: &Spanned<String>, source: &Source) -> Result<Ipv4Addr, Error> {
-    let given = via.get_ref();
-    let gateway: Option<Ipv4Addr> = given.parse().ok();
-    gateway.filter(|&gateway| Client::new(gateway).is_ok()).ok_or_else(|| {
-        source.fault(via.span(), format!("{given:?} is no IPv4 address of a gateway"))
-    })
-}
-
-/// An address or a prefix; a prefix with host bits set is refused, it is a slip more often than not.
-fn parse_net(text: &Spanned<String>, source: &Source) -> Result<Ipv4Net, Error> {
-    let fault = |why: String| source.fault(text.span(), why);
-    let given = text.get_ref();
-    let net = match given.parse::<Ipv4Addr>() {
-        Ok(address) => Ipv4Net::from(address),
-        Err(_) => given
-            .parse::<Ipv4Net>()
-            .map_err(|_| fault(format!("{given:?} is neither an IPv4 address nor a prefix")))?,
-    };
-    if net.trunc() != net {
-        return Err(fault(format!(
-            "{given:?} has bits behind its prefix; {} has none",
-            net.trunc()
-        )));
-    }
-    Ok(net)
-}
-
-/// `192.168.7.2` rather than `192.168.7.2/32`.
-fn short(net: Ipv4Net) -> String {
-    if net.prefix_len() == 32 { net.addr().to_string() } else { net.to_string() }
 }

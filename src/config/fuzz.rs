@@ -1,4 +1,4 @@
-//! The configuration's text, hostile or merely broken: a fault in one short line, or a `Config`.
+//! Any text is a configuration or an error in one short line, without a panic.
 
 use std::net::Ipv4Addr;
 
@@ -15,14 +15,14 @@ const WHOLE: &str = "lan = [\"br0\"]\nexclude = [\"192.168.7.2\", \"192.168.9.0/
     [multipath]\nenable = false\nhash = \"source\"\n[kernel]\nmark-mask = 0xff\ntable-base = 200\n\
     uplink-table-base = 300\nrule-pref = 1000\nprotocol = 87\nnexthop-base = 8700\n";
 
-/// The fault is one line that a terminal can show; what parses again gives the same.
+/// The error is one line that a terminal can show.
 #[track_caller]
 fn parse_anything(text: &str) {
-    if let Err(fault) = Config::parse(text, Path::new("w.toml")) {
-        let said = fault.to_string();
-        assert!(said.chars().count() < 700, "{} characters", said.chars().count());
-        assert!(!said.chars().any(char::is_control), "{said:?}");
-        assert!(said.starts_with("w.toml:"), "{said}");
+    if let Err(error) = Config::parse(text, Path::new("w.toml")) {
+        let error = error.to_string();
+        assert!(error.chars().count() < 700, "{} characters", error.chars().count());
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+        assert!(error.starts_with("w.toml:"), "{error}");
     }
 }
 
@@ -34,21 +34,21 @@ proptest! {
     #![proptest_config(settings())]
 
     #[test]
-    fn any_text_is_a_config_or_a_fault_in_one_line(text in any::<String>()) {
+    fn any_text_is_a_config_or_an_error_in_one_line(text in any::<String>()) {
         parse_anything(&text);
     }
 
-    /// Pieces of a right one, taken out, doubled, and replaced by what never stands there.
+    /// Pieces of a correct file are removed, doubled and replaced.
     #[test]
-    fn a_broken_config_is_a_fault_in_one_line(
+    fn a_broken_config_is_a_config_or_an_error_in_one_line(
         edits in vec((any::<prop::sample::Index>(), 0..12usize, any::<char>(), 0..6u8), 1..8),
     ) {
         let mut text: Vec<char> = WHOLE.chars().collect();
-        for (at, length, with, deed) in edits {
+        for (at, length, with, edit) in edits {
             let at = at.index(text.len() + 1);
             let end = (at + length).min(text.len());
             let piece: Vec<char> = text[at..end].to_vec();
-            match deed {
+            match edit {
                 0 => drop(text.splice(at..end, [])),
                 1 => drop(text.splice(at..at, piece)),
                 2 => drop(text.splice(at..end, "99999999999999999999".chars())),
@@ -62,7 +62,7 @@ proptest! {
 }
 
 #[test]
-fn absurd_depth_and_length_are_faults_too() {
+fn absurd_depth_and_length_are_errors_too() {
     assert!(Config::parse(WHOLE, Path::new("w.toml")).is_ok());
     let many = 50_000;
     for text in [
@@ -82,10 +82,20 @@ fn absurd_depth_and_length_are_faults_too() {
     }
 }
 
+/// One table per prefix length: neither the pins nor the excludes are searched one by one.
 #[test]
-fn a_pin_for_each_client_of_a_large_gateway_is_no_trouble() {
-    let pin = |n: u32| format!("\"{}\" = {}\n", Ipv4Addr::from(0x0a00_0000 + n), n % 2 + 1);
-    let uplinks = "[uplink.1]\ndev = \"a\"\n[uplink.2]\ndev = \"b\"\n[pin]\n";
-    let text = uplinks.to_owned() + &(0..65_536).map(pin).collect::<String>();
-    assert_eq!(Config::parse(&text, Path::new("w.toml")).unwrap().pins.len(), 65_536);
+fn a_pin_for_each_of_65536_clients_beside_as_many_excludes_can_be_looked_up() {
+    let address = |n: u32| Ipv4Addr::from(0x0a00_0000 + n);
+    let excludes: String = (65_536..131_072).map(|n| format!("\"{}\",", address(n))).collect();
+    let pins: String =
+        (0..65_536).map(|n| format!("\"{}\" = {}\n", address(n), n % 2 + 1)).collect();
+    let text = format!(
+        "exclude = [{excludes}]\n[uplink.1]\ndev = \"a\"\n[uplink.2]\ndev = \"b\"\n[pin]\n{pins}"
+    );
+    let config = Config::parse(&text, Path::new("w.toml")).unwrap();
+    for n in 0..65_536 {
+        let client = Client::new(address(n)).unwrap();
+        assert_eq!(config.pin(client).map(|no| u32::from(no.get())), Some(n % 2 + 1));
+        assert!(!config.is_excluded(client));
+    }
 }

@@ -1,17 +1,20 @@
-//! `[kernel]`: the numbers of our objects, each in its range, and no table reserved or used twice.
+//! `[kernel]`: the ids of wanpool's kernel objects, each in its range, and no routing table that is
+//! reserved or used twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Source, Uplink};
+use super::Uplink;
+use super::source::Source;
 use crate::error::Error;
+use crate::model::kernel_ids::is_mark_mask;
 use crate::model::{KernelIds, UplinkNo};
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct RawKernel {
+pub(super) struct KernelSection {
     mark_mask: Option<Spanned<i64>>,
     table_base: Option<Spanned<i64>>,
     uplink_table_base: Option<Spanned<i64>>,
@@ -20,80 +23,82 @@ pub(super) struct RawKernel {
     nexthop_base: Option<Spanned<i64>>,
 }
 
-pub(super) fn check_numbers(raw: &RawKernel, source: &Source) -> Result<KernelIds, Error> {
-    let defaults = KernelIds::default();
-    let number =
-        |given: &Option<Spanned<i64>>, default: u32, range: std::ops::RangeInclusive<u32>| {
-            let Some(given) = given else { return Ok(default) };
-            u32::try_from(*given.get_ref()).ok().filter(|value| range.contains(value)).ok_or_else(
-                || {
-                    let why = format!("must be in {}..={}", range.start(), range.end());
-                    source.fault(given.span(), why)
-                },
-            )
-        };
-    let most = u32::from(UplinkNo::MAX);
-    let numbers = KernelIds {
-        mark_mask: number(&raw.mark_mask, defaults.mark_mask, 1..=u32::MAX)?,
-        table_base: number(&raw.table_base, defaults.table_base, 0..=u32::MAX - most)?,
-        uplink_table_base: number(
-            &raw.uplink_table_base,
-            defaults.uplink_table_base,
-            0..=u32::MAX - most,
-        )?,
-        // Room for the last of our rules, rule-pref + 301, before multipath's 32000.
-        rule_pref: number(&raw.rule_pref, defaults.rule_pref, 1..=31698)?,
-        protocol: check_protocol(number(&raw.protocol, defaults.protocol.into(), 5..=255)?)
-            .map_err(|why| source.fault(raw.protocol.as_ref().map_or(0..0, Spanned::span), why))?,
-        // One more for the group of the backups.
-        nexthop_base: number(&raw.nexthop_base, defaults.nexthop_base, 1..=u32::MAX - most - 1)?,
-    };
-    let low = numbers.mark_mask.trailing_zeros();
-    if numbers.mark_mask >> low != 0xff {
-        let span = raw.mark_mask.as_ref().map_or(0..0, Spanned::span);
-        return Err(source.fault(span, "must be 8 adjacent bits, as 0xff or 0xff0000"));
-    }
-    Ok(numbers)
-}
+/// The highest base to which every uplink number can be added.
+const MAX_BASE: u32 = u32::MAX - UplinkNo::MAX as u32;
+/// The id of the backup group follows that of the last uplink.
+const MAX_NEXTHOP_BASE: u32 = MAX_BASE - 1;
+/// The last rule has the priority `rule-pref` + 301. Those of multipath begin at 32000.
+const MAX_RULE_PREF: u32 = 31698;
 
-/// KernelIds that routing daemons have for themselves: `RTPROT_*` of `linux/rtnetlink.h`. What bears
-/// our number is ours to delete.
-const OTHERS_PROTOCOLS: [u32; 17] =
+/// Ids that belong to routing daemons: `RTPROT_*` of `linux/rtnetlink.h`. wanpool deletes what has
+/// its own id, so it must not use one of these.
+const RESERVED_PROTOCOLS: [u8; 17] =
     [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 42, 99, 186, 187, 188, 189];
 
-fn check_protocol(number: u32) -> Result<u8, String> {
-    match u8::try_from(number) {
-        Ok(protocol) if !OTHERS_PROTOCOLS.contains(&number) => Ok(protocol),
-        _ => Err(format!("protocol {number} is a routing daemon's; see /etc/iproute2/rt_protos")),
+pub(super) fn check_kernel_ids(
+    section: &KernelSection,
+    source: &Source,
+) -> Result<KernelIds, Error> {
+    let KernelSection {
+        mark_mask,
+        table_base,
+        uplink_table_base,
+        rule_pref,
+        protocol,
+        nexthop_base,
+    } = section;
+    let number = |given: &Option<Spanned<i64>>, default, range| {
+        source.number(given.as_ref(), default, range)
+    };
+    let default = KernelIds::default();
+    let ids = KernelIds {
+        mark_mask: number(mark_mask, default.mark_mask, 1..=u32::MAX)?,
+        table_base: number(table_base, default.table_base, 0..=MAX_BASE)?,
+        uplink_table_base: number(uplink_table_base, default.uplink_table_base, 0..=MAX_BASE)?,
+        rule_pref: number(rule_pref, default.rule_pref, 1..=MAX_RULE_PREF)?,
+        protocol: source.number(protocol.as_ref(), default.protocol, 5..=255)?,
+        nexthop_base: number(nexthop_base, default.nexthop_base, 1..=MAX_NEXTHOP_BASE)?,
+    };
+    if RESERVED_PROTOCOLS.contains(&ids.protocol) {
+        let reason = format!(
+            "protocol {} belongs to a routing daemon; see /etc/iproute2/rt_protos",
+            ids.protocol
+        );
+        return Err(source.error_at(protocol.as_ref(), reason));
     }
+    if !is_mark_mask(ids.mark_mask) {
+        let reason = "must be 8 adjacent bits, such as 0xff or 0xff0000";
+        return Err(source.error_at(mark_mask.as_ref(), reason));
+    }
+    Ok(ids)
 }
 
-/// The tables that this configuration will use: none reserved, none twice.
+/// Checks the routing tables that this configuration uses: none is reserved, none is used twice.
 pub(super) fn check_tables(
-    raw: &RawKernel,
-    numbers: &KernelIds,
+    section: &KernelSection,
+    ids: &KernelIds,
     uplinks: &BTreeMap<UplinkNo, Uplink>,
     source: &Source,
 ) -> Result<(), Error> {
-    // The line to correct is that of whichever base was given.
-    let span = |given: &Option<Spanned<i64>>| {
-        let any = given.as_ref().or(raw.table_base.as_ref()).or(raw.uplink_table_base.as_ref());
-        any.map_or(0..0, Spanned::span)
-    };
-    let pool_tables = std::iter::once(numbers.shared_table())
-        .chain(uplinks.keys().map(|&no| numbers.pool_table(no)))
-        .map(|table| (table, span(&raw.table_base)));
-    let uplink_tables =
-        uplinks.keys().map(|&no| (numbers.uplink_table(no), span(&raw.uplink_table_base)));
-    let mut seen = BTreeMap::new();
-    for (table, span) in pool_tables.chain(uplink_tables) {
+    // The error is about whichever base was given.
+    let (pool_base, uplink_base) =
+        (section.table_base.as_ref(), section.uplink_table_base.as_ref());
+    let mut tables = vec![(ids.shared_table(), pool_base.or(uplink_base))];
+    for &no in uplinks.keys() {
+        tables.push((ids.pool_table(no), pool_base.or(uplink_base)));
+    }
+    for &no in uplinks.keys() {
+        tables.push((ids.uplink_table(no), uplink_base.or(pool_base)));
+    }
+    let mut seen = HashSet::new();
+    for (table, base) in tables {
         if table == 0 || (253..=255).contains(&table) {
-            let why = format!("would use routing table {table}, which is the kernel's own");
-            return Err(source.fault(span, why));
+            let reason = format!("would use routing table {table}, which the kernel reserves");
+            return Err(source.error_at(base, reason));
         }
-        if seen.insert(table, ()).is_some() {
-            let why = format!("would use routing table {table} twice; move one of the bases");
-            return Err(source.fault(span, why));
+        if !seen.insert(table) {
+            let reason = format!("would use routing table {table} twice; change one of the bases");
+            return Err(source.error_at(base, reason));
         }
     }
     Ok(())

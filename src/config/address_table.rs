@@ -1,0 +1,182 @@
+//! A table from IPv4 addresses and prefixes to values: the longest prefix that contains an address
+//! decides, as in a routing table. It must not know what the values mean.
+//!
+//! A gateway can have a pin for each of 65,536 clients, and looks up each client in every run. A
+//! look-up costs one hash look-up for each prefix length that occurs, however many prefixes there
+//! are.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use rustc_hash::FxHashMap;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressTable<T> {
+    /// The longest prefix length first. No map is empty.
+    by_length: BTreeMap<Reverse<u8>, FxHashMap<Ipv4Net, T>>,
+}
+
+impl<T> Default for AddressTable<T> {
+    fn default() -> Self {
+        Self { by_length: BTreeMap::new() }
+    }
+}
+
+impl<T> AddressTable<T> {
+    /// The value of the longest prefix that contains the address.
+    pub fn find(&self, address: Ipv4Addr) -> Option<&T> {
+        self.find_covering(Ipv4Net::from(address)).map(|(_, value)| value)
+    }
+
+    /// The longest prefix that contains the whole of another one, which may be the same, and its
+    /// value.
+    pub fn find_covering(&self, net: Ipv4Net) -> Option<(Ipv4Net, &T)> {
+        for (&Reverse(length), values) in self.by_length.range(Reverse(net.prefix_len())..) {
+            let Some(key) = prefix(net.addr(), length) else { continue };
+            if let Some(value) = values.get(&key) {
+                return Some((key, value));
+            }
+        }
+        None
+    }
+
+    /// Host bits of the prefix are ignored. Returns the value that the prefix had.
+    pub fn insert(&mut self, net: Ipv4Net, value: T) -> Option<T> {
+        self.by_length.entry(Reverse(net.prefix_len())).or_default().insert(net.trunc(), value)
+    }
+
+    pub fn remove(&mut self, net: Ipv4Net) -> Option<T> {
+        let length = Reverse(net.prefix_len());
+        let values = self.by_length.get_mut(&length)?;
+        let value = values.remove(&net.trunc());
+        if values.is_empty() {
+            self.by_length.remove(&length);
+        }
+        value
+    }
+
+    pub fn retain(&mut self, mut keep: impl FnMut(Ipv4Net, &T) -> bool) {
+        for values in self.by_length.values_mut() {
+            values.retain(|&net, value| keep(net, value));
+        }
+        self.by_length.retain(|_, values| !values.is_empty());
+    }
+
+    /// Iterates over the prefixes, the longest first; those of one length are in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Ipv4Net, &T)> {
+        self.by_length.values().flatten().map(|(&net, value)| (net, value))
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_length.values().map(FxHashMap::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_length.is_empty()
+    }
+}
+
+impl<T> FromIterator<(Ipv4Net, T)> for AddressTable<T> {
+    fn from_iter<I: IntoIterator<Item = (Ipv4Net, T)>>(all: I) -> Self {
+        let mut table = Self::default();
+        for (net, value) in all {
+            table.insert(net, value);
+        }
+        table
+    }
+}
+
+/// The prefix of this length that contains the address; `None` if the length is above 32.
+fn prefix(address: Ipv4Addr, length: u8) -> Option<Ipv4Net> {
+    Some(Ipv4Net::new(address, length).ok()?.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net(text: &str) -> Ipv4Net {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_longest_prefix_that_contains_the_address_decides() {
+        let prefixes = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.1.1/32", "10.1.1.0/24"];
+        let mut table: AddressTable<&str> =
+            prefixes.map(|text| (net(text), text)).into_iter().collect();
+        for (address, wanted) in [
+            ("10.1.1.1", "10.1.1.1/32"),
+            ("10.1.1.2", "10.1.1.0/24"),
+            ("10.1.2.1", "10.1.0.0/16"),
+            ("10.2.0.0", "10.0.0.0/8"),
+            ("10.255.255.255", "10.0.0.0/8"),
+            ("11.0.0.0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(table.find(address.parse().unwrap()), Some(&wanted), "{address}");
+        }
+        assert_eq!(table.remove(net("0.0.0.0/0")), Some("0.0.0.0/0"));
+        assert_eq!(table.find([11, 0, 0, 0].into()), None);
+        table.retain(|prefix, _| prefix.prefix_len() < 16);
+        assert_eq!((table.len(), table.find([10, 1, 1, 1].into())), (1, Some(&"10.0.0.0/8")));
+    }
+
+    #[test]
+    fn a_prefix_is_covered_by_itself_and_by_shorter_prefixes_only() {
+        let table: AddressTable<()> = [(net("10.1.0.0/16"), ())].into_iter().collect();
+        for (given, is_covered) in [
+            ("10.1.0.0/16", true),
+            ("10.1.9.0/24", true),
+            ("10.0.0.0/8", false),
+            ("10.2.0.0/16", false),
+        ] {
+            assert_eq!(table.find_covering(net(given)).is_some(), is_covered, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_second_value_replaces_the_first() {
+        let mut table = AddressTable::default();
+        assert_eq!(table.insert(net("10.0.0.0/8"), 1), None);
+        assert_eq!(table.insert(net("10.0.0.1/8"), 2), Some(1));
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(net("10.0.0.0/8"), &2)]);
+        assert_eq!(table.remove(net("10.0.0.0/8")), Some(2));
+        assert!(table.is_empty() && table == AddressTable::default());
+    }
+
+    /// Few enough addresses that prefixes overlap.
+    fn address() -> impl Strategy<Value = Ipv4Addr> {
+        any::<[u8; 2]>().prop_map(|[b, d]| Ipv4Addr::new(10, b % 4, 0, d % 8))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_table_finds_what_a_linear_search_finds(
+            given in vec((address(), 0..=32u8), 0..40),
+            wanted in vec(address(), 1..20),
+        ) {
+            let nets: Vec<Ipv4Net> =
+                given.iter().filter_map(|&(address, length)| prefix(address, length)).collect();
+            let table: AddressTable<Ipv4Net> = nets.iter().map(|&net| (net, net)).collect();
+            for address in wanted {
+                let holding = nets.iter().filter(|net| net.contains(&address));
+                let longest = holding.max_by_key(|net| net.prefix_len());
+                prop_assert_eq!(table.find(address), longest);
+            }
+        }
+    }
+
+    #[test]
+    fn each_of_65536_pinned_addresses_is_found() {
+        let address = |n: u32| Ipv4Addr::from(0x0a00_0000 + n);
+        let table: AddressTable<u32> =
+            (0..65_536).map(|n| (Ipv4Net::from(address(n)), n)).collect();
+        assert!((0..65_536).all(|n| table.find(address(n)) == Some(&n)));
+    }
+}

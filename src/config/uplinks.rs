@@ -1,0 +1,124 @@
+//! `[uplink.N]`: its shape in the file, and the checks.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::probe::{ProbeSection, check_probe};
+use super::source::Source;
+use super::{Failback, Role, Uplink};
+use crate::error::Error;
+use crate::model::{Client, DevName, UplinkNo};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct UplinkSection {
+    dev: Spanned<String>,
+    weight: Option<Spanned<i64>>,
+    via: Option<Spanned<String>>,
+    #[serde(default = "yes")]
+    nat: bool,
+    #[serde(default = "yes")]
+    clamp_mss: bool,
+    #[serde(default)]
+    role: Role,
+    failback: Option<Spanned<String>>,
+    #[serde(default)]
+    probe: ProbeSection,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `probe` holds the settings for the uplinks that have none of their own.
+pub(super) fn check_uplinks(
+    sections: BTreeMap<Spanned<String>, UplinkSection>,
+    probe: &ProbeSection,
+    source: &Source,
+) -> Result<BTreeMap<UplinkNo, Uplink>, Error> {
+    let mut uplinks: BTreeMap<UplinkNo, Uplink> = BTreeMap::new();
+    for (number, section) in sections {
+        let no: UplinkNo = source.parse(&number)?;
+        let dev_span = section.dev.span();
+        let uplink = check_uplink(no, section, probe, source)?;
+        if uplink.dev.as_str() == "lo" {
+            return Err(source.error(dev_span, "lo cannot be an uplink"));
+        }
+        if let Some(other) = uplinks.values().find(|other| other.dev == uplink.dev) {
+            let reason = format!("{} is already the device of uplink {}", other.dev, other.no);
+            return Err(source.error(dev_span, reason));
+        }
+        uplinks.insert(no, uplink);
+    }
+    if uplinks.is_empty() {
+        let reason = "no uplink is configured; the smallest file has [uplink.1] with dev";
+        return Err(source.error(0..0, reason));
+    }
+    if uplinks.values().all(|uplink| uplink.role == Role::Backup) {
+        let reason = "every uplink is a backup; remove role from at least one of them";
+        return Err(source.error(0..0, reason));
+    }
+    Ok(uplinks)
+}
+
+fn check_uplink(
+    no: UplinkNo,
+    section: UplinkSection,
+    probe: &ProbeSection,
+    source: &Source,
+) -> Result<Uplink, Error> {
+    let weight = source.number(section.weight.as_ref(), 1, 1..=255)?;
+    let via = match &section.via {
+        Some(via) => Some(check_gateway(via, source)?),
+        None => None,
+    };
+    let dev: DevName = source.parse(&section.dev)?;
+    let failback = match &section.failback {
+        Some(failback) => source.parse(failback)?,
+        None => Failback::Keep,
+    };
+    Ok(Uplink {
+        no,
+        dev,
+        weight,
+        via,
+        nat: section.nat,
+        clamp_mss: section.clamp_mss,
+        role: section.role,
+        failback,
+        probe: check_probe(&section.probe.or(probe), source)?,
+    })
+}
+
+fn check_gateway(via: &Spanned<String>, source: &Source) -> Result<Ipv4Addr, Error> {
+    match via.get_ref().parse() {
+        // A gateway is a host, too.
+        Ok(address) if Client::new(address).is_ok() => Ok(address),
+        _ => {
+            let reason = format!("{:?} is not the IPv4 address of a gateway", via.get_ref());
+            Err(source.error(via.span(), reason))
+        }
+    }
+}
+
+impl FromStr for Failback {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let drain = match words[..] {
+            ["keep"] => return Ok(Failback::Keep),
+            ["cut"] => return Ok(Failback::Cut),
+            ["drain", seconds] if !seconds.starts_with('+') => seconds.parse().ok(),
+            _ => None,
+        };
+        match drain {
+            Some(seconds) => Ok(Failback::Drain(seconds)),
+            None => Err("must be \"keep\", \"cut\" or \"drain SECONDS\"".to_owned()),
+        }
+    }
+}
