@@ -76,15 +76,24 @@ pub fn run_all(jobs: &[ProbeJob]) -> Vec<(UplinkNo, io::Result<Vec<TargetResult>
             targets.push(TargetProbe::new(job, target));
         }
     }
-    let polled = poll::run(&mut targets);
-    let mut targets = targets.into_iter();
-    let mut results = Vec::new();
-    for job in jobs {
-        let own = targets.by_ref().take(job.targets.len());
-        let own: io::Result<Vec<TargetResult>> = own.map(TargetProbe::into_result).collect();
-        results.push((job.no, polled.map_err(io::Error::from).and(own)));
+    match poll::run(&mut targets) {
+        Ok(()) => by_uplink(jobs, targets.into_iter().map(TargetProbe::into_result).collect()),
+        Err(error) => jobs.iter().map(|job| (job.no, Err(error.into()))).collect(),
     }
-    results
+}
+
+/// Gives each uplink the results of its targets, or the first error among them.
+fn by_uplink(
+    jobs: &[ProbeJob],
+    mut results: Vec<io::Result<TargetResult>>,
+) -> Vec<(UplinkNo, io::Result<Vec<TargetResult>>)> {
+    let mut uplinks = Vec::new();
+    for job in jobs {
+        let rest = results.split_off(job.targets.len());
+        uplinks.push((job.no, results.into_iter().collect()));
+        results = rest;
+    }
+    uplinks
 }
 
 fn explain(error: io::Error) -> io::Error {

@@ -1,18 +1,19 @@
 //! The loop over sockets that are local to the process, without root and without a network.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::datagram::{Datagrams, Question};
 use super::dns::Query;
 use super::target::{State, TargetProbe};
 use super::tcp::Connections;
-use super::{ProbeJob, TargetResult, http, poll, run_all};
+use super::{ProbeJob, TargetResult, by_uplink, http, poll, run_all};
 use crate::model::UplinkNo;
 use crate::model::probe::{ProbeSettings, Target};
 
@@ -162,4 +163,22 @@ fn a_target_that_cannot_be_asked_is_an_error_and_not_a_result() {
         assert!(results[1].1.as_ref().is_ok_and(Vec::is_empty));
     }
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE), open_files, "programs inherit it");
+}
+
+#[test]
+fn an_uplink_that_cannot_be_asked_takes_no_results_of_the_others() {
+    let job = |no, targets| {
+        let targets = vec!["192.0.2.1".parse().unwrap(); targets];
+        ProbeJob { no: UplinkNo::new(no).unwrap(), targets, ..job(20, 3) }
+    };
+    let gone = || Err(io::Error::from(Errno::ENODEV));
+    let answer = |sent| Ok(TargetResult { sent, ..NOT_ASKED });
+    let results = vec![gone(), gone(), answer(1), answer(2), answer(3), gone()];
+    let mut told = Vec::new();
+    for (no, results) in by_uplink(&[job(1, 2), job(2, 2), job(3, 2), job(4, 0)], results) {
+        let sent = results.ok().map(|results| results.iter().map(|result| result.sent).collect());
+        told.push((no.get(), sent));
+    }
+    let wanted = [(1, None), (2, Some(vec![1, 2])), (3, None), (4, Some(vec![]))];
+    assert_eq!(told, wanted);
 }
