@@ -1,55 +1,66 @@
-//! One DNS question over UDP (RFC 1035): the address of a name. Any server that knows the name, or
-//! knows that there is none, has answered; one that merely fails or refuses has not.
+//! A DNS query over UDP (RFC 1035) for the IPv4 address of a name, and which response answers it.
+//! Pure.
+//!
+//! A server that knows the name, or knows that the name does not exist, has answered. A server that
+//! fails or refuses has not.
 
-use std::io;
-use std::net::SocketAddrV4;
-
-use socket2::{Protocol, Type};
-
-use super::{ProbeJob, TargetResult, exchange, random};
+use super::random;
 
 const HEADER: usize = 12;
-/// Flags: a query that wants recursion.
+/// Flags of a query that asks for recursion.
 const RECURSION_DESIRED: [u8; 2] = [0x01, 0x00];
 const IS_RESPONSE: u8 = 0x80;
+const RESPONSE_CODE: u8 = 0x0f;
 const NO_ERROR: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 /// Type A, class IN.
 const ADDRESS: [u8; 4] = [0, 1, 0, 1];
 
-pub fn ask(line: &ProbeJob, server: SocketAddrV4, name: &str) -> io::Result<TargetResult> {
-    let socket = line.socket(Type::DGRAM, Some(Protocol::UDP))?;
-    if socket.connect(&server.into()).is_err() {
-        return Ok(TargetResult { sent: line.count, ..TargetResult::default() });
+/// The queries to one target. They have consecutive ids.
+pub struct Query {
+    first_id: u16,
+    question: Vec<u8>,
+}
+
+impl Query {
+    pub fn new(name: &str) -> Self {
+        Self::with_first_id(name, random() as u16)
     }
-    let first = random() as u16;
-    let question = question(name);
-    let ask = |number: u16| [&header(first.wrapping_add(number)), &question[..]].concat();
-    exchange(line, &socket, ask, |message| answered(message, first, &question))
-}
 
-fn header(id: u16) -> [u8; HEADER] {
-    let [high, low] = id.to_be_bytes();
-    // One question; no answer, authority or additional records.
-    [high, low, RECURSION_DESIRED[0], RECURSION_DESIRED[1], 0, 1, 0, 0, 0, 0, 0, 0]
-}
+    pub fn with_first_id(name: &str, first_id: u16) -> Self {
+        let mut question = Vec::new();
+        for label in name.strip_suffix('.').unwrap_or(name).split('.') {
+            question.push(label.len() as u8);
+            question.extend(label.as_bytes());
+        }
+        question.push(0);
+        question.extend(ADDRESS);
+        Self { first_id, question }
+    }
 
-pub(super) fn question(name: &str) -> Vec<u8> {
-    let labels = name.strip_suffix('.').unwrap_or(name).split('.');
-    let mut question: Vec<u8> =
-        labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
-    question.push(0);
-    question.extend(ADDRESS);
-    question
-}
+    /// The query with this number.
+    pub fn encode(&self, number: u16) -> Vec<u8> {
+        let mut message = self.first_id.wrapping_add(number).to_be_bytes().to_vec();
+        message.extend(RECURSION_DESIRED);
+        // One question; no answer, authority or additional records.
+        message.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+        message.extend(&self.question);
+        message
+    }
 
-pub(super) fn answered(message: &[u8], first: u16, question: &[u8]) -> Option<u16> {
-    let (header, rest) = message.split_at_checked(HEADER)?;
-    let same = rest.get(..question.len())?.eq_ignore_ascii_case(question);
-    let code = header[3] & 0xf;
-    let is_answer = header[2] & IS_RESPONSE != 0 && [NO_ERROR, NO_SUCH_NAME].contains(&code);
-    let id = u16::from_be_bytes([header[0], header[1]]);
-    (same && is_answer).then(|| id.wrapping_sub(first))
+    /// The number of the query that a message answers.
+    pub fn decode(&self, message: &[u8]) -> Option<u16> {
+        let (header, rest) = message.split_at_checked(HEADER)?;
+        let question = rest.get(..self.question.len())?;
+        let is_response = header[2] & IS_RESPONSE != 0;
+        let is_answer = [NO_ERROR, NO_SUCH_NAME].contains(&(header[3] & RESPONSE_CODE));
+        if is_response && is_answer && question.eq_ignore_ascii_case(&self.question) {
+            let id = u16::from_be_bytes([header[0], header[1]]);
+            Some(id.wrapping_sub(self.first_id))
+        } else {
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -57,20 +68,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_one_to_our_question_from_a_server_that_knows() {
-        let question = question("example.org");
-        assert_eq!(question, b"\x07example\x03org\x00\x00\x01\x00\x01");
-        let mut message = [&header(65535), &question[..]].concat();
-        assert_eq!(answered(&message, 65533, &question), None, "a question");
+    fn a_query_asks_for_the_address_of_the_name() {
+        let question = b"\x07example\x03org\x00\x00\x01\x00\x01";
+        for name in ["example.org", "example.org."] {
+            assert_eq!(Query::with_first_id(name, 0).question, question);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_a_response_to_our_query_from_a_server_that_knows() {
+        let query = Query::with_first_id("example.org", 65533);
+        let mut message = query.encode(2);
+        assert_eq!(query.decode(&message), None, "a query");
         message[2] |= IS_RESPONSE;
-        assert_eq!(answered(&message, 65533, &question), Some(2));
-        assert_eq!(answered(&message, 65533, &super::question("example.com")), None);
+        assert_eq!(query.decode(&message), Some(2));
+        assert_eq!(Query::with_first_id("example.com", 65533).decode(&message), None);
         for (code, counts) in [(0, true), (2, false), (3, true), (5, false)] {
             message[3] = code;
-            assert_eq!(answered(&message, 65533, &question).is_some(), counts, "code {code}");
+            assert_eq!(query.decode(&message).is_some(), counts, "code {code}");
         }
-        for cut in 0..message.len() {
-            assert_eq!(answered(&message[..cut], 65533, &question), None);
+    }
+
+    #[test]
+    fn a_truncated_answer_does_not_count() {
+        let query = Query::with_first_id("example.org", 1);
+        let mut message = query.encode(0);
+        message[2] |= IS_RESPONSE;
+        for length in 0..message.len() {
+            assert_eq!(query.decode(&message[..length]), None);
         }
     }
 }
