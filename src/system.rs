@@ -26,10 +26,10 @@ mod observe;
 pub mod probe;
 pub mod shell;
 mod surroundings;
-pub mod syslog;
 mod sysctl;
+pub mod syslog;
 
-pub use observe::Query;
+pub use observe::{Need, Query};
 
 use netfilter::iptables::Iptables;
 use netlink::{

@@ -1,115 +1,154 @@
-//! The arrows of the house: which module may name which.
+//! The layers of the source: which module may use which. A module that is not listed here, and a use
+//! that is not allowed here, fail.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module (with what is below it), and those that it must not reach.
-const NEVER: [(&str, &[&str]); 13] = [
-    (
-        "model",
-        &["cli", "cmd", "config", "kernel", "output", "plan", "pools", "state", "step", "store"],
-    ),
-    (
-        "cli",
-        &["cmd", "config", "kernel", "model", "output", "plan", "pools", "state", "step", "store"],
-    ),
-    ("config", &["cli", "cmd", "kernel", "output", "plan", "pools", "state", "step", "store"]),
-    ("pools", &["cli", "cmd", "config", "kernel", "output", "plan", "state", "step", "store"]),
-    ("state", &["cli", "cmd", "config", "kernel", "output", "plan", "pools", "step", "store"]),
-    ("step", &["cli", "cmd", "config", "kernel", "output", "plan", "pools", "store"]),
-    ("plan", &["cli", "cmd", "kernel", "output", "store"]),
-    ("kernel", &["cli", "cmd", "config", "output", "plan", "pools", "store"]),
-    ("store", &["cli", "cmd", "config", "kernel", "output", "plan", "state", "step"]),
-    (
-        "probe",
-        &["cli", "cmd", "kernel", "memory", "output", "plan", "pools", "state", "step", "store"],
-    ),
-    (
-        "memory",
-        &["cli", "cmd", "config", "kernel", "output", "plan", "pools", "state", "step", "store"],
-    ),
-    (
-        "record",
-        &["cli", "cmd", "config", "kernel", "output", "plan", "pools", "state", "step", "store"],
-    ),
-    ("output", &["cmd", "config", "kernel", "model", "plan", "pools", "state", "step", "store"]),
+/// Each module of `src` and the other modules that it may use.
+const ALLOWED: [(&str, &[&str]); 10] = [
+    ("error", &[]),
+    ("model", &[]),
+    ("cli", &[]),
+    ("usage_error", &["cli"]),
+    ("output", &["cli", "error"]),
+    ("config", &["error", "model"]),
+    ("plan", &["config", "error", "model"]),
+    ("system", &["error", "model"]),
+    ("commands", &["cli", "config", "error", "model", "output", "plan", "print_error", "system"]),
+    ("lib", &["cli", "commands", "error", "output", "system", "usage_error"]),
 ];
 
-/// What the pure part must not touch.
-const IMPURE: [&str; 6] = ["std::fs", "std::process", "std::env", "std::io", "tokio", "rtnetlink"];
-const PURE: [&str; 7] = ["model", "pools", "record", "state", "step", "plan", "cli"];
+/// What the modules that decide must not use.
+const IMPURE: [&str; 7] = [
+    "std::fs",
+    "std::process",
+    "std::env",
+    "std::io",
+    "std::time::SystemTime",
+    "nix::",
+    "rtnetlink",
+];
+const PURE: [&str; 4] = ["model", "config", "plan", "cli"];
 
-/// What only a command may reach.
-const FOR_COMMANDS: [&str; 2] = ["memory", "probe"];
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
 
-fn sources(module: &str) -> Vec<(PathBuf, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = vec![src.join(format!("{module}.rs"))];
-    let mut folders = vec![src.join(module)];
+/// Every source file, with the path of its module.
+fn files() -> Vec<(PathBuf, Vec<String>)> {
+    let (mut found, mut folders) = (Vec::new(), vec![src()]);
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => files.push(path),
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let module = path.strip_prefix(src()).unwrap().with_extension("");
+                let names = module.iter().map(|name| name.to_str().unwrap().to_owned());
+                found.push((path.clone(), names.collect()));
             }
         }
     }
-    let code = |file: PathBuf| {
-        let text = fs::read_to_string(&file).unwrap();
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        (file, lines.collect::<Vec<_>>().join("\n"))
+    found
+}
+
+/// The source without comments.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The names behind a path that ends in `::`: one name, or the first names of a list in braces.
+fn names_after(rest: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
     };
-    files
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|end| end == "rs"))
-        .map(code)
-        .collect()
+    let Some(list) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut names, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                names.push(name(&list[start..at]));
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// The modules of the crate that a file uses, by `crate::` or by `super::` up to the root.
+fn used(code: &str, module: &[String]) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        used.extend(names_after(&code[at + "crate::".len()..]));
+    }
+    let to_root = "super::".repeat(module.len());
+    for (at, _) in code.match_indices(&to_root) {
+        used.extend(names_after(&code[at + to_root.len()..]));
+    }
+    used.remove("");
+    used
 }
 
 #[test]
-fn no_module_reaches_what_it_must_not_know() {
-    for (module, never) in NEVER {
-        for (file, code) in sources(module) {
-            for other in never {
-                let named = code.contains(&format!("crate::{other}::"));
-                assert!(!named, "{} names crate::{other}", file.display());
-            }
+fn every_module_uses_only_the_layers_below_it() {
+    for (file, module) in files() {
+        let root = module[0].as_str();
+        if root == "main" {
+            continue;
+        }
+        let allowed = ALLOWED.iter().find(|(name, _)| *name == root);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{root} is in no layer"));
+        for other in used(&code(&file), &module) {
+            let is_allowed = other == root || allowed.contains(&other.as_str());
+            assert!(is_allowed, "{} uses crate::{other}", file.display());
         }
     }
 }
 
 #[test]
-fn only_commands_ask_the_lines_and_remember_the_answers() {
-    for (module, _) in NEVER {
-        for (file, code) in sources(module) {
-            for other in FOR_COMMANDS.iter().filter(|other| **other != module) {
-                let named = code.contains(&format!("crate::{other}::"));
-                assert!(!named, "{} names crate::{other}", file.display());
-            }
+fn uses_are_found_however_they_are_written() {
+    let module = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+    for (code, path, wanted) in [
+        ("use crate::plan::diff;", "system/apply", &["plan"][..]),
+        ("use crate::{model::Mark, plan::{a, b}, system};", "x", &["model", "plan", "system"]),
+        ("let a = crate::plan::x();", "system", &["plan"]),
+        ("use super::super::plan::x;", "system/apply", &["plan"]),
+        ("use super::plan::x;", "system", &["plan"]),
+        ("use super::x;", "system/apply", &[]),
+    ] {
+        let found: Vec<String> = used(code, &module(path)).into_iter().collect();
+        assert_eq!(found, wanted, "{code}");
+    }
+}
+
+#[test]
+fn the_modules_that_decide_touch_nothing() {
+    for (file, module) in files() {
+        // A test file may read what it likes.
+        if !PURE.contains(&module[0].as_str()) {
+            continue;
+        }
+        let code = code(&file);
+        for impure in IMPURE {
+            assert!(!code.contains(impure), "{} uses {impure}", file.display());
         }
     }
 }
 
 #[test]
-fn the_policy_core_touches_nothing() {
-    for module in PURE {
-        for (file, code) in sources(module) {
-            for impure in IMPURE {
-                assert!(!code.contains(impure), "{} uses {impure}", file.display());
-            }
-        }
-    }
-}
-
-#[test]
-fn every_file_says_what_its_job_is() {
-    for module in
-        NEVER.map(|(module, _)| module).into_iter().chain(["cmd", "complete", "lib", "main"])
-    {
-        for (file, _) in sources(module) {
-            let text = fs::read_to_string(&file).unwrap();
-            assert!(text.starts_with("//! "), "{} does not", file.display());
-        }
+fn every_file_begins_with_its_job() {
+    for (file, _) in files() {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} does not", file.display());
     }
 }

@@ -62,8 +62,8 @@ fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<
     if args.prune {
         prune::require_lan_up(config, devices).context("assign --prune")?;
         let candidates = prune::candidates(config, pools, &found, &with_flows);
-        let departed = discovery::departed(context, kernel, devices, candidates)
-            .context("assign --prune")?;
+        let departed =
+            discovery::departed(context, kernel, devices, candidates).context("assign --prune")?;
         changes.extend(assign::release(pools, &departed));
     }
     changes.extend(assign::assign(config, pools, &found));

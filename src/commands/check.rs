@@ -5,10 +5,10 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{Context, Outcome};
+use crate::plan;
 use crate::plan::client_set::PoolEdit;
 use crate::plan::findings::{self, Finding};
 use crate::plan::uplinks::{self, Intent};
-use crate::plan;
 use crate::system::{Need, capabilities, shell};
 
 #[derive(Serialize)]

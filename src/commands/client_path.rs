@@ -86,8 +86,7 @@ fn lan_device(
     found: &Snapshot,
     client: Client,
 ) -> Option<DevName> {
-    let discovered =
-        discovery::discover(context, kernel, &found.devices, &[]).unwrap_or_default();
+    let discovered = discovery::discover(context, kernel, &found.devices, &[]).unwrap_or_default();
     if let Some(neighbour) = discovered.into_iter().find(|it| it.client == client) {
         return Some(neighbour.dev);
     }

@@ -27,9 +27,11 @@ pub fn run(context: &Context, pools: &Pools) -> Result<()> {
     page.gauge("wanpool_pool_share_ratio", "Part of all clients.", |no| {
         Some(shares::actual(config, pools, no) / 100.0)
     });
-    page.gauge("wanpool_pool_weight_ratio", "Part of all clients that the weight asks for.", |no| {
-        Some(shares::due(config, no) / 100.0)
-    });
+    page.gauge(
+        "wanpool_pool_weight_ratio",
+        "Part of all clients that the weight asks for.",
+        |no| Some(shares::due(config, no) / 100.0),
+    );
     page.states(&status);
     page.flows(&kernel)?;
     page.probes(&status);
@@ -132,9 +134,7 @@ impl Page<'_> {
 
     fn line(&mut self, name: &str, no: UplinkNo, more_labels: &str, value: f64) {
         let dev = self.context.dev(no);
-        let _ = writeln!(
-            self.text,
-            "{name}{{pool=\"{no}\",uplink=\"{dev}\"{more_labels}}} {value}"
-        );
+        let _ =
+            writeln!(self.text, "{name}{{pool=\"{no}\",uplink=\"{dev}\"{more_labels}}} {value}");
     }
 }

@@ -161,8 +161,7 @@ impl Known {
                 live_flows: kernel.flows_by_address(mark)?,
             });
         }
-        let neighbours =
-            discovery::discover(context, kernel, &devices, &[]).unwrap_or_default();
+        let neighbours = discovery::discover(context, kernel, &devices, &[]).unwrap_or_default();
         Ok(Self { neighbours, counters })
     }
 

@@ -101,6 +101,10 @@ fn json_report(context: &Context, report: Report) -> JsonReport {
 }
 
 impl Report {
+    pub fn is_empty(&self) -> bool {
+        self.client_changes.is_empty() && self.commands.is_empty()
+    }
+
     /// Adds a line for each uplink whose status changed.
     pub fn describe_uplinks(
         &mut self,

@@ -8,15 +8,15 @@ use anyhow::{Context as _, Error, Result, bail};
 use super::Context;
 use super::fingerprint::{Fingerprint, Verified};
 use super::report::{self, Report};
+use crate::model::UplinkSet;
 use crate::model::change::Change;
 use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
 use crate::model::snapshot::{ChangeCounters, Snapshot};
-use crate::model::UplinkSet;
+use crate::plan;
 use crate::plan::assign::ClientChange;
 use crate::plan::client_set::{self, PoolEdit};
 use crate::plan::uplinks::{self, GatewayStatus, Intent};
-use crate::plan;
 use crate::system::files::Lock;
 use crate::system::{Kernel, Need, capabilities, hook, shell};
 
@@ -51,13 +51,6 @@ pub struct Run<'a> {
     flows_ended: UplinkSet,
     /// The health records. [`Run::finish`] brings them up to date.
     pub health: HealthRecords,
-}
-
-/// What a run wants.
-struct Goal {
-    pools: Pools,
-    client_changes: Vec<ClientChange>,
-    intent: Intent,
 }
 
 /// A change that failed: its place among the changes, and the error.
@@ -131,35 +124,30 @@ impl<'a> Run<'a> {
         if let Some(conflict) = plan::first_conflict(&self.snapshot) {
             bail!("nothing was changed: {conflict}");
         }
-        let goal = Goal { pools, client_changes, intent };
         let before = uplinks::current(&self.context.config, &self.snapshot);
-        let status = self.decide(&goal)?;
-        let changes = self.plan(&goal, &status)?;
-        let file_commands = self.file_commands(&goal);
-        let is_idle =
-            changes.is_empty() && file_commands.is_empty() && goal.client_changes.is_empty();
-        let mut report = Report {
-            done: file_commands.len(),
-            commands: file_commands,
-            // A device that is absent may come later, or may be misspelt.
-            tell_all_down: intent == Intent::RestoreAll && !is_idle,
-            ..Report::default()
-        };
+        let status = self.decide(intent)?;
+        let edit = PoolEdit { before: &self.pools, after: &pools, changes: &client_changes };
+        let changes = self.plan(&status, edit)?;
+        let mut report = Report { client_changes, ..Report::default() };
+        report.commands = self.file_commands(&pools, &report);
+        report.done = report.commands.len();
         if self.lock.is_none() {
-            return self.print_dry_run(goal, changes, &before, &status, report);
+            return self.print_dry_run(&pools, intent, changes, &before, &status, report);
         }
+        let is_idle = changes.is_empty() && report.is_empty();
         if !is_idle {
             // From here on, nothing is known to be correct.
             self.context.runtime.delete_fingerprint();
             self.flows_ended = UplinkSet::default();
         }
-        self.commit(&goal, &report.commands)?;
-        let result = self.carry_out(&goal, changes, &before, status, &mut report);
+        // A device that is absent may come later, or may be misspelt.
+        report.tell_all_down = intent == Intent::RestoreAll && !is_idle;
+        self.commit(pools, &report.commands)?;
+        let result = self.carry_out(intent, changes, &before, status, &mut report);
         if result.is_err() {
             // What the files hold now is reported even if the kernel did not follow.
-            report = Report::default();
+            report = Report { client_changes: report.client_changes, ..Report::default() };
         }
-        report.client_changes = goal.client_changes;
         report::print(self.context, report, "repaired")?;
         let events = result?;
         let context = self.context;
@@ -176,18 +164,18 @@ impl<'a> Run<'a> {
     /// Applies the changes, ends flows, and updates records. Returns the events for the admin's hook.
     fn carry_out(
         &mut self,
-        goal: &Goal,
+        intent: Intent,
         changes: Vec<Change>,
         before: &GatewayStatus,
         status: GatewayStatus,
         report: &mut Report,
     ) -> Result<Vec<hook::Event>> {
-        let status = self.reconcile(goal, changes, status, report)?;
+        let status = self.reconcile(intent, changes, status, report)?;
         report.describe_uplinks(self.context, before, &status);
-        self.end_flows(before, &status, goal.intent, report)?;
-        let events = self.update_health(before, &status, goal.intent)?;
+        self.end_flows(before, &status, intent, report)?;
+        let events = self.update_health(before, &status, intent)?;
         self.end_flows_after_failback(&status, report)?;
-        self.flows_ended = plan::flows::still_cleared(self.flows_ended, &status, goal.intent);
+        self.flows_ended = plan::flows::still_cleared(self.flows_ended, &status, intent);
         self.write_fingerprint();
         Ok(events)
     }
@@ -197,7 +185,7 @@ impl<'a> Run<'a> {
     /// error. Returns the status in the end.
     fn reconcile(
         &mut self,
-        goal: &Goal,
+        intent: Intent,
         mut changes: Vec<Change>,
         mut status: GatewayStatus,
         report: &mut Report,
@@ -211,8 +199,8 @@ impl<'a> Run<'a> {
                 // If nothing can be read any more, the first failure says why.
                 return Err(failure.map_or(error, |failure| failure.error));
             }
-            status = self.decide(goal)?;
-            let next = self.plan(goal, &status)?;
+            status = self.decide(intent)?;
+            let next = self.plan(&status, PoolEdit::none(&self.pools))?;
             if let Some(Failure { at, error }) = failure {
                 if next.first() == changes.get(at) && !self.snapshot.devices_changed {
                     return Err(error);
@@ -264,35 +252,31 @@ impl<'a> Run<'a> {
         changes.iter().flat_map(|change| shell::commands(change, self.protocol())).collect()
     }
 
-    fn decide(&self, goal: &Goal) -> Result<GatewayStatus> {
-        uplinks::decide(&self.context.config, &self.snapshot, goal.intent)
+    fn decide(&self, intent: Intent) -> Result<GatewayStatus> {
+        uplinks::decide(&self.context.config, &self.snapshot, intent)
     }
 
-    fn plan(&self, goal: &Goal, status: &GatewayStatus) -> Result<Vec<Change>> {
-        let edit = PoolEdit {
-            before: &self.pools,
-            after: &goal.pools,
-            changes: &goal.client_changes,
-        };
+    fn plan(&self, status: &GatewayStatus, edit: PoolEdit) -> Result<Vec<Change>> {
         plan::changes(&self.context.config, &self.snapshot, status, edit)
     }
 
     /// What the commit does to the files. Where clients change, their own lines say more.
-    fn file_commands(&self, goal: &Goal) -> Vec<String> {
-        if goal.client_changes.is_empty() || self.shows_commands() {
-            self.context.pool_files.commands(&self.pools, &goal.pools)
+    fn file_commands(&self, pools: &Pools, report: &Report) -> Vec<String> {
+        if report.client_changes.is_empty() || self.shows_commands() {
+            self.context.pool_files.commands(&self.pools, pools)
         } else {
             vec![]
         }
     }
 
     /// Writes the pool files.
-    fn commit(&mut self, goal: &Goal, commands: &[String]) -> Result<()> {
+    fn commit(&mut self, pools: Pools, commands: &[String]) -> Result<()> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let files = &self.context.pool_files;
-        if files.commit(lock, &self.pools, &goal.pools)? {
+        if files.commit(lock, &self.pools, &pools)? {
             self.pool_version = Some(files.version()?);
         }
+        self.pools = pools;
         self.print_steps(commands)
     }
 
@@ -353,7 +337,8 @@ impl<'a> Run<'a> {
 
     fn print_dry_run(
         &mut self,
-        goal: Goal,
+        pools: &Pools,
+        intent: Intent,
         changes: Vec<Change>,
         before: &GatewayStatus,
         status: &GatewayStatus,
@@ -361,13 +346,11 @@ impl<'a> Run<'a> {
     ) -> Result<()> {
         self.update_records(status);
         report.commands.extend(self.commands(&changes));
-        for ended in self.flows_to_end(before, status, goal.intent)? {
+        let mut flows = self.flows_to_end(before, status, intent)?;
+        flows.extend(self.flows_to_end_after_failback(pools, status)?);
+        for ended in flows {
             report.commands.extend(self.commands(&[ended.change]));
         }
-        for ended in self.flows_to_end_after_failback(&goal.pools, status)? {
-            report.commands.extend(self.commands(&[ended.change]));
-        }
-        report.client_changes = goal.client_changes;
         report::print_commands(self.context, report)
     }
 

@@ -1,15 +1,12 @@
-//! What a run observed in the kernel, and what it wants there.
-//!
-//! [`Snapshot`] is what was found; [`Slice`] is every kernel object of wanpool as it should be. The
-//! difference of the two is the work to do. A part of the kernel that was not read says so
-//! ([`Read`]): nothing here can pass for an empty kernel by mistake.
+//! What a run observed in the kernel. A part that was not read says so ([`Read`]): nothing here can
+//! pass for an empty kernel by mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::DevName;
-use super::client_set::{ClientSet, FoundSet};
+use super::client_set::FoundSet;
 use super::filter::{AcceptingRule, Filter};
 use super::link::Devices;
 use super::routing::{Routing, Rule};
@@ -51,14 +48,6 @@ pub struct Snapshot {
     pub routing: Routing,
     pub set: Read<FoundSet>,
     pub filter: Read<Filter>,
-}
-
-/// Every kernel object of wanpool, as it should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Slice {
-    pub routing: Routing,
-    pub set: Option<ClientSet>,
-    pub filter: Filter,
 }
 
 /// An object that is in the way, and what the admin can do about it.

@@ -49,6 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// The configuration and the pools of a gateway, and the clients that should be in a pool.
 struct Gateway {
     config: Config,
+    pins: BTreeMap<Ipv4Net, UplinkNo>,
     pools: Pools,
     here: BTreeSet<Client>,
 }
@@ -61,13 +62,18 @@ fn uplink(no: UplinkNo, weight: u8) -> Uplink {
     let dev = format!("ppp{no}").parse().unwrap();
     let (role, failback) = (Role::Primary, Failback::Keep);
     let probe = ProbeSettings::default();
-    Uplink { dev, weight, via: None, nat: true, clamp_mss: true, role, failback, probe }
+    Uplink { no, dev, weight, via: None, nat: true, clamp_mss: true, role, failback, probe }
 }
 
 impl Gateway {
     fn new() -> Self {
         let config = Config::parse("[uplink.1]\ndev = \"ppp1\"\n", Path::new("test.toml"));
-        Self { config: config.unwrap(), pools: Pools::default(), here: BTreeSet::new() }
+        Self {
+            config: config.unwrap(),
+            pins: BTreeMap::new(),
+            pools: Pools::default(),
+            here: BTreeSet::new(),
+        }
     }
 
     /// One of the uplinks there are.
@@ -77,9 +83,7 @@ impl Gateway {
     }
 
     fn pin(&mut self, net: Ipv4Net, to: UplinkNo) {
-        self.config.pins.retain(|(other, _)| *other != net);
-        self.config.pins.push((net, to));
-        self.config.pins.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+        self.pins.insert(net, to);
     }
 
     /// The event, and then what every `assign` does.
@@ -110,9 +114,10 @@ impl Gateway {
                 let to = self.some_uplink(pool);
                 self.pin(Ipv4Net::new([10, 0, number / 16, 0].into(), 28).unwrap().trunc(), to);
             }
-            Event::Unpin => drop(self.config.pins.pop()),
+            Event::Unpin => drop(self.pins.pop_first()),
             Event::Exclude(number) => {
-                self.config.exclude = vec![Ipv4Net::from(client(number).address())];
+                let net = Ipv4Net::from(client(number).address());
+                self.config.exclude = [(net, ())].into_iter().collect();
                 self.here.remove(&client(number));
             }
             Event::Weigh(pool, weight) => {
@@ -127,11 +132,12 @@ impl Gateway {
                 let no = UplinkNo::new(number).unwrap();
                 if self.config.uplinks.len() > 1 {
                     self.config.uplinks.remove(&no);
-                    self.config.pins.retain(|(_, to)| *to != no);
+                    self.pins.retain(|_, to| *to != no);
                 }
             }
             Event::Rebalance => self.rebalance(),
         }
+        self.config.pins = self.pins.clone().into_iter().collect();
         assign::apply_config(&self.config, &mut self.pools);
         assign::ensure_pools(&self.config, &mut self.pools);
     }

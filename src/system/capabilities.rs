@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use anyhow::{Result, bail};
+
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 
@@ -20,4 +22,15 @@ fn has(capability: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
     bits.is_some_and(|bits| bits & (1 << capability) != 0)
+}
+
+/// Returns an error early, in one line, where the kernel would refuse everything.
+pub fn require_net_admin(what: &str) -> Result<()> {
+    if has_net_admin() && has_net_raw() {
+        return Ok(());
+    }
+    bail!(
+        "{what}: Operation not permitted; run it as root \
+         (it needs CAP_NET_ADMIN, and CAP_NET_RAW for iptables)"
+    )
 }
