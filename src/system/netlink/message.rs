@@ -101,16 +101,12 @@ impl<'a> Iterator for Attributes<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        match split_attribute(self.rest) {
-            Some((kind, value, rest)) => {
-                self.rest = rest;
-                Some(Ok((kind, value)))
-            }
-            None => {
-                self.rest = &[];
-                Some(Err(malformed("an attribute is cut short")))
-            }
-        }
+        let Some((kind, value, rest)) = split_attribute(self.rest) else {
+            self.rest = &[];
+            return Some(Err(malformed("an attribute is cut short")));
+        };
+        self.rest = rest;
+        Some(Ok((kind, value)))
     }
 }
 
