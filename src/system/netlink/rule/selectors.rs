@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
-use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
+use rtnetlink::packet_core::Nla;
+use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage, RulePortRange};
 
 /// `suppress_prefixlength` of a rule that has none: −1.
 const NO_SUPPRESSION: u32 = u32::MAX;
+
+/// `FRA_PAD`, and `FRA_SPORT_MASK` and `FRA_DPORT_MASK`, which come with a port.
+const NO_SELECTORS: [u16; 3] = [18, 28, 29];
 
 /// `None` if the rule has only selectors that wanpool makes.
 pub fn unsupported(message: &RuleMessage) -> Option<String> {
@@ -31,13 +35,23 @@ fn unsupported_selector(attribute: &RuleAttribute, dst_len: u8) -> Option<String
         A::Destination(to) => format!("to {to}/{dst_len}"),
         A::Oifname(dev) => format!("oif {dev}"),
         A::IpProtocol(protocol) => format!("ipproto {}", u8::from(*protocol)),
-        A::SourcePortRange(ports) => format!("sport {}-{}", ports.start, ports.end),
-        A::DestinationPortRange(ports) => format!("dport {}-{}", ports.start, ports.end),
+        A::SourcePortRange(ports) => format!("sport {}", port_range(ports)),
+        A::DestinationPortRange(ports) => format!("dport {}", port_range(ports)),
         A::UidRange(uids) => format!("uidrange {}-{}", uids.start, uids.end),
         A::TunId(id) => format!("tun_id {id}"),
         A::Realm(realm) => format!("realms {}/{}", realm.source, realm.destination),
         A::L3MDev(_) => "l3mdev".to_owned(),
-        // A selector of a newer kernel. The name keeps the rule from being taken for one of ours.
+        A::Other(attribute) if NO_SELECTORS.contains(&attribute.kind()) => return None,
+        // A selector of a newer kernel. It must be there so that the rule does not look like one that
+        // wanpool makes.
         _ => "(unknown selector)".to_owned(),
     })
+}
+
+fn port_range(ports: &RulePortRange) -> String {
+    if ports.start == ports.end {
+        ports.start.to_string()
+    } else {
+        format!("{}-{}", ports.start, ports.end)
+    }
 }
