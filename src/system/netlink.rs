@@ -1,8 +1,8 @@
 //! Netlink: the sockets, the messages, and one file for each kind of kernel object.
 //!
-//! These files know how the kernel represents an object. They do not know which objects should exist.
-//! In each of them `build…` functions return the message of a request and `parse…` functions read
-//! an answer; neither touches the kernel.
+//! These files know how the kernel represents an object. They do not know which objects should
+//! exist. In each of them `build…` functions return the message of a request and `parse…` functions
+//! read an answer; neither touches the kernel.
 
 pub mod conntrack;
 pub mod ipset;

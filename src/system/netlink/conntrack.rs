@@ -94,8 +94,8 @@ fn find_at_path<B: AsRef<[u8]>>(flow: &Message<B>, path: [u16; 3]) -> Result<Opt
     Ok(find(&attributes(middle)?, inner))
 }
 
-/// Ends all flows with this connmark. There is no variant without a mark: the kernel takes a deletion
-/// without one as the deletion of all flows.
+/// Ends all flows with this connmark. There is no variant without a mark: the kernel takes a
+/// deletion without one as the deletion of all flows.
 pub fn end(netfilter: &NetlinkSocket, mark: Mark) -> Result<()> {
     netfilter.request(build_end(mark), 0)?;
     Ok(())

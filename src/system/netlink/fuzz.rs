@@ -1,12 +1,12 @@
-//! Every parse function on malformed messages: cut short, out of order, with wrong lengths, of random
-//! bytes. It returns a value or an error; it never panics.
+//! Every parse function on malformed messages: cut short, out of order, with wrong lengths, of
+//! random bytes. It returns a value or an error; it never panics.
 
 use std::collections::HashMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::golden::links;
+use super::golden::{cases, links};
 use super::ipset::listing;
 use super::message::{Message, attributes};
 use super::socket::kernel_error;
@@ -94,12 +94,8 @@ fn parse_with_every_function(message: &Message) {
     }
 }
 
-fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) }
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn no_malformed_message_makes_a_parse_function_panic(message in message()) {

@@ -4,6 +4,8 @@
 //! The answers in these tests were recorded from a kernel (6.18), some without attributes that
 //! wanpool does not read.
 
+use proptest::test_runner::Config;
+
 use super::message::Message;
 use crate::model::DevName;
 use crate::model::link::Link;
@@ -44,4 +46,9 @@ pub fn links() -> [Link; 2] {
 fn link(index: u32, name: &str, point_to_point: bool) -> Link {
     let name = DevName::from_kernel(name);
     Link { index, name, up: true, carrier: true, point_to_point }
+}
+
+/// The settings of a property: how many cases, and no file for those that failed.
+pub fn cases(number: u32) -> Config {
+    Config { failure_persistence: None, ..Config::with_cases(number) }
 }

@@ -62,8 +62,8 @@ const OLDEST_REVISION: u8 = 4;
 const BUCKETSIZE_REVISION: u8 = 5;
 const BUCKETSIZE: u8 = 12;
 
-/// The maximum number of members in one message: each has 28 bytes, inside an attribute whose length
-/// has 16 bits.
+/// The maximum number of members in one message: each has 28 bytes, inside an attribute whose
+/// length has 16 bits.
 const BATCH: usize = 2000;
 
 /// The set with all its members.
@@ -92,8 +92,8 @@ pub fn count(netfilter: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
     }
 }
 
-/// How many packets of each address matched the set. Only the first packet of a flow is looked up, so
-/// this is the number of flows that the address began.
+/// How many packets of each address matched the set. Only the first packet of a flow is looked up,
+/// so this is the number of flows that the address began.
 pub fn counters(netfilter: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
     netfilter.dump_into(build_list(), parse_counters).context("listing the set wanpool")
 }
@@ -166,7 +166,7 @@ fn build_destroy() -> Message {
 /// Adds members. A member that exists gets the new mark.
 pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
     for batch in entries.chunks(BATCH) {
-        netfilter.request(build_add(batch), 0).context("the set")?;
+        netfilter.request(build_add(batch), 0)?;
     }
     Ok(())
 }
@@ -174,7 +174,7 @@ pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()
 /// Deletes members. A member that does not exist is no error.
 pub fn delete(netfilter: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
     for batch in addresses.chunks(BATCH) {
-        netfilter.request(build_delete(batch), 0).context("the set")?;
+        netfilter.request(build_delete(batch), 0)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The network devices, and the addresses of the gateway.
 //!
-//! Only what wanpool needs is decoded. A library would decode every attribute, and one attribute that
-//! it cannot decode would hide the device.
+//! Only what wanpool needs is decoded. A library would decode every attribute, and one attribute
+//! that it cannot decode would hide the device.
 
 use std::collections::{BTreeMap, HashMap};
 

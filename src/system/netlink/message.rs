@@ -1,8 +1,8 @@
 //! Netlink messages and their attributes, written and read.
 //!
-//! A [`Message`] holds undecoded bytes, so that one that cannot be decoded affects no other. The files
-//! beside this one know what the bytes mean, and [`super::NetlinkSocket`] exchanges them with the
-//! kernel.
+//! A [`Message`] holds undecoded bytes, so that one that cannot be decoded affects no other. The
+//! files beside this one know what the bytes mean, and [`super::NetlinkSocket`] exchanges them with
+//! the kernel.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -48,8 +48,8 @@ impl Message<&[u8]> {
 }
 
 impl<B: AsRef<[u8]>> Message<B> {
-    /// Decodes the message as a type of `netlink-packet-route`. Only the decoder of this one type is
-    /// linked; `RouteNetlinkMessage` would link those of all types.
+    /// Decodes the message as a type of `netlink-packet-route`. Only the decoder of this one type
+    /// is linked; `RouteNetlinkMessage` would link those of all types.
     pub fn decode<T: Parseable<[u8]>>(&self) -> Result<T> {
         T::parse(self.payload.as_ref()).map_err(malformed)
     }
@@ -110,8 +110,8 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// Type and value of the first attribute, and the bytes behind it. The padding of the last attribute
-/// may be missing.
+/// Type and value of the first attribute, and the bytes behind it. The padding of the last
+/// attribute may be missing.
 fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let &[l0, l1, k0, k1] = bytes.first_chunk()?;
     let length = usize::from(u16::from_ne_bytes([l0, l1]));
@@ -126,8 +126,8 @@ pub fn find<'a>(attributes: &[(u16, &'a [u8])], wanted: u16) -> Option<&'a [u8]>
     attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value)
 }
 
-/// The number in an attribute, in the byte order of the machine. `None` if the attribute has another
-/// size.
+/// The number in an attribute, in the byte order of the machine. `None` if the attribute has
+/// another size.
 pub fn native_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
 }
@@ -187,8 +187,9 @@ impl MessageBuilder {
         start
     }
 
-    /// Writes the length of the attribute that begins at `start`, and its padding. The length has 16
-    /// bits; the largest attribute that wanpool writes is a batch of set members, which is shorter.
+    /// Writes the length of the attribute that begins at `start`, and its padding. The length has
+    /// 16 bits; the largest attribute that wanpool writes is a batch of set members, which is
+    /// shorter.
     fn end(mut self, start: usize) -> Self {
         let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
         self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());

@@ -47,8 +47,8 @@ fn build_list(link: &Link) -> Message {
         .into_message(RTM_GETNEIGH)
 }
 
-/// Whether one client is a neighbour on a device. [`on_device`] may miss entries, without any sign of
-/// it, when others come or go while the kernel lists them.
+/// Whether one client is a neighbour on a device. [`on_device`] may miss entries, without any sign
+/// of it, when others come or go while the kernel lists them.
 pub fn is_on_device(route: &NetlinkSocket, link: &Link, client: Client) -> Result<bool> {
     let answers = match route.request(build_get(link, client), 0) {
         Err(error) if errno(&error) == Some(ENOENT) => return Ok(false),
@@ -69,8 +69,8 @@ fn build_get(link: &Link, client: Client) -> Message {
         .into_message(RTM_GETNEIGH)
 }
 
-/// `None` for an entry of another device, of an unreachable host or of an address that no client can
-/// have.
+/// `None` for an entry of another device, of an unreachable host or of an address that no client
+/// can have.
 pub(super) fn parse<B: AsRef<[u8]>>(
     message: &Message<B>,
     link: &Link,
@@ -94,8 +94,8 @@ pub(super) fn parse<B: AsRef<[u8]>>(
     Ok(client.map(|client| Neighbour { client, lladdr, dev: link.name.clone(), state }))
 }
 
-/// `gc_thresh3`: the maximum number of neighbours that the kernel keeps. The sysctl file exists only
-/// in the first network namespace; netlink answers in all of them.
+/// `gc_thresh3`: the maximum number of neighbours that the kernel keeps. The sysctl file exists
+/// only in the first network namespace; netlink answers in all of them.
 pub fn limit(route: &NetlinkSocket) -> Result<Option<u32>> {
     let request = MessageBuilder::new(&[AF_INET, 0, 0, 0]).into_message(RTM_GETNEIGHTBL);
     for answer in route.dump(request)? {

@@ -25,7 +25,8 @@ const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
 const NHA_ENCAP_TYPE: u16 = 7;
 const RTNH_F_ONLINK: u32 = 4;
-/// The type of a group that chooses a member by the hash of the packet. The other type is resilient.
+/// The type of a group that chooses a member by the hash of the packet. The other type is
+/// resilient.
 const NEXTHOP_GRP_TYPE_MPATH: [u8; 2] = 0u16.to_ne_bytes();
 
 /// A nexthop of any protocol, as found in the kernel.
@@ -57,8 +58,8 @@ fn number(attributes: &BTreeMap<u16, &[u8]>, kind: u16) -> Option<u32> {
     native_u32(attributes.get(&kind)?)
 }
 
-/// `None` for a kind that wanpool never makes: a blackhole, a tunnel, a gateway that is not onlink or
-/// has no IPv4 address.
+/// `None` for a kind that wanpool never makes: a blackhole, a tunnel, a gateway that is not onlink
+/// or has no IPv4 address.
 fn parse_device(
     flags: u32,
     attributes: &BTreeMap<u16, &[u8]>,

@@ -1,5 +1,5 @@
-//! Routes: those with the protocol number of wanpool in any table, the gateways and default routes of
-//! other programs, and the route that a packet would take.
+//! Routes: those with the protocol number of wanpool in any table, the gateways and default routes
+//! of other programs, and the route that a packet would take.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -81,8 +81,8 @@ fn dump(route: &NetlinkSocket, filter: &RouteMessage) -> Result<Vec<RouteMessage
     Ok(decode_known(&route.dump(Message::encode(RTM_GETROUTE, filter))?))
 }
 
-/// A route that cannot be decoded has attributes that wanpool never sets. It belongs to another program
-/// and is left out.
+/// A route that cannot be decoded has attributes that wanpool never sets. It belongs to another
+/// program and is left out.
 fn decode_known(answers: &[Message]) -> Vec<RouteMessage> {
     let routes = answers.iter().filter(|answer| answer.kind == RTM_NEWROUTE);
     routes.filter_map(|answer| answer.decode().ok()).collect()
@@ -158,7 +158,8 @@ pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4
     None
 }
 
-/// Creates a route. Another program's route with the same table, destination and metric is an error.
+/// Creates a route. Another program's route with the same table, destination and metric is an
+/// error.
 pub fn add(
     route: &NetlinkSocket,
     wanted: &Route,
@@ -222,7 +223,8 @@ fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMess
     Ok(message)
 }
 
-/// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC 7600.
+/// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC
+/// 7600.
 const INTERNET: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// The route, of any protocol, that the kernel uses for a packet of a client to [`INTERNET`], as

@@ -48,8 +48,8 @@ fn has_protocol(message: &RuleMessage, protocol: u8) -> bool {
     message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(protocol)))
 }
 
-/// Lists all rules. When a rule is added or deleted meanwhile, the kernel may list another one twice
-/// or not at all; then the rules are listed again.
+/// Lists all rules. When a rule is added or deleted meanwhile, the kernel may list another one
+/// twice or not at all; then the rules are listed again.
 fn dump(route: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
     for _ in 0..MAX_DUMPS {
         let watch = RuleWatch::open()?;
@@ -67,8 +67,8 @@ fn build_list() -> Message {
     Message::encode(RTM_GETRULE, &request)
 }
 
-/// A rule that cannot be decoded has attributes that wanpool never sets. It belongs to another program
-/// and is left out.
+/// A rule that cannot be decoded has attributes that wanpool never sets. It belongs to another
+/// program and is left out.
 fn decode_known(answers: &[Message]) -> Vec<RuleMessage> {
     let rules = answers.iter().filter(|answer| answer.kind == RTM_NEWRULE);
     rules.filter_map(|answer| answer.decode().ok()).collect()

@@ -1,5 +1,5 @@
-//! Detects that routing rules changed while they were listed. The kernel does not mark such a dump as
-//! interrupted (`NLM_F_DUMP_INTR`), but it notifies subscribers of each change.
+//! Detects that routing rules changed while they were listed. The kernel does not mark such a dump
+//! as interrupted (`NLM_F_DUMP_INTR`), but it notifies subscribers of each change.
 
 use std::io::{self, ErrorKind};
 

@@ -1,8 +1,8 @@
 //! Exchanges with the kernel: a request and its acknowledgement, or a dump and its end.
 //!
-//! There is one blocking socket for each protocol, and one exchange at a time. A dump is complete only
-//! if its end arrived and the kernel did not report that a change interrupted it. An error of the
-//! kernel is returned with the text that the kernel sent, if it sent one.
+//! There is one blocking socket for each protocol, and one exchange at a time. A dump is complete
+//! only if its end arrived and the kernel did not report that a change interrupted it. An error of
+//! the kernel is returned with the text that the kernel sent, if it sent one.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -53,8 +53,8 @@ impl NetlinkSocket {
         Ok(Self { socket, sequence: Cell::new(0), buffer })
     }
 
-    /// Sends one message and waits for its acknowledgement. Returns the messages that the kernel sent
-    /// before that.
+    /// Sends one message and waits for its acknowledgement. Returns the messages that the kernel
+    /// sent before that.
     pub fn request(&self, message: Message, flags: u16) -> Result<Vec<Message>> {
         let mut answers = Vec::new();
         self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags, &mut |answer| {
@@ -182,8 +182,8 @@ struct Exchange<'a, 'b> {
 }
 
 impl Exchange<'_, '_> {
-    /// Reads the messages in one datagram. Returns whether the last message of the exchange was among
-    /// them, or the error that the kernel sent.
+    /// Reads the messages in one datagram. Returns whether the last message of the exchange was
+    /// among them, or the error that the kernel sent.
     fn read_datagram(&mut self, mut datagram: &[u8]) -> Result<bool> {
         while !datagram.is_empty() {
             let message = NetlinkBuffer::new_checked(datagram).map_err(malformed)?;
@@ -217,8 +217,8 @@ impl Exchange<'_, '_> {
     }
 }
 
-/// The end of an exchange, or the error that the kernel sent. `attributes_at` is where the attributes
-/// of the error begin.
+/// The end of an exchange, or the error that the kernel sent. `attributes_at` is where the
+/// attributes of the error begin.
 fn read_end(message: &NetlinkBuffer<&[u8]>, attributes_at: usize) -> Result<bool> {
     let payload = message.payload();
     let errno = payload.first_chunk().copied().map(i32::from_ne_bytes);

@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::system::netlink::golden::{answer, assert_request};
+use crate::system::netlink::golden::{answer, assert_request, cases};
 
 /// Protocol 7, and the name of the set.
 const BEGIN: &str = "02000000  0500 0100 07000000  0c00 0200 77616e70 6f6f6c00";
@@ -129,6 +129,8 @@ fn a_set_that_cannot_hold_the_marks_of_clients_is_unusable() {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     /// A full batch included: no length overflows its 16 bits.
     #[test]
     fn members_read_back_as_written(

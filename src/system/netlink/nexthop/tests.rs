@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::DevName;
-use crate::system::netlink::golden::{answer, assert_request, links};
+use crate::system::netlink::golden::{answer, assert_request, cases, links};
 
 fn devices() -> DeviceIndex {
     DeviceIndex::new(&links())
@@ -92,6 +92,8 @@ fn any_nexthop() -> impl Strategy<Value = Nexthop> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     #[test]
     fn a_nexthop_reads_back_as_written(id: u32, protocol: u8, nexthop in any_nexthop()) {
         let message = build_set(id, &nexthop, protocol, &devices()).unwrap();

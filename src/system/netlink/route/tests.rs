@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::DevName;
-use crate::system::netlink::golden::{answer, assert_request, links};
+use crate::system::netlink::golden::{answer, assert_request, cases, links};
 
 fn devices() -> DeviceIndex {
     DeviceIndex::new(&links())
@@ -160,6 +160,8 @@ fn any_route() -> impl Strategy<Value = Route> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     #[test]
     fn a_route_reads_back_as_written(route in any_route()) {
         prop_assert_eq!(parse(&encode(&route).decode().unwrap(), &devices()), route);

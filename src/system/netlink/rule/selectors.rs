@@ -42,8 +42,8 @@ fn unsupported_selector(attribute: &RuleAttribute, dst_len: u8) -> Option<String
         A::Realm(realm) => format!("realms {}/{}", realm.source, realm.destination),
         A::L3MDev(_) => "l3mdev".to_owned(),
         A::Other(attribute) if NO_SELECTORS.contains(&attribute.kind()) => return None,
-        // A selector of a newer kernel. It must be there so that the rule does not look like one that
-        // wanpool makes.
+        // A selector of a newer kernel. It must be there so that the rule does not look like one
+        // that wanpool makes.
         _ => "(unknown selector)".to_owned(),
     })
 }

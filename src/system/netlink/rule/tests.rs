@@ -2,7 +2,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::system::netlink::golden::{answer, assert_request};
+use crate::system::netlink::golden::{answer, assert_request, cases};
 
 fn from_kernel(hex: &str) -> Rule {
     parse(&answer(RTM_NEWRULE, hex).decode().unwrap())
@@ -138,6 +138,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     #[test]
     fn a_rule_reads_back_as_written(rule in any_rule()) {
         prop_assert_eq!(parse(&encode(&rule).decode().unwrap()), rule);

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::system::netlink::golden::cases;
 
 /// `NLM_F_MULTI` of `linux/netlink.h`.
 const MULTI: u16 = 2;
@@ -102,7 +103,7 @@ fn a_message_with_a_wrong_length_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn no_datagram_makes_the_reader_panic_or_read_beyond_it(
