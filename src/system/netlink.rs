@@ -1,6 +1,8 @@
-//! Netlink: sockets, messages, and one file for each kind of kernel object.
+//! Netlink: the sockets, the messages, and one file for each kind of kernel object.
 //!
-//! These files know how the kernel represents an object. They do not know which objects should exist.
+//! These files know how the kernel represents an object. They do not know which objects should
+//! exist. In each of them `build…` functions return the message of a request and `parse…` functions
+//! read an answer; neither touches the kernel.
 
 pub mod conntrack;
 pub mod ipset;
@@ -16,6 +18,8 @@ mod socket;
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod golden;
 
 pub use link::DeviceIndex;
 pub use socket::NetlinkSocket;

@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-
 use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{
-    AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, find,
+    AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, find, ipv4,
 };
 use crate::error::errno;
 use crate::model::Mark;
@@ -33,102 +32,179 @@ const CTA_IP_V4_SRC: u16 = 1;
 const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 
-/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE`: the connection is over, its entry lingers.
-const OVER: [u8; 2] = [7, 8];
+/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE`: the connection has ended, but its entry
+/// remains for a while.
+const ENDED: [u8; 2] = [7, 8];
 
 /// How many flows have this connmark.
 pub fn count(netfilter: &NetlinkSocket, mark: Mark) -> Result<usize> {
-    Ok(list(netfilter, mark)?.len())
+    let count_one = |flows: &mut usize, _: &Message<&[u8]>| {
+        *flows += 1;
+        Ok(())
+    };
+    netfilter.dump_into(build_list(mark), count_one).context("listing the flows")
 }
 
-/// How many live flows with this connmark each client has: those it began, and those that came in
-/// to it by a port forward. Strangers at the other end are counted too; nobody asks for them.
+/// How many live flows with this connmark each address has, at either end: for a client, the flows
+/// that it began and those that a port forward sends to it.
 pub fn by_address(netfilter: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
-    let ends = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY];
-    live(netfilter, mark, &ends)
+    count_live(netfilter, mark, &[CTA_TUPLE_ORIG, CTA_TUPLE_REPLY])
 }
 
-/// How many live flows with this connmark each client, or stranger, began.
+/// How many live flows with this connmark each address began.
 pub fn begun_by(netfilter: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
-    live(netfilter, mark, &[CTA_TUPLE_ORIG])
+    count_live(netfilter, mark, &[CTA_TUPLE_ORIG])
 }
 
-/// Counts live flows by the senders of these directions: of the original one who began the flow, of
-/// the other who answers.
-fn live(
+/// Counts live flows by the source address of these tuples: `CTA_TUPLE_ORIG` has the address that
+/// began the flow, `CTA_TUPLE_REPLY` the one that answers.
+fn count_live(
     netfilter: &NetlinkSocket,
     mark: Mark,
-    directions: &[u16],
+    tuples: &[u16],
 ) -> Result<HashMap<Ipv4Addr, u64>> {
-    let mut flows = HashMap::new();
-    for flow in list(netfilter, mark)? {
-        if is_over(&flow)? {
-            continue;
-        }
-        for &direction in directions {
-            if let Some(address) = sender(&flow, direction)? {
-                *flows.entry(address).or_default() += 1;
+    let take = |flows: &mut HashMap<Ipv4Addr, u64>, flow: &Message<&[u8]>| {
+        if !has_ended(flow)? {
+            for &tuple in tuples {
+                if let Some(address) = source(flow, tuple)? {
+                    *flows.entry(address).or_default() += 1;
+                }
             }
         }
-    }
-    Ok(flows)
+        Ok(())
+    };
+    netfilter.dump_into(build_list(mark), take).context("listing the flows")
 }
 
-fn list(netfilter: &NetlinkSocket, mark: Mark) -> Result<Vec<Message>> {
-    netfilter.dump(message(MSG_GET, AF_INET, mark)).context("listing the flows")
+pub(super) fn has_ended<B: AsRef<[u8]>>(flow: &Message<B>) -> Result<bool> {
+    let path = [CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE];
+    let state = find_at_path(flow, path)?;
+    Ok(matches!(state, Some([state]) if ENDED.contains(state)))
 }
 
-pub(super) fn is_over(flow: &Message) -> Result<bool> {
-    let state = deep(flow, [CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?;
-    Ok(matches!(state, Some([state]) if OVER.contains(state)))
+pub(super) fn source<B: AsRef<[u8]>>(flow: &Message<B>, tuple: u16) -> Result<Option<Ipv4Addr>> {
+    Ok(find_at_path(flow, [tuple, CTA_TUPLE_IP, CTA_IP_V4_SRC])?.and_then(ipv4))
 }
 
-pub(super) fn sender(flow: &Message, direction: u16) -> Result<Option<Ipv4Addr>> {
-    let source = deep(flow, [direction, CTA_TUPLE_IP, CTA_IP_V4_SRC])?;
-    Ok(source.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from))
+/// The value of an attribute inside an attribute inside an attribute.
+fn find_at_path<B: AsRef<[u8]>>(flow: &Message<B>, path: [u16; 3]) -> Result<Option<&[u8]>> {
+    let [outer, middle, inner] = path;
+    let Some(outer) = find(&flow.attributes(NFGENMSG)?, outer) else { return Ok(None) };
+    let Some(middle) = find(&attributes(outer)?, middle) else { return Ok(None) };
+    Ok(find(&attributes(middle)?, inner))
 }
 
-/// An attribute inside an attribute inside an attribute.
-fn deep(flow: &Message, path: [u16; 3]) -> Result<Option<&[u8]>> {
-    let Some(first) = find(&flow.attributes(NFGENMSG)?, path[0]) else { return Ok(None) };
-    let Some(second) = find(&attributes(first)?, path[1]) else { return Ok(None) };
-    Ok(find(&attributes(second)?, path[2]))
-}
-
-/// Ends all flows with this connmark in one message. The kernel takes a deletion without a mark
-/// for one of everything, so there is no way to call this without one.
+/// Ends all flows with this connmark. There is no variant without a mark: the kernel takes a
+/// deletion without one as the deletion of all flows.
 pub fn end(netfilter: &NetlinkSocket, mark: Mark) -> Result<()> {
-    netfilter.request(message(MSG_DELETE, 0, mark), 0)?;
+    netfilter.request(build_end(mark), 0)?;
     Ok(())
 }
 
-/// Ends the flows with this connmark that these addresses began, each by its own tuple and id.
+/// Ends the flows with this connmark that these addresses began.
 pub fn end_from(netfilter: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> Result<()> {
     let sources: HashSet<Ipv4Addr> = sources.iter().copied().collect();
-    for flow in list(netfilter, mark)? {
-        if !sender(&flow, CTA_TUPLE_ORIG)?.is_some_and(|sender| sources.contains(&sender)) {
-            continue;
+    let take = |deletions: &mut Vec<Message>, flow: &Message<&[u8]>| {
+        if source(flow, CTA_TUPLE_ORIG)?.is_some_and(|source| sources.contains(&source)) {
+            deletions.push(build_end_one(flow)?);
         }
-        let all = flow.attributes(NFGENMSG)?;
-        let mut message = MessageBuilder::new(&[AF_INET, 0, 0, 0]);
-        for (kind, value) in all {
-            match kind {
-                CTA_TUPLE_ORIG => message = message.put(CTA_TUPLE_ORIG | NESTED, value),
-                CTA_ID | CTA_ZONE => message = message.put(kind | NET_BYTEORDER, value),
-                _ => {}
-            }
-        }
-        match netfilter.request(message.into_message(SUBSYSTEM | MSG_DELETE), 0) {
+        Ok(())
+    };
+    let deletions = netfilter.dump_into(build_list(mark), take).context("listing the flows")?;
+    for deletion in deletions {
+        match netfilter.request(deletion, 0) {
+            // The flow ended since it was listed.
             Err(error) if errno(&error) == Some(ENOENT) => {}
-            done => drop(done?),
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
     }
     Ok(())
 }
 
-fn message(command: u16, family: u8, mark: Mark) -> Message {
+fn build_list(mark: Mark) -> Message {
+    build_by_mark(MSG_GET, AF_INET, mark)
+}
+
+fn build_end(mark: Mark) -> Message {
+    build_by_mark(MSG_DELETE, 0, mark)
+}
+
+fn build_by_mark(command: u16, family: u8, mark: Mark) -> Message {
     MessageBuilder::new(&[family, 0, 0, 0])
         .put(CTA_MARK | NET_BYTEORDER, &mark.value.to_be_bytes())
         .put(CTA_MARK_MASK | NET_BYTEORDER, &mark.mask.to_be_bytes())
         .into_message(SUBSYSTEM | command)
+}
+
+/// The deletion of a flow as found, by its tuple, zone and id.
+pub(super) fn build_end_one<B: AsRef<[u8]>>(flow: &Message<B>) -> Result<Message> {
+    let mut message = MessageBuilder::new(&[AF_INET, 0, 0, 0]);
+    for (kind, value) in flow.attributes(NFGENMSG)? {
+        match kind {
+            CTA_TUPLE_ORIG => message = message.put(CTA_TUPLE_ORIG | NESTED, value),
+            CTA_ID | CTA_ZONE => message = message.put(kind | NET_BYTEORDER, value),
+            _ => {}
+        }
+    }
+    Ok(message.into_message(SUBSYSTEM | MSG_DELETE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::netlink::golden::{answer, assert_request};
+
+    /// From 192.168.7.12 to 1.2.3.4, in zone 5.
+    const UDP: &str = "02000000
+        3400 0180  1400 0180 0800 0100 c0a8070c 0800 0200 01020304
+                   1c00 0280 0500 0100 11000000 0600 0200 03e80000 0600 0300 00350000
+        3400 0280  1400 0180 0800 0100 01020304 0800 0200 c0a8070c
+                   1c00 0280 0500 0100 11000000 0600 0200 00350000 0600 0300 03e80000
+        0600 1200 00050000  0800 0300 00000808  0800 0800 00000081  0800 0c00 e02abf33";
+
+    fn tcp(state: &str) -> Message {
+        let info = format!(
+            "3000 0480  2c00 0180 0500 0100 {state}000000 0500 0200 00000000 0500 0300 00000000
+                        0600 0400 0e000000 0600 0500 0e000000"
+        );
+        answer(0x100, &format!("{UDP} {info}"))
+    }
+
+    #[test]
+    fn a_request_always_names_a_mark() {
+        let mark = Mark { value: 0x81, mask: 0xff };
+        let attributes = "0800 0840 00000081  0800 1540 000000ff";
+        assert_request(&build_list(mark), 0x101, &format!("02000000 {attributes}"));
+        assert_request(&build_end(mark), 0x102, &format!("00000000 {attributes}"));
+    }
+
+    #[test]
+    fn a_flow_is_ended_by_its_tuple_zone_and_id() {
+        assert_request(
+            &build_end_one(&answer(0x100, UDP)).unwrap(),
+            0x102,
+            "02000000
+             3400 0180  1400 0180 0800 0100 c0a8070c 0800 0200 01020304
+                        1c00 0280 0500 0100 11000000 0600 0200 03e80000 0600 0300 00350000
+             0600 1240 00050000  0800 0c40 e02abf33",
+        );
+    }
+
+    #[test]
+    fn a_flow_has_the_address_that_began_it_and_the_one_that_answers() {
+        let flow = answer(0x100, UDP);
+        let began = Ipv4Addr::new(192, 168, 7, 12);
+        assert_eq!(source(&flow, CTA_TUPLE_ORIG).unwrap(), Some(began));
+        assert_eq!(source(&flow, CTA_TUPLE_REPLY).unwrap(), Some(Ipv4Addr::new(1, 2, 3, 4)));
+        assert_eq!(source(&answer(0x100, "02000000"), CTA_TUPLE_ORIG).unwrap(), None);
+    }
+
+    #[test]
+    fn only_a_tcp_connection_in_time_wait_or_close_has_ended() {
+        assert!(!has_ended(&answer(0x100, UDP)).unwrap());
+        for (state, ended) in [("01", false), ("03", false), ("07", true), ("08", true)] {
+            assert_eq!(has_ended(&tcp(state)).unwrap(), ended, "{state}");
+        }
+    }
 }

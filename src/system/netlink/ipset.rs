@@ -1,20 +1,20 @@
-//! The set `wanpool`, over nfnetlink: `linux/netfilter/ipset/ip_set.h`.
+//! The client set, an ipset, over nfnetlink: `linux/netfilter/ipset/ip_set.h`.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-
 use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
-use super::message::{
-    AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG, attributes, big_endian_u32,
-    each_attribute, find,
-};
+use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG};
 use crate::error::errno;
 use crate::model::Mark;
-use crate::model::client_set::{ClientSet, FoundSet, SET_NAME};
+use crate::model::client_set::{FoundSet, SET_NAME};
+
+pub(super) mod listing;
+
+use listing::{Listing, parse, parse_counters};
 
 /// `NFNL_SUBSYS_IPSET`, the upper byte of the message type.
 const SUBSYSTEM: u16 = 6 << 8;
@@ -55,165 +55,77 @@ const FLAG_WITH_SKBINFO: u32 = 1 << 6;
 /// The protocol that ipset 7 speaks; kernels since 4.19 know it.
 const PROTOCOL: u8 = 7;
 const TYPE: &str = "hash:ip";
-/// The newest revision of `hash:ip` that we know, and the first with skbinfo (kernel 3.19).
+/// The newest revision of `hash:ip` that wanpool knows, and the first with skbinfo (kernel 3.19).
 const NEWEST_REVISION: u8 = 6;
 const OLDEST_REVISION: u8 = 4;
-/// From revision 5 on the size of a bucket is said; ipset(8) says 12.
+/// From revision 5 on a set has a bucket size; 12 is the default of ipset(8).
 const BUCKETSIZE_REVISION: u8 = 5;
 const BUCKETSIZE: u8 = 12;
 
-/// Entries a message: 28 bytes each, in an attribute whose length has 16 bits.
+/// The maximum number of members in one message: each has 28 bytes, inside an attribute whose
+/// length has 16 bits.
 const BATCH: usize = 2000;
 
 /// The set with all its members.
 pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
-    let listed = netfilter.dump_into(named().into_message(SUBSYSTEM | CMD_LIST), parse);
-    let Listing { mut set, mismatch, .. } = match listed {
+    let mut listing = match netfilter.dump_into(build_list(), parse) {
         Err(error) if errno(&error) == Some(ENOENT) => return Ok(FoundSet::Absent),
-        listed => listed?,
+        listing => listing?,
     };
-    if let Some(mismatch) = mismatch {
-        return Ok(FoundSet::Unusable(mismatch));
+    if let Some(reason) = listing.unusable {
+        return Ok(FoundSet::Unusable(reason));
     }
-    set.entries.sort_unstable_by_key(|&(client, _)| client);
-    Ok(FoundSet::Usable(set))
+    listing.set.entries.sort_unstable_by_key(|&(address, _)| address);
+    Ok(FoundSet::Usable(listing.set))
 }
 
-/// How many members the set has and has room for, by its header alone. `None` where there is no set
-/// that could be ours.
+/// How many members the set has and how many it has room for, without listing them. `None` if there
+/// is no usable set.
 pub fn count(netfilter: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
-    let request = named().put(ATTR_FLAGS | NET_BYTEORDER, &FLAG_LIST_HEADER.to_be_bytes());
-    match netfilter.dump_into(request.into_message(SUBSYSTEM | CMD_LIST), parse) {
-        Err(error) if errno(&error) == Some(ENOENT) => Ok(None),
-        listed => {
-            let Listing { set, count, mismatch } = listed?;
-            Ok(count.filter(|_| mismatch.is_none()).map(|count| (count, set.max)))
-        }
+    let listing = match netfilter.dump_into(build_list_header(), parse) {
+        Err(error) if errno(&error) == Some(ENOENT) => return Ok(None),
+        listing => listing?,
+    };
+    match listing {
+        Listing { set, count: Some(count), unusable: None } => Ok(Some((count, set.max))),
+        _ => Ok(None),
     }
 }
 
-/// What a listing has told so far.
-#[derive(Default)]
-pub(super) struct Listing {
-    set: ClientSet,
-    count: Option<u32>,
-    /// What the set is, if none of ours.
-    mismatch: Option<String>,
-}
-
-/// Reads one message of a listing: the first has the header, all have members.
-pub(super) fn parse(listing: &mut Listing, message: &Message<&[u8]>) -> Result<()> {
-    for attribute in message.each_attribute(NFGENMSG)? {
-        let (kind, value) = attribute?;
-        match kind {
-            ATTR_FAMILY if value != [AF_INET] => {
-                listing.mismatch = Some("of another address family".into());
-            }
-            ATTR_TYPENAME => {
-                let name = String::from_utf8_lossy(value);
-                let name = name.trim_end_matches('\0');
-                if name != TYPE {
-                    listing.mismatch = Some(format!("of type {name}"));
-                }
-            }
-            ATTR_DATA => parse_header(listing, &attributes(value)?),
-            ATTR_ADT if listing.mismatch.is_none() => {
-                for member in each_attribute(value) {
-                    listing.set.entries.extend(parse_member(member?.1)?);
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn parse_header(listing: &mut Listing, header: &[(u16, &[u8])]) {
-    let number = |wanted| find(header, wanted).and_then(big_endian_u32);
-    let flags = number(ATTR_CADT_FLAGS).unwrap_or_default();
-    if flags & FLAG_WITH_SKBINFO == 0 || flags & FLAG_WITH_COUNTERS == 0 {
-        listing.mismatch.get_or_insert("without skbinfo and counters".into());
-    }
-    if find(header, ATTR_TIMEOUT).is_some() || find(header, ATTR_NETMASK).is_some() {
-        listing.mismatch.get_or_insert("with a timeout or a netmask".into());
-    }
-    listing.set.max = number(ATTR_MAXELEM).unwrap_or_default();
-    listing.count = number(ATTR_ELEMENTS);
-}
-
-/// How many packets of each client met the set: the first of each flow, so its connections.
+/// How many packets of each address matched the set. Only the first packet of a flow is looked up,
+/// so this is the number of flows that the address began.
 pub fn counters(netfilter: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
-    let request = named().into_message(SUBSYSTEM | CMD_LIST);
-    let take = |counters: &mut HashMap<Ipv4Addr, u64>, answer: &Message<&[u8]>| {
-        let members = find(&answer.attributes(NFGENMSG)?, ATTR_ADT).unwrap_or_default();
-        for member in each_attribute(members) {
-            let (_, member) = member?;
-            let packets = find(&attributes(member)?, ATTR_PACKETS);
-            let packets = packets.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes);
-            let address = parse_member(member)?.map(|(address, _)| address);
-            counters.extend(address.zip(packets));
-        }
-        Ok(())
-    };
-    netfilter.dump_into(request, take).context("listing the set wanpool")
+    netfilter.dump_into(build_list(), parse_counters).context("listing the set wanpool")
 }
 
-pub(super) fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
-    let (mut client, mut mark) = (None, Mark { value: 0, mask: 0 });
-    for attribute in each_attribute(member) {
-        let (kind, value) = attribute?;
-        match kind {
-            ATTR_IP => {
-                client = each_attribute(value)
-                    .next()
-                    .transpose()?
-                    .and_then(|(_, address)| <[u8; 4]>::try_from(address).ok())
-                    .map(Ipv4Addr::from);
-            }
-            // Mark and mask in one number, the mark in its upper half.
-            ATTR_SKBMARK => {
-                if let Ok([v0, v1, v2, v3, m0, m1, m2, m3]) = <[u8; 8]>::try_from(value) {
-                    mark = Mark {
-                        value: u32::from_be_bytes([v0, v1, v2, v3]),
-                        mask: u32::from_be_bytes([m0, m1, m2, m3]),
-                    };
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(client.map(|client| (client, mark)))
+fn build_list() -> Message {
+    begin_for_set().into_message(SUBSYSTEM | CMD_LIST)
 }
 
-/// Makes the set as `ipset create` would: of the newest revision that the kernel has.
+fn build_list_header() -> Message {
+    begin_for_set()
+        .put(ATTR_FLAGS | NET_BYTEORDER, &FLAG_LIST_HEADER.to_be_bytes())
+        .into_message(SUBSYSTEM | CMD_LIST)
+}
+
+/// Creates the set as `ipset create` does: with the newest revision that the kernel supports.
 pub fn create(netfilter: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
-    let revision = newest_revision(netfilter)?;
-    let flags = FLAG_WITH_COUNTERS | FLAG_WITH_SKBINFO;
-    let data = |data: MessageBuilder| {
-        let data = data
-            .put(ATTR_HASHSIZE | NET_BYTEORDER, &buckets.to_be_bytes())
-            .put(ATTR_MAXELEM | NET_BYTEORDER, &max.to_be_bytes())
-            .put(ATTR_CADT_FLAGS | NET_BYTEORDER, &flags.to_be_bytes());
-        match revision {
-            BUCKETSIZE_REVISION.. => data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]),
-            _ => data,
-        }
-    };
-    let message = begin()
-        .put_str(ATTR_SETNAME, SET_NAME)
-        .put_str(ATTR_TYPENAME, TYPE)
-        .put(ATTR_REVISION, &[revision])
-        .put(ATTR_FAMILY, &[AF_INET])
-        .nest(ATTR_DATA, data);
-    netfilter.request(message.into_message(SUBSYSTEM | CMD_CREATE), 0)?;
+    let answers = netfilter.request(build_get_type(), 0)?;
+    let revision = parse_newest_revision(&answers)?;
+    netfilter.request(build_create(max, buckets, revision), 0)?;
     Ok(())
 }
 
-fn newest_revision(netfilter: &NetlinkSocket) -> Result<u8> {
-    let message = begin().put_str(ATTR_TYPENAME, TYPE).put(ATTR_FAMILY, &[AF_INET]);
-    let answers = netfilter.request(message.into_message(SUBSYSTEM | CMD_TYPE), 0)?;
+fn build_get_type() -> Message {
+    begin()
+        .put_str(ATTR_TYPENAME, TYPE)
+        .put(ATTR_FAMILY, &[AF_INET])
+        .into_message(SUBSYSTEM | CMD_TYPE)
+}
+
+fn parse_newest_revision(answers: &[Message]) -> Result<u8> {
     let mut revision = OLDEST_REVISION;
-    for answer in &answers {
+    for answer in answers {
         for (kind, value) in answer.attributes(NFGENMSG)? {
             if let (ATTR_REVISION, [newest]) = (kind, value) {
                 revision = *newest;
@@ -223,54 +135,96 @@ fn newest_revision(netfilter: &NetlinkSocket) -> Result<u8> {
     Ok(revision.clamp(OLDEST_REVISION, NEWEST_REVISION))
 }
 
+fn build_create(max: u32, buckets: u32, revision: u8) -> Message {
+    begin()
+        .put_str(ATTR_SETNAME, SET_NAME)
+        .put_str(ATTR_TYPENAME, TYPE)
+        .put(ATTR_REVISION, &[revision])
+        .put(ATTR_FAMILY, &[AF_INET])
+        .nest(ATTR_DATA, |data| put_create_data(data, max, buckets, revision))
+        .into_message(SUBSYSTEM | CMD_CREATE)
+}
+
+fn put_create_data(data: MessageBuilder, max: u32, buckets: u32, revision: u8) -> MessageBuilder {
+    let flags = FLAG_WITH_COUNTERS | FLAG_WITH_SKBINFO;
+    let data = data
+        .put(ATTR_HASHSIZE | NET_BYTEORDER, &buckets.to_be_bytes())
+        .put(ATTR_MAXELEM | NET_BYTEORDER, &max.to_be_bytes())
+        .put(ATTR_CADT_FLAGS | NET_BYTEORDER, &flags.to_be_bytes());
+    if revision >= BUCKETSIZE_REVISION { data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]) } else { data }
+}
+
 pub fn destroy(netfilter: &NetlinkSocket) -> Result<()> {
-    netfilter.request(named().into_message(SUBSYSTEM | CMD_DESTROY), 0)?;
+    netfilter.request(build_destroy(), 0)?;
     Ok(())
 }
 
-/// Adds entries; one that is there gets the new mark.
+fn build_destroy() -> Message {
+    begin_for_set().into_message(SUBSYSTEM | CMD_DESTROY)
+}
+
+/// Adds members. A member that exists gets the new mark.
 pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
-    let member = |member: MessageBuilder, &(client, mark): &(Ipv4Addr, Mark)| {
-        let skbmark = (u64::from(mark.value) << 32) | u64::from(mark.mask);
-        put_address(member, client).put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark.to_be_bytes())
-    };
-    change(netfilter, CMD_ADD, entries, member)
-}
-
-/// Deletes entries; one that is not there is no error.
-pub fn delete(netfilter: &NetlinkSocket, clients: &[Ipv4Addr]) -> Result<()> {
-    change(netfilter, CMD_DEL, clients, |member, &client| put_address(member, client))
-}
-
-fn put_address(member: MessageBuilder, client: Ipv4Addr) -> MessageBuilder {
-    member.nest(ATTR_IP, |inner| inner.put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &client.octets()))
-}
-
-/// Without `NLM_F_EXCL` what is done already is no error.
-fn change<T>(
-    netfilter: &NetlinkSocket,
-    command: u16,
-    members: &[T],
-    put: impl Fn(MessageBuilder, &T) -> MessageBuilder,
-) -> Result<()> {
-    for batch in members.chunks(BATCH) {
-        let all = |all: MessageBuilder| {
-            batch.iter().fold(all, |all, one| all.nest(ATTR_DATA, |member| put(member, one)))
-        };
-        let message = begin()
-            .put_str(ATTR_SETNAME, SET_NAME)
-            .put(ATTR_LINENO, &0u32.to_ne_bytes())
-            .nest(ATTR_ADT, all);
-        netfilter.request(message.into_message(SUBSYSTEM | command), 0).context("the set")?;
+    for batch in entries.chunks(BATCH) {
+        netfilter.request(build_add(batch), 0)?;
     }
     Ok(())
 }
 
-/// A message about our set, of whatever family.
-fn named() -> MessageBuilder {
+/// Deletes members. A member that does not exist is no error.
+pub fn delete(netfilter: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
+    for batch in addresses.chunks(BATCH) {
+        netfilter.request(build_delete(batch), 0)?;
+    }
+    Ok(())
+}
+
+fn build_add(entries: &[(Ipv4Addr, Mark)]) -> Message {
+    begin_change()
+        .nest(ATTR_ADT, |mut members| {
+            for &(address, mark) in entries {
+                members = members.nest(ATTR_DATA, |member| put_mark(put_ip(member, address), mark));
+            }
+            members
+        })
+        .into_message(SUBSYSTEM | CMD_ADD)
+}
+
+fn build_delete(addresses: &[Ipv4Addr]) -> Message {
+    begin_change()
+        .nest(ATTR_ADT, |mut members| {
+            for &address in addresses {
+                members = members.nest(ATTR_DATA, |member| put_ip(member, address));
+            }
+            members
+        })
+        .into_message(SUBSYSTEM | CMD_DEL)
+}
+
+fn put_ip(member: MessageBuilder, address: Ipv4Addr) -> MessageBuilder {
+    member.nest(ATTR_IP, |ip| ip.put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &address.octets()))
+}
+
+/// Mark and mask are one number of 64 bits, with the mark in the upper half.
+fn put_mark(member: MessageBuilder, mark: Mark) -> MessageBuilder {
+    let skbmark = (u64::from(mark.value) << 32) | u64::from(mark.mask);
+    member.put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark.to_be_bytes())
+}
+
+/// A change to the members. It is sent without `NLM_F_EXCL`: a change that is made already is no
+/// error. The line number is there for error messages; the kernel demands one.
+fn begin_change() -> MessageBuilder {
+    begin_for_set().put(ATTR_LINENO, &0u32.to_ne_bytes())
+}
+
+/// A message about the set `wanpool`, of whatever type it is.
+fn begin_for_set() -> MessageBuilder {
     begin().put_str(ATTR_SETNAME, SET_NAME)
 }
 
 fn begin() -> MessageBuilder {
     MessageBuilder::new(&[AF_INET, 0, 0, 0]).put(ATTR_PROTOCOL, &[PROTOCOL])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,48 +1,62 @@
 //! Netlink messages and their attributes, written and read.
 //!
-//! A [`Message`] is carried undecoded, so that one that cannot be decoded affects no other. The files
-//! beside this one know what is in it, and [`super::NetlinkSocket`] exchanges it with the kernel.
+//! A [`Message`] holds undecoded bytes, so that one that cannot be decoded affects no other. The
+//! files beside this one know what the bytes mean, and [`super::NetlinkSocket`] exchanges them with
+//! the kernel.
+
+use std::fmt;
+use std::net::Ipv4Addr;
 
 use anyhow::{Result, anyhow};
-use rtnetlink::packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_core::{Emitable, Parseable};
 
 /// `AF_INET`, as it stands in netlink headers.
 pub const AF_INET: u8 = 2;
 
-/// `struct nfgenmsg`, which begins each message of nfnetlink: version, resource id.
+/// The length of `struct nfgenmsg`, with which each message of nfnetlink begins: address family,
+/// version, resource id.
 pub const NFGENMSG: usize = 4;
 
-/// `struct nlattr`: length and type. Attributes begin at multiples of this too (`NLA_ALIGNTO`).
+/// The length of `struct nlattr`: length and type. Attributes begin at multiples of it
+/// (`NLA_ALIGNTO`).
 const ATTRIBUTE_HEADER: usize = 4;
 
-/// A netlink message of whatever protocol: its type and the bytes behind its header.
+/// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`, the flag bits in the type of an attribute.
+pub const NESTED: u16 = 0x8000;
+pub const NET_BYTEORDER: u16 = 0x4000;
+
+/// A message of any netlink protocol: its type and the bytes behind its header.
 #[derive(Clone, Debug)]
 pub struct Message<B = Vec<u8>> {
     pub kind: u16,
     pub payload: B,
 }
 
-impl From<RouteNetlinkMessage> for Message {
-    fn from(message: RouteNetlinkMessage) -> Self {
-        let mut payload = vec![0; message.buffer_len()];
-        message.serialize(&mut payload);
-        Message { kind: message.message_type(), payload }
+impl Message {
+    /// Encodes a message type of `netlink-packet-route`.
+    pub fn encode(kind: u16, content: &impl Emitable) -> Self {
+        let mut payload = vec![0; content.buffer_len()];
+        content.emit(&mut payload);
+        Message { kind, payload }
+    }
+}
+
+impl Message<&[u8]> {
+    pub fn to_owned(&self) -> Message {
+        Message { kind: self.kind, payload: self.payload.to_vec() }
     }
 }
 
 impl<B: AsRef<[u8]>> Message<B> {
-    /// Decodes a message of the route family with the types of `netlink-packet-route`.
-    pub fn decode(&self) -> Result<RouteNetlinkMessage> {
-        let mut header = NetlinkHeader::default();
-        header.message_type = self.kind;
-        RouteNetlinkMessage::deserialize(&header, self.payload.as_ref())
-            .map_err(|error| anyhow!("malformed netlink message from the kernel: {error}"))
+    /// Decodes the message as a type of `netlink-packet-route`. Only the decoder of this one type
+    /// is linked; `RouteNetlinkMessage` would link those of all types.
+    pub fn decode<T: Parseable<[u8]>>(&self) -> Result<T> {
+        T::parse(self.payload.as_ref()).map_err(malformed)
     }
 
     /// The fixed part of the message, which is `N` bytes long.
     pub fn fixed<const N: usize>(&self) -> Result<[u8; N]> {
-        self.payload.as_ref().first_chunk().copied().ok_or_else(|| truncated(self.kind))
+        self.payload.as_ref().first_chunk().copied().ok_or_else(|| cut_short(self.kind))
     }
 
     /// The attributes behind a fixed part of `skip` bytes: type and value.
@@ -50,45 +64,61 @@ impl<B: AsRef<[u8]>> Message<B> {
         self.each_attribute(skip)?.collect()
     }
 
-    /// The same one by one, for what comes in tens of thousands.
-    pub fn each_attribute(
-        &self,
-        skip: usize,
-    ) -> Result<impl Iterator<Item = Result<(u16, &[u8])>>> {
+    /// The same attributes one by one, for dumps of tens of thousands of messages.
+    pub fn each_attribute(&self, skip: usize) -> Result<Attributes<'_>> {
         let payload = self.payload.as_ref();
-        Ok(each_attribute(payload.get(skip..).ok_or_else(|| truncated(self.kind))?))
+        Ok(each_attribute(payload.get(skip..).ok_or_else(|| cut_short(self.kind))?))
     }
 }
 
-pub fn truncated(kind: u16) -> anyhow::Error {
-    anyhow!("malformed netlink message from the kernel: a message of type {kind} is cut short")
+pub fn malformed(reason: impl fmt::Display) -> anyhow::Error {
+    anyhow!("malformed netlink message from the kernel: {reason}")
 }
 
-/// Splits a run of attributes: type, without its flag bits, and value.
+pub fn cut_short(kind: u16) -> anyhow::Error {
+    malformed(format_args!("a message of type {kind} is cut short"))
+}
+
+/// Splits a sequence of attributes: type, without its flag bits, and value.
 pub fn attributes(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
     each_attribute(bytes).collect()
 }
 
-/// By hand, since a hundred thousand neighbours have several each.
-pub fn each_attribute(mut rest: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8])>> {
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
+pub fn each_attribute(bytes: &[u8]) -> Attributes<'_> {
+    Attributes { rest: bytes }
+}
+
+/// Iterates over a sequence of attributes. It does not use the iterator of the library because a
+/// neighbour table can have a hundred thousand entries with several attributes each.
+pub struct Attributes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Result<(u16, &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
             return None;
         }
-        let attribute = rest.first_chunk().and_then(|&[l0, l1, k0, k1]| {
-            let length = usize::from(u16::from_ne_bytes([l0, l1]));
-            let kind = u16::from_ne_bytes([k0, k1]) & !(NESTED | NET_BYTEORDER);
-            Some((kind, rest.get(ATTRIBUTE_HEADER..length)?, length))
-        });
-        let Some((kind, value, length)) = attribute else {
-            rest = &[];
-            return Some(Err(anyhow!(
-                "malformed netlink message from the kernel: an attribute is cut short"
-            )));
+        let Some((kind, value, rest)) = split_attribute(self.rest) else {
+            self.rest = &[];
+            return Some(Err(malformed("an attribute is cut short")));
         };
-        rest = rest.get(length.next_multiple_of(ATTRIBUTE_HEADER)..).unwrap_or_default();
+        self.rest = rest;
         Some(Ok((kind, value)))
-    })
+    }
+}
+
+/// Type and value of the first attribute, and the bytes behind it. The padding of the last
+/// attribute may be missing.
+fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let &[l0, l1, k0, k1] = bytes.first_chunk()?;
+    let length = usize::from(u16::from_ne_bytes([l0, l1]));
+    let kind = u16::from_ne_bytes([k0, k1]) & !(NESTED | NET_BYTEORDER);
+    let value = bytes.get(ATTRIBUTE_HEADER..length)?;
+    let rest = bytes.get(length.next_multiple_of(ATTRIBUTE_HEADER)..).unwrap_or_default();
+    Some((kind, value, rest))
 }
 
 /// The value of the first attribute of a type.
@@ -96,7 +126,8 @@ pub fn find<'a>(attributes: &[(u16, &'a [u8])], wanted: u16) -> Option<&'a [u8]>
     attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value)
 }
 
-/// A number as the kernel writes it into an attribute; `None` if the attribute has another size.
+/// The number in an attribute, in the byte order of the machine. `None` if the attribute has
+/// another size.
 pub fn native_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
 }
@@ -109,13 +140,22 @@ pub fn big_endian_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
 }
 
-/// Writes attributes, each padded to four bytes (`NLA_ALIGNTO`).
+pub fn big_endian_u64(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+}
+
+/// A text without the NUL at its end.
+pub fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value.strip_suffix(b"\0").unwrap_or(value)).into_owned()
+}
+
+/// Writes a message, attribute by attribute.
 #[derive(Default)]
 pub struct MessageBuilder(Vec<u8>);
-
-/// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
-pub const NESTED: u16 = 0x8000;
-pub const NET_BYTEORDER: u16 = 0x4000;
 
 impl MessageBuilder {
     /// Begins with the fixed part of a message.
@@ -124,44 +164,41 @@ impl MessageBuilder {
     }
 
     pub fn put(mut self, kind: u16, value: &[u8]) -> Self {
-        let at = self.begin(kind);
+        let start = self.begin(kind);
         self.0.extend(value);
-        self.end(at)
+        self.end(start)
     }
 
     pub fn put_str(self, kind: u16, text: &str) -> Self {
         self.put(kind, &[text.as_bytes(), b"\0"].concat())
     }
 
-    /// An attribute that holds others.
+    /// An attribute that contains the attributes that `inner` puts.
     pub fn nest(mut self, kind: u16, inner: impl FnOnce(MessageBuilder) -> MessageBuilder) -> Self {
-        let at = self.begin(kind | NESTED);
-        inner(self).end(at)
+        let start = self.begin(kind | NESTED);
+        inner(self).end(start)
     }
 
+    /// Returns where the attribute begins.
     fn begin(&mut self, kind: u16) -> usize {
-        let at = self.0.len();
+        let start = self.0.len();
         self.0.extend([0, 0]);
         self.0.extend(kind.to_ne_bytes());
-        at
+        start
     }
 
-    /// What is too long for its length to be said is refused by the kernel, not cut by us.
-    fn end(mut self, at: usize) -> Self {
-        let length = u16::try_from(self.0.len() - at).unwrap_or(u16::MAX);
-        self.0[at..at + 2].copy_from_slice(&length.to_ne_bytes());
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    /// Writes the length of the attribute that begins at `start`, and its padding. The length has
+    /// 16 bits; the largest attribute that wanpool writes is a batch of set members, which is
+    /// shorter.
+    fn end(mut self, start: usize) -> Self {
+        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
+        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        self.0.resize(self.0.len().next_multiple_of(ATTRIBUTE_HEADER), 0);
         self
     }
 
     pub fn into_message(self, kind: u16) -> Message {
         Message { kind, payload: self.0 }
-    }
-}
-
-impl Message<&[u8]> {
-    pub fn to_owned(&self) -> Message {
-        Message { kind: self.kind, payload: self.payload.to_vec() }
     }
 }
 
@@ -178,14 +215,15 @@ mod tests {
         let read = message.attributes(8).unwrap();
         assert_eq!(read[0], (2, b"wanpool\0".as_slice()));
         assert_eq!(attributes(read[1].1).unwrap(), [(1, [1, 2, 3, 4].as_slice())]);
+        assert_eq!(text(read[0].1), "wanpool");
     }
 
     #[test]
-    fn what_is_cut_short_is_an_error_not_a_panic() {
+    fn a_message_that_is_cut_short_is_an_error() {
         let whole = MessageBuilder::default().put(1, &[1, 2, 3, 4]).put(2, &[5]).into_message(0);
         for length in [1, 3, 5, 7, 9, 12] {
             let cut = Message { kind: 0, payload: whole.payload[..length].to_vec() };
-            assert!(cut.attributes(0).is_err() || length == 8, "{length}");
+            assert!(cut.attributes(0).is_err(), "{length}");
         }
         assert!(whole.attributes(100).is_err());
     }

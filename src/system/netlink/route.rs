@@ -1,5 +1,5 @@
-//! Routes with our protocol number, in whatever table; and the gateways that others' default
-//! routes tell.
+//! Routes: those with the protocol number of wanpool in any table, the gateways and default routes
+//! of other programs, and the route that a packet would take.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -7,50 +7,85 @@ use anyhow::Result;
 use ipnet::Ipv4Net;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::DeviceIndex;
-use super::NetlinkSocket;
+use super::message::Message;
+use super::{DeviceIndex, NetlinkSocket};
 use crate::error::Error;
 use crate::model::link::Link;
 use crate::model::routing::{MAIN_TABLE, Route, RouteTarget};
 
+// linux/rtnetlink.h
+pub(super) const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+
+/// The routes with this protocol number, in all tables.
 pub fn list(route: &NetlinkSocket, protocol: u8, devices: &DeviceIndex) -> Result<Vec<Route>> {
-    let mut filter = RouteMessage::default();
-    filter.header.address_family = AddressFamily::Inet;
+    let mut filter = ipv4_filter();
     filter.header.protocol = RouteProtocol::from(protocol);
-    let found = dump(route, filter)?;
+    let found = dump(route, &filter)?;
     Ok(found.iter().map(|message| parse(message, devices)).collect())
 }
 
-/// The gateway of the best default route through a device in the main table, if there is one.
+/// The gateway that another program's default route with the lowest metric uses on a device, in the
+/// main table.
 pub fn gateway(route: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Option<Ipv4Addr>> {
-    let mut filter = RouteMessage::default();
-    filter.header.address_family = AddressFamily::Inet;
+    let mut filter = ipv4_filter();
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
-    let mut found: Vec<_> = dump(route, filter)?
-        .into_iter()
-        .filter(|message| message.header.destination_prefix_length == 0)
-        .filter(|message| u8::from(message.header.protocol) != our_protocol)
-        .filter_map(|message| Some((metric(&message), gateway_through(&message, link.index)?)))
-        .collect();
-    found.sort_unstable();
-    Ok(found.first().map(|&(_, gateway)| gateway))
+    Ok(best_gateway(&dump(route, &filter)?, link, our_protocol))
 }
 
-fn dump(route: &NetlinkSocket, filter: RouteMessage) -> Result<Vec<RouteMessage>> {
-    let answers = route.dump(RouteNetlinkMessage::GetRoute(filter).into())?;
-    let mut routes = Vec::new();
-    for answer in answers {
-        // A route with attributes newer than we know is somebody else's.
-        if let Ok(RouteNetlinkMessage::NewRoute(message)) = answer.decode() {
-            routes.push(message);
+fn best_gateway(routes: &[RouteMessage], link: &Link, our_protocol: u8) -> Option<Ipv4Addr> {
+    let mut best = None;
+    for message in routes {
+        if !is_foreign_default(message, our_protocol) {
+            continue;
+        }
+        if let Some(gateway) = gateway_through(message, link.index) {
+            let candidate = (metric(message), gateway);
+            best = Some(best.map_or(candidate, |best| candidate.min(best)));
         }
     }
-    Ok(routes)
+    best.map(|(_, gateway)| gateway)
+}
+
+/// The metrics of the default routes that other programs have in a table.
+pub fn foreign_defaults(route: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(table)];
+    let mut routes = match dump(route, &filter) {
+        // The kernel refuses to filter by a table that does not exist.
+        Err(error) if error.is::<Error>() => return Ok(vec![]),
+        routes => routes?,
+    };
+    routes.retain(|message| is_foreign_default(message, our_protocol));
+    Ok(routes.iter().map(metric).collect())
+}
+
+fn is_foreign_default(message: &RouteMessage, our_protocol: u8) -> bool {
+    message.header.destination_prefix_length == 0
+        && u8::from(message.header.protocol) != our_protocol
+}
+
+fn ipv4_filter() -> RouteMessage {
+    let mut filter = RouteMessage::default();
+    filter.header.address_family = AddressFamily::Inet;
+    filter
+}
+
+fn dump(route: &NetlinkSocket, filter: &RouteMessage) -> Result<Vec<RouteMessage>> {
+    Ok(decode_known(&route.dump(Message::encode(RTM_GETROUTE, filter))?))
+}
+
+/// A route that cannot be decoded has attributes that wanpool never sets. It belongs to another
+/// program and is left out.
+fn decode_known(answers: &[Message]) -> Vec<RouteMessage> {
+    let routes = answers.iter().filter(|answer| answer.kind == RTM_NEWROUTE);
+    routes.filter_map(|answer| answer.decode().ok()).collect()
 }
 
 pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
@@ -65,99 +100,86 @@ pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
             _ => {}
         }
     }
-    let length = message.header.destination_prefix_length;
     let target = match (message.header.kind, nexthop, dev) {
+        _ if has_foreign_attributes(message) => RouteTarget::Other,
         (RouteType::Unreachable, ..) => RouteTarget::Unreachable,
         (RouteType::Unicast, Some(id), _) => RouteTarget::Nexthop(id),
-        (RouteType::Unicast, None, Some(dev)) => {
-            RouteTarget::Device { dev, via: gateway_of(&message.attributes) }
-        }
+        (RouteType::Unicast, None, Some(dev)) => match gateway_of(&message.attributes) {
+            Some(_) if !message.header.flags.contains(RouteFlags::Onlink) => RouteTarget::Other,
+            via => RouteTarget::Device { dev, via },
+        },
         _ => RouteTarget::Other,
     };
-    let target = if is_plain(message, &target) { target } else { RouteTarget::Other };
+    let length = message.header.destination_prefix_length;
     let dst = Ipv4Net::new(dst, length.min(32)).unwrap_or_default();
     Route { table, dst, tos: message.header.tos, metric: metric(message), target }
 }
 
-/// Whether a route has nothing that ours never have: a source address, an MTU, a realm, a gateway
-/// that is not onlink.
-fn is_plain(message: &RouteMessage, target: &RouteTarget) -> bool {
-    let has_more = message.attributes.iter().any(|attribute| {
-        use RouteAttribute::{Encap, EncapType, Metrics, PrefSource, Realm, Via};
+/// Whether a route has attributes that the routes of wanpool never have.
+fn has_foreign_attributes(message: &RouteMessage) -> bool {
+    use RouteAttribute::{Encap, EncapType, Metrics, PrefSource, Realm, Via};
+    message.attributes.iter().any(|attribute| {
         matches!(
             attribute,
             PrefSource(_) | Metrics(_) | Realm(_) | Via(_) | EncapType(_) | Encap(_)
         )
-    });
-    let onlink = message.header.flags.contains(RouteFlags::Onlink);
-    !has_more && (onlink || !matches!(target, RouteTarget::Device { via: Some(_), .. }))
-}
-
-fn metric(message: &RouteMessage) -> u32 {
-    let metric = |attribute: &RouteAttribute| match attribute {
-        RouteAttribute::Priority(metric) => Some(*metric),
-        _ => None,
-    };
-    message.attributes.iter().find_map(metric).unwrap_or_default()
-}
-
-fn gateway_of(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
-    attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
-        _ => None,
     })
 }
 
-/// The gateway that a route, of one way or of several, uses on a device.
-pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
-    let of_hops = |attribute: &RouteAttribute| match attribute {
-        RouteAttribute::MultiPath(hops) => {
-            let hop = hops.iter().find(|hop| hop.interface_index == index)?;
-            gateway_of(&hop.attributes)
+fn metric(message: &RouteMessage) -> u32 {
+    for attribute in &message.attributes {
+        if let RouteAttribute::Priority(metric) = attribute {
+            return *metric;
         }
-        _ => None,
-    };
-    gateway_of(&message.attributes).or_else(|| message.attributes.iter().find_map(of_hops))
+    }
+    0
 }
 
-/// The metrics of others' default routes in a table. Their routes to somewhere do no harm there.
-pub fn foreign_defaults(route: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
-    let mut filter = RouteMessage::default();
-    filter.header.address_family = AddressFamily::Inet;
-    filter.attributes = vec![RouteAttribute::Table(table)];
-    let routes = match dump(route, filter) {
-        // Filtered by a table that does not exist.
-        Err(error) if error.is::<Error>() => return Ok(vec![]),
-        routes => routes?,
-    };
-    let theirs = |found: &&RouteMessage| {
-        found.header.destination_prefix_length == 0
-            && u8::from(found.header.protocol) != our_protocol
-    };
-    Ok(routes.iter().filter(theirs).map(metric).collect())
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+    for attribute in attributes {
+        if let RouteAttribute::Gateway(RouteAddress::Inet(gateway)) = attribute {
+            return Some(*gateway);
+        }
+    }
+    None
 }
 
-/// Makes a route. One of somebody else at the same table, destination and metric is an error.
+/// The gateway that a route, which may be a multipath route, uses on a device.
+pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
+    if let Some(gateway) = gateway_of(&message.attributes) {
+        return Some(gateway);
+    }
+    for attribute in &message.attributes {
+        if let RouteAttribute::MultiPath(hops) = attribute {
+            let hop = hops.iter().find(|hop| hop.interface_index == index)?;
+            return gateway_of(&hop.attributes);
+        }
+    }
+    None
+}
+
+/// Creates a route. Another program's route with the same table, destination and metric is an
+/// error.
 pub fn add(
     route: &NetlinkSocket,
     wanted: &Route,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = RouteNetlinkMessage::NewRoute(build(wanted, protocol, devices)?);
-    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL)?;
+    let message = Message::encode(RTM_NEWROUTE, &build(wanted, protocol, devices)?);
+    route.request(message, NLM_F_CREATE | NLM_F_EXCL)?;
     Ok(())
 }
 
-/// Changes the route at the same table, destination and metric in place.
+/// Changes the route with the same table, destination and metric in place.
 pub fn replace(
     route: &NetlinkSocket,
     wanted: &Route,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = RouteNetlinkMessage::NewRoute(build(wanted, protocol, devices)?);
-    route.request(message.into(), NLM_F_CREATE | NLM_F_REPLACE)?;
+    let message = Message::encode(RTM_NEWROUTE, &build(wanted, protocol, devices)?);
+    route.request(message, NLM_F_CREATE | NLM_F_REPLACE)?;
     Ok(())
 }
 
@@ -167,8 +189,8 @@ pub fn delete(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = build(found, protocol, devices)?;
-    route.request(RouteNetlinkMessage::DelRoute(message).into(), 0)?;
+    let message = Message::encode(RTM_DELROUTE, &build(found, protocol, devices)?);
+    route.request(message, 0)?;
     Ok(())
 }
 
@@ -189,7 +211,7 @@ fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMess
             builder.output_interface(devices.index(dev)?).gateway(*via).onlink()
         }
         RouteTarget::Unreachable => builder.kind(RouteType::Unreachable),
-        // Deleting takes any kind: RT_SCOPE_NOWHERE, RTN_UNSPEC.
+        // Such a route is only ever deleted. RT_SCOPE_NOWHERE and RTN_UNSPEC match every kind.
         RouteTarget::Other => builder.scope(RouteScope::NoWhere).kind(RouteType::Unspec),
     };
     let mut message = builder.build();
@@ -201,11 +223,13 @@ fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMess
     Ok(message)
 }
 
-/// An address of the wider Internet that nobody has: the IPv4 dummy address of RFC 7600.
+/// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC
+/// 7600.
 const INTERNET: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// The route, whosever it is, that the kernel uses for a client's packet to [`INTERNET`]: what
-/// `ip route get fibmatch` shows. The error is the kernel's where it would not forward the packet.
+/// The route, of any protocol, that the kernel uses for a packet of a client to [`INTERNET`], as
+/// `ip route get fibmatch` shows it. Returns the error of the kernel if it would not forward the
+/// packet.
 pub fn lookup(
     route: &NetlinkSocket,
     client: Ipv4Addr,
@@ -213,6 +237,15 @@ pub fn lookup(
     from: Option<&Link>,
     devices: &DeviceIndex,
 ) -> Result<Option<Route>> {
+    for answer in route.request(build_lookup(client, mark, from)?, 0)? {
+        if answer.kind == RTM_NEWROUTE {
+            return Ok(Some(parse(&answer.decode()?, devices)));
+        }
+    }
+    Ok(None)
+}
+
+fn build_lookup(client: Ipv4Addr, mark: u32, from: Option<&Link>) -> Result<Message> {
     let mut message = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(INTERNET.into(), 32)?
         .source_prefix(client.into(), 32)?
@@ -222,12 +255,11 @@ pub fn lookup(
     message.header.kind = RouteType::Unspec;
     message.header.table = 0;
     message.header.flags = RouteFlags::FibMatch | RouteFlags::LookupTable;
-    message.attributes.extend(from.map(|link| RouteAttribute::Iif(link.index)));
-    let answers = route.request(RouteNetlinkMessage::GetRoute(message).into(), 0)?;
-    for answer in answers {
-        if let RouteNetlinkMessage::NewRoute(message) = answer.decode()? {
-            return Ok(Some(parse(&message, devices)));
-        }
+    if let Some(link) = from {
+        message.attributes.push(RouteAttribute::Iif(link.index));
     }
-    Ok(None)
+    Ok(Message::encode(RTM_GETROUTE, &message))
 }
+
+#[cfg(test)]
+mod tests;

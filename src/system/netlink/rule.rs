@@ -1,4 +1,4 @@
-//! Routing rules with our protocol number.
+//! Routing rules: those with the protocol number of wanpool, and those of other programs.
 
 use std::net::IpAddr;
 
@@ -6,149 +6,143 @@ use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 use nix::libc::ENOENT;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::packet_route::rule::{
     RuleAction as KernelAction, RuleAttribute, RuleFlags, RuleMessage,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::NetlinkSocket;
+use super::message::Message;
 use super::rule_watch::RuleWatch;
 use crate::error::{Error, KernelError};
 use crate::model::routing::{Rule, RuleAction};
 use crate::model::{DevName, Mark};
 
-/// `suppress_prefixlength` of a rule that has none: −1.
-const NO_SUPPRESSION: u32 = u32::MAX;
+mod selectors;
 
-/// How often the rules are read until none changed meanwhile.
-const READINGS: usize = 20;
+// linux/rtnetlink.h
+pub(super) const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
+const RTM_GETRULE: u16 = 34;
 
+/// How many times the rules are listed at most until none changed meanwhile.
+const MAX_DUMPS: usize = 20;
+
+/// The rules with this protocol number.
 pub fn list(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    Ok(ours(route, protocol)?.iter().map(parse).collect())
-}
-
-/// The rules of everybody else.
-pub fn list_foreign(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let all = dump(route)?;
-    Ok(all.iter().filter(|message| !is_ours(message, protocol)).map(parse).collect())
-}
-
-/// The rules of our protocol, as dumped. The kernel cannot filter them for us.
-fn ours(route: &NetlinkSocket, protocol: u8) -> Result<Vec<RuleMessage>> {
     let mut rules = dump(route)?;
-    rules.retain(|message| is_ours(message, protocol));
-    Ok(rules)
+    rules.retain(|message| has_protocol(message, protocol));
+    Ok(rules.iter().map(parse).collect())
 }
 
-fn is_ours(message: &RuleMessage, protocol: u8) -> bool {
+/// The rules with any other protocol number.
+pub fn list_foreign(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(route)?;
+    rules.retain(|message| !has_protocol(message, protocol));
+    Ok(rules.iter().map(parse).collect())
+}
+
+/// The kernel does not filter rules by protocol.
+fn has_protocol(message: &RuleMessage, protocol: u8) -> bool {
     message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(protocol)))
 }
 
-/// All rules. One that comes or goes while they are listed makes the kernel pass over another, or
-/// list it twice; then they are read again.
+/// Lists all rules. When a rule is added or deleted meanwhile, the kernel may list another one
+/// twice or not at all; then the rules are listed again.
 fn dump(route: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
-    for _ in 0..READINGS {
+    for _ in 0..MAX_DUMPS {
         let watch = RuleWatch::open()?;
-        let rules = dump_once(route)?;
+        let answers = route.dump(build_list())?;
         if !watch.has_seen_change() {
-            return Ok(rules);
+            return Ok(decode_known(&answers));
         }
     }
     bail!("the rules change faster than they can be read; try again")
 }
 
-fn dump_once(route: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
+fn build_list() -> Message {
     let mut request = RuleMessage::default();
     request.header.family = AddressFamily::Inet;
-    let answers = route.dump(RouteNetlinkMessage::GetRule(request).into())?;
-    let mut rules = Vec::new();
-    for answer in answers {
-        // A rule with attributes newer than we know is somebody else's.
-        if let Ok(RouteNetlinkMessage::NewRule(message)) = answer.decode() {
-            rules.push(message);
-        }
-    }
-    Ok(rules)
+    Message::encode(RTM_GETRULE, &request)
+}
+
+/// A rule that cannot be decoded has attributes that wanpool never sets. It belongs to another
+/// program and is left out.
+fn decode_known(answers: &[Message]) -> Vec<RuleMessage> {
+    let rules = answers.iter().filter(|answer| answer.kind == RTM_NEWRULE);
+    rules.filter_map(|answer| answer.decode().ok()).collect()
 }
 
 pub(super) fn parse(message: &RuleMessage) -> Rule {
     let header = &message.header;
-    let (mut table, mut mark, mut mask) = (u32::from(header.table), 0, None);
-    let mut rule = Rule {
-        pref: 0,
-        not: header.flags.contains(RuleFlags::Invert),
-        fwmark: None,
-        iif: None,
-        from: None,
-        action: RuleAction::Nop,
-        suppress_prefixlength_0: false,
-        unsupported_selectors: None,
-    };
-    let mut target = 0;
-    let mut unsupported = Vec::new();
-    if header.tos != 0 {
-        unsupported.push(format!("tos {:#x}", header.tos));
-    }
+    let (mut table, mut goto) = (u32::from(header.table), 0);
+    let (mut mark, mut mask) = (0, None);
+    let mut rule = Rule::new(0, RuleAction::Nop);
+    rule.not = header.flags.contains(RuleFlags::Invert);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(pref) => rule.pref = *pref,
             RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::Goto(pref) => goto = *pref,
             RuleAttribute::FwMark(value) => mark = *value,
             RuleAttribute::FwMask(value) => mask = Some(*value),
             RuleAttribute::Iifname(dev) => rule.iif = Some(DevName::from_kernel(dev)),
             RuleAttribute::SuppressPrefixLen(0) => rule.suppress_prefixlength_0 = true,
-            RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) | RuleAttribute::Protocol(_) => {}
             RuleAttribute::Source(IpAddr::V4(from)) => {
                 rule.from = Ipv4Net::new(*from, header.src_len).ok();
             }
-            RuleAttribute::Goto(pref) => target = *pref,
-            RuleAttribute::Destination(to) => {
-                unsupported.push(format!("to {to}/{}", header.dst_len))
-            }
-            RuleAttribute::Oifname(dev) => unsupported.push(format!("oif {dev}")),
-            other => unsupported.push(format!("{other:?}").to_lowercase()),
+            _ => {}
         }
     }
-    rule.unsupported_selectors = (!unsupported.is_empty()).then(|| unsupported.join(" "));
+    // The kernel leaves out a mark of 0, but not its mask.
     rule.fwmark = mask.map(|mask| Mark { value: mark, mask });
     rule.action = match header.action {
         KernelAction::ToTable => RuleAction::Lookup(table),
         KernelAction::Blackhole => RuleAction::Blackhole,
         KernelAction::Unreachable => RuleAction::Unreachable,
         KernelAction::Prohibit => RuleAction::Prohibit,
-        KernelAction::Goto => RuleAction::Goto(target),
+        KernelAction::Goto => RuleAction::Goto(goto),
         _ => RuleAction::Nop,
     };
+    rule.unsupported_selectors = selectors::unsupported(message);
     rule
 }
 
 pub fn add(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
-    let message = RouteNetlinkMessage::NewRule(build(rule, protocol));
-    route.request(message.into(), NLM_F_CREATE | NLM_F_EXCL)?;
+    let message = Message::encode(RTM_NEWRULE, &build(rule, protocol));
+    route.request(message, NLM_F_CREATE | NLM_F_EXCL)?;
     Ok(())
 }
 
+/// Builds everything but unsupported selectors.
 fn build(rule: &Rule, protocol: u8) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = AddressFamily::Inet;
     if rule.not {
         message.header.flags |= RuleFlags::Invert;
     }
-    message.header.action = match rule.action {
-        RuleAction::Lookup(_) => KernelAction::ToTable,
-        RuleAction::Blackhole => KernelAction::Blackhole,
-        RuleAction::Unreachable => KernelAction::Unreachable,
-        RuleAction::Prohibit => KernelAction::Prohibit,
-        RuleAction::Goto(_) => KernelAction::Goto,
-        RuleAction::Nop => KernelAction::Nop,
-    };
     message.attributes = vec![
         RuleAttribute::Priority(rule.pref),
         RuleAttribute::Protocol(RouteProtocol::from(protocol)),
     ];
-    if let RuleAction::Lookup(table) = rule.action {
-        message.attributes.push(RuleAttribute::Table(table));
+    message.header.action = match rule.action {
+        RuleAction::Lookup(table) => {
+            message.attributes.push(RuleAttribute::Table(table));
+            KernelAction::ToTable
+        }
+        RuleAction::Goto(pref) => {
+            message.attributes.push(RuleAttribute::Goto(pref));
+            KernelAction::Goto
+        }
+        RuleAction::Blackhole => KernelAction::Blackhole,
+        RuleAction::Unreachable => KernelAction::Unreachable,
+        RuleAction::Prohibit => KernelAction::Prohibit,
+        RuleAction::Nop => KernelAction::Nop,
+    };
+    if let Some(from) = rule.from {
+        message.header.src_len = from.prefix_len();
+        message.attributes.push(RuleAttribute::Source(from.addr().into()));
     }
     if let Some(Mark { value, mask }) = rule.fwmark {
         message.attributes.extend([RuleAttribute::FwMark(value), RuleAttribute::FwMask(mask)]);
@@ -162,20 +156,26 @@ fn build(rule: &Rule, protocol: u8) -> RuleMessage {
     message
 }
 
-/// Deletes a rule. One that was altered by hand is looked up again, to delete it by the message as
-/// dumped, which no other rule matches.
+/// Deletes a rule. The kernel deletes the first rule that has all attributes of the request. A rule
+/// with unsupported selectors is looked up and deleted with all attributes that it has, so that no
+/// other rule is deleted instead.
 pub fn delete(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
-    let plain = rule.unsupported_selectors.is_none() && rule.from.is_none();
-    let message = match rule.action {
-        RuleAction::Lookup(_) | RuleAction::Blackhole | RuleAction::Unreachable if plain => {
-            build(rule, protocol)
-        }
-        _ => {
-            let found = ours(route, protocol)?;
-            let same = found.into_iter().find(|message| parse(message) == *rule);
-            same.ok_or_else(|| Error::Kernel(KernelError { errno: ENOENT, words: None }))?
-        }
+    let message = match rule.unsupported_selectors {
+        None => build(rule, protocol),
+        Some(_) => find(route, rule, protocol)?,
     };
-    route.request(RouteNetlinkMessage::DelRule(message).into(), 0)?;
+    route.request(Message::encode(RTM_DELRULE, &message), 0)?;
     Ok(())
 }
+
+fn find(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<RuleMessage> {
+    for message in dump(route)? {
+        if has_protocol(&message, protocol) && parse(&message) == *rule {
+            return Ok(message);
+        }
+    }
+    Err(Error::Kernel(KernelError { errno: ENOENT, words: None }).into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
-//! Detects that routing rules changed while they were listed. The kernel does not mark such a dump as
-//! interrupted (`NLM_F_DUMP_INTR`), but it notifies subscribers of each change.
+//! Detects that routing rules changed while they were listed. The kernel does not mark such a dump
+//! as interrupted (`NLM_F_DUMP_INTR`), but it notifies subscribers of each change.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use anyhow::{Context, Result};
 use rtnetlink::sys::{Socket, SocketAddr};
@@ -11,7 +11,7 @@ use super::ROUTE;
 /// `RTMGRP_IPV4_RULE` of `linux/rtnetlink.h`.
 const IPV4_RULES: u32 = 0x80;
 
-/// A subscription. It sees what changes after it was opened.
+/// A subscription to the changes that are made after it was opened.
 pub struct RuleWatch(Socket);
 
 impl RuleWatch {
@@ -19,7 +19,7 @@ impl RuleWatch {
         subscribe().map(Self).context("subscribing to changes of routing rules")
     }
 
-    /// A notification is a change, and so is one that was lost (ENOBUFS).
+    /// A lost notification (ENOBUFS) means a change too.
     pub fn has_seen_change(&self) -> bool {
         let mut byte = [0; 1];
         let received = self.0.recv(&mut &mut byte[..], 0);
@@ -27,7 +27,7 @@ impl RuleWatch {
     }
 }
 
-fn subscribe() -> std::io::Result<Socket> {
+fn subscribe() -> io::Result<Socket> {
     let mut socket = Socket::new(ROUTE)?;
     socket.bind(&SocketAddr::new(0, IPV4_RULES))?;
     socket.set_non_blocking(true)?;

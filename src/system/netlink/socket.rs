@@ -1,8 +1,8 @@
-//! Exchanges with the kernel: a request and its acknowledgement, a dump and its end.
+//! Exchanges with the kernel: a request and its acknowledgement, or a dump and its end.
 //!
-//! One blocking socket a protocol, one exchange at a time: the kernel answers while we wait. A dump
-//! whose end did not arrive, or that the kernel reports as interrupted by a change, is never taken
-//! for whole. Errors are the kernel's, in its own words where it gave any.
+//! There is one blocking socket for each protocol, and one exchange at a time. A dump is complete
+//! only if its end arrived and the kernel did not report that a change interrupted it. An error of
+//! the kernel is returned with the text that the kernel sent, if it sent one.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,53 +13,48 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::sys::{Socket, SocketAddr};
 
-use super::message::{Message, attributes, find, truncated};
+use super::message::{Message, attributes, cut_short, find, malformed, text};
 use crate::error::{Error, KernelError};
 
-// The types of messages that are about the exchange itself: linux/netlink.h.
+// The types of the messages that control the exchange: linux/netlink.h.
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
 
-/// How often an interrupted dump is begun anew.
-const DUMP_ATTEMPTS: usize = 20;
+/// How many times a dump is tried that changes interrupt.
+const MAX_DUMPS: usize = 20;
 
-/// `struct nlmsghdr`.
+/// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// The errno with which an error, or the end of a dump, begins.
+/// The length of the errno with which an error and the end of a dump begin.
 const ERRNO: usize = 4;
 
-/// Room for one answer. The kernel fills at most 32 KiB of a dump at once (`netlink_recvmsg`); a
-/// device with many virtual functions can be longer than that.
-const ROOM: usize = 1 << 18;
+/// The size of the buffer for one datagram. The kernel puts at most 32 KiB of a dump into one
+/// (`netlink_recvmsg`), but the message of a device with many virtual functions can be longer.
+const BUFFER_SIZE: usize = 1 << 18;
 
-/// Of `recv(2)`: the length of what came, even if there was no room for all of it.
+/// A flag of `recv(2)`: return the length of the datagram, even if the buffer is shorter.
 const MSG_TRUNC: i32 = 0x20;
 
-/// A socket of one netlink protocol.
+/// A socket for one netlink protocol.
 pub struct NetlinkSocket {
     socket: Socket,
     sequence: Cell<u32>,
-    /// Where answers arrive: one buffer for all of them.
-    room: RefCell<Vec<u8>>,
+    /// The buffer for the answers.
+    buffer: RefCell<Vec<u8>>,
 }
 
 impl NetlinkSocket {
     pub fn open(protocol: isize) -> Result<Self> {
-        let tried = "opening a netlink socket";
-        let mut socket = Socket::new(protocol).context(tried)?;
-        socket.bind_auto().context(tried)?;
-        // Strict: dumps are filtered by the kernel. Ext and cap: errors carry its words, and no
-        // copy of what we sent.
-        socket.set_netlink_get_strict_chk(true)?;
-        socket.set_ext_ack(true)?;
-        socket.set_cap_ack(true)?;
-        Ok(Self { socket, sequence: Cell::new(0), room: RefCell::new(Vec::with_capacity(ROOM)) })
+        let socket = open_socket(protocol).context("opening a netlink socket")?;
+        let buffer = RefCell::new(Vec::with_capacity(BUFFER_SIZE));
+        Ok(Self { socket, sequence: Cell::new(0), buffer })
     }
 
-    /// Sends one message and waits for its acknowledgement. Returns what the kernel sent before it.
+    /// Sends one message and waits for its acknowledgement. Returns the messages that the kernel
+    /// sent before that.
     pub fn request(&self, message: Message, flags: u16) -> Result<Vec<Message>> {
         let mut answers = Vec::new();
         self.exchange(&message, NLM_F_REQUEST | NLM_F_ACK | flags, &mut |answer| {
@@ -69,7 +64,7 @@ impl NetlinkSocket {
         Ok(answers)
     }
 
-    /// Asks for a dump and returns all of it, unchanged while it was read.
+    /// Requests a dump and returns all its messages.
     pub fn dump(&self, message: Message) -> Result<Vec<Message>> {
         self.dump_into(message, |answers: &mut Vec<Message>, answer| {
             answers.push(answer.to_owned());
@@ -77,43 +72,44 @@ impl NetlinkSocket {
         })
     }
 
-    /// The same for what comes in tens of thousands: each answer is taken from where it arrived. A
-    /// dump that was interrupted is begun anew, with nothing taken.
+    /// Requests a dump of possibly tens of thousands of messages. `take` adds each of them to the
+    /// result without a copy. When a change interrupts the dump, it is requested again and the
+    /// result starts empty.
     pub fn dump_into<T: Default>(
         &self,
         message: Message,
         take: impl Fn(&mut T, &Message<&[u8]>) -> Result<()>,
     ) -> Result<T> {
-        for _ in 0..DUMP_ATTEMPTS {
-            let mut taken = T::default();
-            let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            if self.exchange(&message, flags, &mut |answer| take(&mut taken, answer))?
-                == DumpStatus::Complete
-            {
-                return Ok(taken);
+        for _ in 0..MAX_DUMPS {
+            let mut result = T::default();
+            let mut take_one = |answer: &Message<&[u8]>| take(&mut result, answer);
+            let status = self.exchange(&message, NLM_F_REQUEST | NLM_F_DUMP, &mut take_one)?;
+            if status == DumpStatus::Complete {
+                return Ok(result);
             }
         }
         Err(anyhow!("the kernel's tables change faster than they can be read; try again"))
     }
 
-    /// Hands over the answers, to the last one: a dump that is left half read would be in the way
-    /// of the next.
+    /// Sends a message and passes each answer to `take`. It receives all answers even if `take`
+    /// fails, because the rest of a dump would otherwise arrive in the next exchange.
     fn exchange(&self, message: &Message, flags: u16, take: &mut Take) -> Result<DumpStatus> {
-        let sequence = self.send(message, flags).context("asking the kernel")?;
-        let mut room = self.room.borrow_mut();
-        let mut exchange = Exchange { sequence, whole: DumpStatus::Complete, failure: None, take };
+        let sequence = self.send(message, flags).context("sending a netlink request")?;
+        let mut buffer = self.buffer.borrow_mut();
+        let mut exchange = Exchange { sequence, status: DumpStatus::Complete, failure: None, take };
         loop {
-            self.receive(&mut room).context("hearing the kernel's answer")?;
-            if exchange.is_over(&room)? {
-                return match exchange.failure {
-                    Some(error) => Err(error),
-                    None => Ok(exchange.whole),
-                };
+            self.receive(&mut buffer).context("receiving a netlink answer")?;
+            if exchange.read_datagram(&buffer)? {
+                break;
             }
+        }
+        match exchange.failure {
+            Some(error) => Err(error),
+            None => Ok(exchange.status),
         }
     }
 
-    /// Returns the number that the answers will carry.
+    /// Returns the sequence number of the request, which the answers have too.
     fn send(&self, message: &Message, flags: u16) -> io::Result<u32> {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
@@ -126,17 +122,18 @@ impl NetlinkSocket {
         bytes.extend([0; 4]);
         bytes.extend(&message.payload);
         let kernel = SocketAddr::new(0, 0);
-        uninterrupted(|| self.socket.send_to(&bytes, &kernel, 0))?;
+        retry_interrupted(|| self.socket.send_to(&bytes, &kernel, 0))?;
         Ok(sequence)
     }
 
-    /// Fills `room` with what the kernel, and nobody else, has sent.
-    fn receive(&self, room: &mut Vec<u8>) -> io::Result<()> {
+    /// Receives one datagram into `buffer`. Datagrams that do not come from the kernel (port 0) are
+    /// ignored.
+    fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         loop {
-            room.clear();
-            let (length, from) = uninterrupted(|| self.socket.recv_from(room, MSG_TRUNC))?;
-            if length > room.len() {
-                return Err(io::Error::other(format!("it is {length} bytes long")));
+            buffer.clear();
+            let (length, from) = retry_interrupted(|| self.socket.recv_from(buffer, MSG_TRUNC))?;
+            if length > buffer.len() {
+                return Err(io::Error::other(format!("{length} bytes do not fit the buffer")));
             }
             if from.port_number() == 0 {
                 return Ok(());
@@ -145,43 +142,53 @@ impl NetlinkSocket {
     }
 }
 
-/// Tries again when a signal came between.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn open_socket(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    // The kernel filters dumps.
+    socket.set_netlink_get_strict_chk(true)?;
+    // An error has a text, and no copy of the request.
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    Ok(socket)
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
+            result => return result,
         }
     }
 }
 
 type Take<'a> = dyn FnMut(&Message<&[u8]>) -> Result<()> + 'a;
 
-/// Whether the kernel says that the parts of a dump fit together.
+/// Whether a change interrupted a dump, so that objects may be missing or listed twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DumpStatus {
     Complete,
     Interrupted,
 }
 
-/// The answers to one message, as they come in.
+/// The state of an exchange while its answers arrive.
 struct Exchange<'a, 'b> {
     sequence: u32,
-    whole: DumpStatus,
-    /// Why an answer could not be taken: the first such reason.
+    status: DumpStatus,
+    /// The first error of `take`.
     failure: Option<anyhow::Error>,
     take: &'a mut Take<'b>,
 }
 
 impl Exchange<'_, '_> {
-    /// Takes the messages of one datagram. Says whether the last has come; the error is the
-    /// kernel's own.
-    fn is_over(&mut self, mut datagram: &[u8]) -> Result<bool> {
+    /// Reads the messages in one datagram. Returns whether the last message of the exchange was
+    /// among them, or the error that the kernel sent.
+    fn read_datagram(&mut self, mut datagram: &[u8]) -> Result<bool> {
         while !datagram.is_empty() {
-            let message = NetlinkBuffer::new_checked(datagram)
-                .map_err(|error| anyhow!("malformed netlink message from the kernel: {error}"))?;
+            let message = NetlinkBuffer::new_checked(datagram).map_err(malformed)?;
             let length = (message.length() as usize).next_multiple_of(4);
-            if message.sequence_number() == self.sequence && self.is_last(&message)? {
+            if message.sequence_number() == self.sequence && self.read_message(&message)? {
                 return Ok(true);
             }
             datagram = datagram.get(length..).unwrap_or_default();
@@ -189,16 +196,17 @@ impl Exchange<'_, '_> {
         Ok(false)
     }
 
-    fn is_last(&mut self, message: &NetlinkBuffer<&[u8]>) -> Result<bool> {
+    /// Returns whether this is the last message of the exchange.
+    fn read_message(&mut self, message: &NetlinkBuffer<&[u8]>) -> Result<bool> {
         if message.flags() & NLM_F_DUMP_INTR != 0 {
-            self.whole = DumpStatus::Interrupted;
+            self.status = DumpStatus::Interrupted;
         }
         match message.message_type() {
             NLMSG_NOOP => Ok(false),
-            NLMSG_OVERRUN => bail!("the kernel had more to say than the socket could hold"),
-            NLMSG_DONE => ended(message, ERRNO),
-            // The header of the message that it is about stands before the kernel's words.
-            NLMSG_ERROR => ended(message, ERRNO + HEADER),
+            NLMSG_OVERRUN => bail!("the kernel lost netlink messages (NLMSG_OVERRUN)"),
+            NLMSG_DONE => read_end(message, ERRNO),
+            // The header of the request stands between the errno and the attributes.
+            NLMSG_ERROR => read_end(message, ERRNO + HEADER),
             kind => {
                 if self.failure.is_none() {
                     self.failure = (self.take)(&Message { kind, payload: message.payload() }).err();
@@ -209,27 +217,28 @@ impl Exchange<'_, '_> {
     }
 }
 
-/// The end of an exchange: done, or the kernel's reason why not, with its words at `words`.
-fn ended(message: &NetlinkBuffer<&[u8]>, words: usize) -> Result<bool> {
+/// The end of an exchange, or the error that the kernel sent. `attributes_at` is where the
+/// attributes of the error begin.
+fn read_end(message: &NetlinkBuffer<&[u8]>, attributes_at: usize) -> Result<bool> {
     let payload = message.payload();
     let errno = payload.first_chunk().copied().map(i32::from_ne_bytes);
-    match errno.ok_or_else(|| truncated(message.message_type()))? {
-        // The end of a dump may carry its length.
+    match errno.ok_or_else(|| cut_short(message.message_type()))? {
+        // The end of a dump may have the number of its messages in place of 0.
         0.. => Ok(true),
         errno => {
-            let words = payload.get(words..).unwrap_or_default();
-            Err(Error::Kernel(refusal(errno, &attributes(words).unwrap_or_default())).into())
+            let rest = payload.get(attributes_at..).unwrap_or_default();
+            Err(Error::Kernel(kernel_error(errno, &attributes(rest).unwrap_or_default())).into())
         }
     }
 }
 
-/// `NLMSGERR_ATTR_MSG` of `linux/netlink.h`: the kernel's own words.
-const ERROR_TEXT: u16 = 1;
+/// The text of an error: `NLMSGERR_ATTR_MSG` of `linux/netlink.h`.
+const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// `errno` is negative, as the kernel sends it; `attributes` are those behind it.
-pub(super) fn refusal(errno: i32, attributes: &[(u16, &[u8])]) -> KernelError {
-    let words = find(attributes, ERROR_TEXT)
-        .map(|value| String::from_utf8_lossy(value).trim_end_matches(['\0', '.']).to_owned());
+/// `errno` is negative, as the kernel sends it.
+pub(super) fn kernel_error(errno: i32, attributes: &[(u16, &[u8])]) -> KernelError {
+    let words = find(attributes, NLMSGERR_ATTR_MSG).map(text);
+    let words = words.map(|words| words.trim_end_matches('.').to_owned());
     KernelError { errno: errno.saturating_neg(), words }
 }
 

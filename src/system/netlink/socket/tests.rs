@@ -1,9 +1,10 @@
-//! Datagrams as the kernel sends them, and as it never would.
+//! Datagrams as the kernel sends them, and malformed ones.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::system::netlink::golden::cases;
 
 /// `NLM_F_MULTI` of `linux/netlink.h`.
 const MULTI: u16 = 2;
@@ -21,7 +22,7 @@ fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What was taken of these datagrams, and how the exchange then stood: `None` before its end.
+/// The messages taken from these datagrams, and the state of the exchange: `None` before its end.
 fn read(datagrams: &[Vec<u8>]) -> (Vec<Message>, Result<Option<DumpStatus>>) {
     let mut taken = Vec::new();
     let mut take = |answer: &Message<&[u8]>| {
@@ -30,14 +31,14 @@ fn read(datagrams: &[Vec<u8>]) -> (Vec<Message>, Result<Option<DumpStatus>>) {
     };
     let mut exchange = Exchange {
         sequence: SEQUENCE,
-        whole: DumpStatus::Complete,
+        status: DumpStatus::Complete,
         failure: None,
         take: &mut take,
     };
     let mut end = Ok(None);
     for datagram in datagrams {
-        match exchange.is_over(datagram) {
-            Ok(true) => end = Ok(Some(exchange.whole)),
+        match exchange.read_datagram(datagram) {
+            Ok(true) => end = Ok(Some(exchange.status)),
             Ok(false) => continue,
             Err(error) => end = Err(error),
         }
@@ -51,7 +52,7 @@ fn done() -> Vec<u8> {
 }
 
 #[test]
-fn a_dump_is_over_at_its_end_and_not_before() {
+fn a_dump_ends_with_its_end_message() {
     let part = message(24, MULTI, SEQUENCE, &[1, 2, 3, 4]);
     let (taken, end) = read(&[[part.clone(), part.clone()].concat()]);
     assert_eq!((taken.len(), end.unwrap()), (2, None));
@@ -60,7 +61,7 @@ fn a_dump_is_over_at_its_end_and_not_before() {
 }
 
 #[test]
-fn a_dump_that_any_part_says_was_interrupted_is_not_whole() {
+fn a_dump_is_interrupted_if_any_part_says_so() {
     let part = |flags| message(24, MULTI | flags, SEQUENCE, &[0; 4]);
     for flags in [[NLM_F_DUMP_INTR, 0], [0, NLM_F_DUMP_INTR]] {
         let (_, end) = read(&[part(flags[0]), part(flags[1]), done()]);
@@ -71,7 +72,7 @@ fn a_dump_that_any_part_says_was_interrupted_is_not_whole() {
 }
 
 #[test]
-fn what_answers_another_question_is_passed_over() {
+fn answers_to_another_request_are_ignored() {
     let late = message(24, MULTI, SEQUENCE - 1, &[9; 4]);
     let late_end = message(NLMSG_DONE, MULTI, SEQUENCE - 1, &0i32.to_ne_bytes());
     let refusal = message(NLMSG_ERROR, 0, SEQUENCE - 1, &(-1i32).to_ne_bytes());
@@ -80,20 +81,20 @@ fn what_answers_another_question_is_passed_over() {
 }
 
 #[test]
-fn the_kernels_no_is_an_error_and_so_is_what_it_could_not_say() {
-    let refusal = message(NLMSG_ERROR, 0, SEQUENCE, &(-1i32).to_ne_bytes());
-    let error = read(&[refusal]).1.unwrap_err();
+fn an_error_of_the_kernel_and_lost_messages_are_errors() {
+    let error = message(NLMSG_ERROR, 0, SEQUENCE, &(-1i32).to_ne_bytes());
+    let error = read(&[error]).1.unwrap_err();
     assert_eq!(error.to_string(), "Operation not permitted");
     let failed = message(NLMSG_DONE, MULTI, SEQUENCE, &(-12i32).to_ne_bytes());
     assert_eq!(read(&[failed]).1.unwrap_err().to_string(), "Cannot allocate memory");
     let overrun = message(NLMSG_OVERRUN, 0, SEQUENCE, &[]);
-    assert!(read(&[overrun]).1.unwrap_err().to_string().contains("more to say"));
+    assert!(read(&[overrun]).1.unwrap_err().to_string().contains("NLMSG_OVERRUN"));
     let cut = message(NLMSG_ERROR, 0, SEQUENCE, &[255]);
     assert!(read(&[cut]).1.unwrap_err().to_string().contains("cut short"));
 }
 
 #[test]
-fn a_length_that_is_a_lie_is_an_error() {
+fn a_message_with_a_wrong_length_is_an_error() {
     for length in [0u32, 15, 21, u32::MAX] {
         let mut bytes = message(24, 0, SEQUENCE, &[0; 4]);
         bytes[..4].copy_from_slice(&length.to_ne_bytes());
@@ -102,24 +103,25 @@ fn a_length_that_is_a_lie_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(cases(300))]
 
-    /// It ends, and takes no more than came.
     #[test]
-    fn no_datagram_is_too_odd(
+    fn no_datagram_makes_the_reader_panic_or_read_beyond_it(
         parts in vec((0..40u16, any::<u16>(), 6..9u32, vec(any::<u8>(), 0..40)), 0..8),
         noise in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         cut in any::<prop::sample::Index>(),
     ) {
         let parts = parts.iter().map(|(kind, flags, sequence, payload)| message(*kind, *flags, *sequence, payload));
         let mut bytes: Vec<u8> = parts.flatten().collect();
-        for (at, byte) in noise.iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {
-            let at = at.index(bytes.len());
-            bytes[at] = *byte;
+        for (at, byte) in noise {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
         }
         bytes.truncate(cut.index(bytes.len() + 1));
         let (taken, _) = read(std::slice::from_ref(&bytes));
-        let held: usize = taken.iter().map(|answer| answer.payload.len() + HEADER).sum();
-        prop_assert!(held <= bytes.len());
+        let length: usize = taken.iter().map(|answer| answer.payload.len() + HEADER).sum();
+        prop_assert!(length <= bytes.len());
     }
 }
