@@ -83,12 +83,11 @@ pub struct KernelError {
 
 impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match ipset_text(self.errno) {
-            Some(text) => f.write_str(text)?,
-            None => {
-                let text = std::io::Error::from_raw_os_error(self.errno).to_string();
-                f.write_str(&without_errno(&text))?;
-            }
+        if let Some(text) = ipset_text(self.errno) {
+            f.write_str(text)?;
+        } else {
+            let text = std::io::Error::from_raw_os_error(self.errno).to_string();
+            f.write_str(&without_errno(&text))?;
         }
         match &self.words {
             Some(words) => write!(f, " ({words})"),

@@ -64,18 +64,13 @@ pub fn diff(config: &Config, found: &Read<FoundSet>, edit: PoolEdit) -> Result<D
         }
         Read::Is(found) => {
             let wanted = wanted(config, edit.after);
-            let nothing = Vec::new();
-            let entries = match found.usable() {
-                Some(set) => &set.entries,
-                None => {
-                    diff.build.push(Change::CreateSet {
-                        max: wanted.max,
-                        buckets: buckets(wanted.entries.len()),
-                    });
-                    &nothing
-                }
-            };
-            diff_entries(entries, &wanted.entries, &mut diff);
+            if let Some(set) = found.usable() {
+                diff_entries(&set.entries, &wanted.entries, &mut diff);
+            } else {
+                let buckets = buckets(wanted.entries.len());
+                diff.build.push(Change::CreateSet { max: wanted.max, buckets });
+                diff_entries(&[], &wanted.entries, &mut diff);
+            }
         }
     }
     Ok(diff)

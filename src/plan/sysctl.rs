@@ -71,11 +71,13 @@ mod tests {
     use super::*;
     use crate::plan::fixtures::config;
 
+    /// The configuration, the sysctls found, and those that are set.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
     #[test]
     fn only_sysctls_with_another_value_are_set() {
         let all = "net/ipv4/conf/all/rp_filter";
         let ppp0 = "net/ipv4/conf/ppp0/rp_filter";
-        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
         let cases: [Case; 9] = [
             ("", &[(FORWARD, "1")], &[]),
             ("", &[(FORWARD, "0")], &["net/ipv4/ip_forward=1"]),

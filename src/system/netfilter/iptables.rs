@@ -1,7 +1,8 @@
 //! Runs the programs of iptables, nft or legacy, whichever this machine has.
 //!
 //! One `iptables-save` reads all tables. One `iptables-restore` replaces chains, each table in one
-//! transaction. The crate `iptables` adds single rules and deletes chains. No shell is involved, and
+//! transaction, and adds or deletes single rules: a rule of another program may contain quotes, which the
+//! crate `iptables` does not understand. The crate empties and deletes chains. No shell is involved, and
 //! PATH is not needed.
 
 use std::io::{ErrorKind, Write};
@@ -106,12 +107,9 @@ impl Iptables {
     }
 
     pub fn add_jump(&self, jump: &Jump) -> Result<()> {
-        let rule = iptables_text::render(&jump.rule);
-        self.single.append(jump.to.table.name(), &jump.from, &rule).map_err(plain)
+        self.restore(&iptables_text::add(jump))
     }
 
-    /// By `iptables-restore`: another program's rule may contain quotes, which the crate does not
-    /// understand.
     pub fn delete_jump(&self, jump: &Jump) -> Result<()> {
         self.restore(&iptables_text::delete(jump))
     }

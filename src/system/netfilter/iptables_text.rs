@@ -155,9 +155,18 @@ pub fn restore(chains: &[(Chain, Vec<FilterRule>)]) -> String {
     text
 }
 
+/// The addition of one rule in the same form.
+pub fn add(jump: &Jump) -> String {
+    single_rule("-A", jump)
+}
+
 /// The deletion of one rule in the same form, in which a rule may contain quotes.
 pub fn delete(jump: &Jump) -> String {
-    format!("*{}\n-D {} {}\nCOMMIT\n", jump.to.table, jump.from, render(&jump.rule))
+    single_rule("-D", jump)
+}
+
+fn single_rule(command: &str, Jump { from, to, rule }: &Jump) -> String {
+    format!("*{}\n{command} {from} {}\nCOMMIT\n", to.table, render(rule))
 }
 
 #[cfg(test)]
