@@ -58,8 +58,7 @@ impl fmt::Display for Error {
             Error::Usage { place, reason } => write!(f, "{place}: {reason}"),
             Error::Locked { path, waited } => write!(
                 f,
-                "locking {}: another run holds the lock after {} s; try again, or wait longer with \
-                 --wait",
+                "locking {}: another run holds it, waited {} s; try again, or wait longer with --wait",
                 path.display(),
                 waited.as_secs_f32()
             ),

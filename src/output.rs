@@ -16,7 +16,6 @@ use serde::{Serialize, Serializer};
 use crate::cli::{Color, Options};
 use crate::error::without_errno;
 
-mod row;
 mod table;
 
 use table::TextTable;

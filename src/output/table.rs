@@ -10,12 +10,10 @@ use std::ops::Range;
 
 use serde::Serialize;
 use serde::ser::Error as _;
-use serde_json::{Error, Value};
+use serde_json::{Error, Map, Value};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Padding, Style, Width};
-
-use super::row::{Content, Row};
 
 /// A table that would be wider has one blank between its columns instead of two.
 const MAX_WIDTH: usize = 80;
@@ -37,25 +35,25 @@ struct Column {
     name: String,
     /// In characters.
     width: usize,
-    /// What all its cells hold that are not empty.
-    content: Content,
+    /// Whether it has numbers, and whether it has texts.
+    has_numbers: bool,
+    has_texts: bool,
 }
 
 impl TextTable {
     /// Finds the columns and their widths. Without rows there are no columns.
     pub(super) fn measure<R: Serialize>(rows: impl Iterator<Item = R>) -> Result<Self, Error> {
         let mut columns: Vec<Column> = Vec::new();
-        let mut row = Row::default();
-        for fields in rows {
+        for row in rows {
+            let fields = fields_of(&row)?;
             if columns.is_empty() {
-                columns = columns_of(&fields)?;
+                columns = fields.keys().map(|name| Column::new(name)).collect();
             }
-            row.set(&fields)?;
-            if row.len() != columns.len() {
+            if fields.len() != columns.len() {
                 return Err(Error::custom("the rows of a table have different fields"));
             }
-            for (column, (content, text)) in columns.iter_mut().zip(row.iter()) {
-                column.add(content, text);
+            for (column, value) in columns.iter_mut().zip(fields.values()) {
+                column.add(value);
             }
         }
         let widths: usize = columns.iter().map(|column| column.width).sum();
@@ -73,10 +71,8 @@ impl TextTable {
     ) -> io::Result<()> {
         let mut part = Builder::default();
         part.push_record(self.columns.iter().map(|column| column.name.as_str()));
-        let mut row = Row::default();
-        for fields in rows {
-            row.set(&fields)?;
-            part.push_record(row.iter().map(|(_, text)| text));
+        for row in rows {
+            part.push_record(fields_of(&row)?.values().map(cell));
             if part.count_records() == ROWS_AT_A_TIME {
                 self.write_part(out, std::mem::take(&mut part), color)?;
             }
@@ -105,7 +101,7 @@ impl TextTable {
         let mut table = part.build();
         table.with(Style::empty()).with(Padding::new(0, self.gap, 0, 0));
         for (index, column) in self.columns.iter().enumerate() {
-            if column.content == Content::Number {
+            if column.has_numbers && !column.has_texts {
                 table.modify(Columns::one(index), Alignment::right());
             }
         }
@@ -127,39 +123,53 @@ impl TextTable {
     }
 }
 
+impl Column {
+    fn new(name: &str) -> Self {
+        let width = name.chars().count();
+        Self { name: name.to_owned(), width, has_numbers: false, has_texts: false }
+    }
+
+    fn add(&mut self, value: &Value) {
+        self.width = self.width.max(cell(value).chars().count());
+        if is_number(value) {
+            self.has_numbers = true;
+        } else if !value.is_null() {
+            self.has_texts = true;
+        }
+    }
+}
+
 /// The fields of one struct: a line for each, with its name.
 pub(super) fn record(record: &impl Serialize) -> Result<String, Error> {
-    let columns = columns_of(record)?;
-    let width = columns.iter().map(|column| column.width).max().unwrap_or_default();
-    let mut row = Row::default();
-    row.set(record)?;
+    let fields = fields_of(record)?;
+    let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
-    for (column, (_, cell)) in columns.iter().zip(row.iter()) {
-        text += &format!("{:width$}  {cell}\n", column.name);
+    for (name, value) in &fields {
+        text += &format!("{name:width$}  {}\n", cell(value));
     }
     Ok(text)
 }
 
-fn columns_of(fields: &impl Serialize) -> Result<Vec<Column>, Error> {
-    let mut columns = Vec::new();
-    if let Value::Object(fields) = serde_json::to_value(fields)? {
-        for name in fields.keys() {
-            let width = name.chars().count();
-            columns.push(Column { name: name.clone(), width, content: Content::Nothing });
-        }
+fn fields_of(row: &impl Serialize) -> Result<Map<String, Value>, Error> {
+    match serde_json::to_value(row)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Error::custom("a row is not a struct")),
     }
-    Ok(columns)
 }
 
-impl Column {
-    fn add(&mut self, content: Content, text: &str) {
-        self.width = self.width.max(text.chars().count());
-        if self.content == Content::Nothing {
-            self.content = content;
-        } else if content == Content::Text {
-            self.content = Content::Text;
-        }
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
+}
+
+/// A number, or two with a slash between them: `33.3/50.0`, but not `10.0.0.0/8`.
+fn is_number(value: &Value) -> bool {
+    let pair = value.as_str().and_then(|text| text.split_once('/'));
+    value.is_number()
+        || pair.is_some_and(|(a, b)| a.parse::<f64>().is_ok() && b.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]

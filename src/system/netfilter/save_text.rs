@@ -17,7 +17,7 @@ struct SavedRule<'a> {
 impl<'a> SavedRule<'a> {
     /// The word behind `-j` or `-g`.
     fn target(&self) -> Option<&'a str> {
-        let mut words = self.text.split(' ');
+        let mut words = words(self.text).into_iter();
         words.find(|word| *word == "-j" || *word == "-g")?;
         words.next()
     }
@@ -30,16 +30,35 @@ impl<'a> SavedRule<'a> {
     /// Whether a packet that the rule matches leaves its chain for good: in a built-in chain, for
     /// the policy of that chain.
     fn leaves_chain(&self) -> bool {
-        self.target() == Some("RETURN") || self.text.split(' ').any(|word| word == "-g")
+        self.target() == Some("RETURN") || words(self.text).contains(&"-g")
     }
 
     /// The match on a device that an option (`-i`, `-o`) of the rule makes.
     fn device(&self, option: &str) -> Option<DeviceMatch> {
-        let words: Vec<&str> = self.text.split(' ').collect();
+        let words = words(self.text);
         let at = words.iter().position(|word| *word == option)?;
         let pattern = (*words.get(at + 1)?).to_owned();
         Some(DeviceMatch { pattern, negated: at > 0 && words[at - 1] == "!" })
     }
+}
+
+/// The words of a rule. A text in double quotes, such as a comment, is one word.
+fn words(rule: &str) -> Vec<&str> {
+    let (mut words, mut start) = (Vec::new(), 0);
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, c) in rule.char_indices() {
+        match c {
+            ' ' if !is_quoted => {
+                words.push(&rule[start..at]);
+                start = at + 1;
+            }
+            '"' if !is_escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    words.push(&rule[start..]);
+    words
 }
 
 /// Wanpool's chains with their rules, and the jumps to them. The text has lines `*table`,
@@ -175,6 +194,19 @@ mod tests {
             jumps,
             [("POSTROUTING", "-j WANPOOL".to_owned()), ("DOCKER", "-g WANPOOL".to_owned())]
         );
+    }
+
+    #[test]
+    fn a_text_in_quotes_is_one_word() {
+        for (rule, target) in [
+            (r#"-m comment --comment "to -j ACCEPT" -j WANPOOL"#, "WANPOOL"),
+            (r#"-m comment --comment "a \" -j b" -j WANPOOL"#, "WANPOOL"),
+            (r#"-j LOG --log-prefix "x -j ACCEPT ""#, "LOG"),
+            (r#"-m comment --comment plain -g WANPOOL"#, "WANPOOL"),
+        ] {
+            let saved = SavedRule { table: Table::Mangle, chain: "PREROUTING", text: rule };
+            assert_eq!(saved.target(), Some(target), "{rule}");
+        }
     }
 
     #[test]

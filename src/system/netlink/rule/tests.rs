@@ -1,3 +1,5 @@
+//! Rules as netlink messages, byte by byte and back.
+
 use proptest::option;
 use proptest::prelude::*;
 
