@@ -1,3 +1,5 @@
+//! Messages about the set, byte by byte and back.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

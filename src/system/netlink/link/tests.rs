@@ -1,3 +1,5 @@
+//! Links and addresses as netlink messages, byte by byte.
+
 use super::*;
 use crate::system::netlink::golden::{answer, assert_request, links};
 

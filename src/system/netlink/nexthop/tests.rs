@@ -1,3 +1,5 @@
+//! Nexthops as netlink messages, byte by byte and back.
+
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Routes as netlink messages, byte by byte and back.
+
 use proptest::prelude::*;
 
 use super::*;
