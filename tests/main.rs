@@ -1,73 +1,13 @@
-//! The gateway end to end: the real program, real packets, namespaces of its own for each test.
-//!
-//! A test is judged by what the kernel's own tools say and by who the far server saw.
+//! The gateway end to end: the real program, real packets, network namespaces of its own for each
+//! test. A test is judged by what the kernel's own tools say and by whom the far server saw.
 
-mod addresses;
-mod again;
-mod at_once;
-mod bench;
-mod by_hand;
-mod check;
-mod client_path;
-mod completion;
-mod crowd;
-mod debian;
-mod demo;
-mod dependencies;
+mod cli;
 mod documents;
-mod drift;
-mod dry_run;
-mod each_object;
-mod edited;
-mod failback;
-mod failing;
-mod failover;
-mod flows;
-mod foreign;
-mod full;
-mod gateways;
-mod habits;
-mod healing;
-mod hooks;
-mod hooks_lan;
-mod hostile;
+mod faults;
 mod house;
-mod install;
-mod killed;
 mod lab;
-mod lan;
-mod last;
-mod life;
-mod lines;
-mod lock;
-mod many;
-mod metrics;
-mod multipath;
-mod need_rust;
-mod networkd;
-mod others;
-mod package;
-mod placing;
-mod privilege;
-mod probe;
-mod probe_hook;
-mod probe_ways;
-mod prune;
-mod races;
-mod reading;
-mod rebalance;
-mod refusals;
-mod seed;
-mod seeing;
-mod shortcut;
-mod slice;
-mod sound;
-mod taken;
-mod texts;
-mod two_gateways;
-mod unassigned;
-mod units;
-mod unproven;
+mod packaging;
+mod scenarios;
 
 /// Makes each of these functions, which take a `Shape`, a test with either kind of iptables.
 macro_rules! with_both_iptables {

@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{FAR, Kept, Lab, wait_until};
+use super::{ChildGuard, FAR, Lab, wait_until};
 
 /// The server runs as long as this value lives.
 pub struct Ftp {
-    _server: Kept,
+    _server: ChildGuard,
 }
 
 impl Ftp {
@@ -24,7 +24,7 @@ impl Ftp {
         let config = write_files(lab.scratch());
         let mut server = Command::new("/usr/sbin/vsftpd");
         server.arg(config);
-        let server = Kept::start(&lab.far, &server);
+        let server = ChildGuard::start(&lab.far, &server);
         wait_until("the FTP server listens", || {
             lab.far.enter(|| TcpStream::connect((*FAR.ip(), 21)).is_ok())
         });

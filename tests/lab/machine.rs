@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Debian, Kept, Lab, Netns, Run, wait_until};
+use super::{ChildGuard, Debian, Lab, Netns, Run, wait_until};
 
 /// Who is process 1.
 const SLEEP: &str = "sleep infinity";
@@ -56,7 +56,7 @@ pub struct Machine<'lab> {
     /// Its process 1, as this machine's processes are numbered.
     init: u32,
     group: String,
-    running: Option<Kept>,
+    running: Option<ChildGuard>,
 }
 
 impl<'lab> Machine<'lab> {
@@ -95,7 +95,7 @@ impl<'lab> Machine<'lab> {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", LAY_OUT, "sh"]);
         command.arg(&dir).arg(files).arg(&group).arg(BEGIN).arg(lab.scratch()).arg(init);
-        let running = Kept::start(ns, &command);
+        let running = ChildGuard::start(ns, &command);
         let children = format!("/proc/{0}/task/{0}/children", running.pid);
         let program = init.split(' ').next().unwrap_or_default();
         let mut found = None;

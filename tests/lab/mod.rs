@@ -12,31 +12,32 @@
 //! provider drops whatever else comes by that line, and the far server tells who it saw. The root
 //! namespace is never touched.
 
+mod check;
+mod child_guard;
 mod debian;
-mod far;
-mod files;
+mod doctest;
+mod echo_server;
+mod fault_scenario;
 mod flow;
 mod ftp;
 mod hook;
-mod inside;
-mod kept;
+mod lan_hosts;
 mod machine;
 mod netns;
-mod pair;
+mod pool_files;
 mod probing;
 mod program;
-mod scene;
-mod serve;
+mod second_gateway;
+mod self_test;
+mod setup;
 mod shape;
 mod snapshot;
+mod speaker;
 mod spread;
-mod talk;
 mod terminal;
-mod tour;
 mod trace;
-mod traffic;
+mod traffic_gen;
 mod uplink;
-mod watch;
 mod wiring;
 
 use std::fs;
@@ -48,28 +49,28 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use check::Check;
+pub use child_guard::ChildGuard;
 pub use debian::Debian;
-pub use far::Answerer;
-pub use files::places;
+pub use doctest::{Doctest, Piece, exchanges, matches};
+pub use echo_server::EchoServer;
+pub use fault_scenario::FaultScenario;
 pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
 pub use hook::Hooks;
-pub use inside::{DMZ, Inside, OFFICE, PORT, PRINTER};
-pub use kept::Kept;
+pub use lan_hosts::{DMZ, LanHosts, OFFICE, PORT, PRINTER};
 pub use machine::Machine;
 pub use netns::{Env, Netns};
-pub use pair::{Pair, cut};
+pub use pool_files::places;
 pub use probing::{QUICK, Servers};
 pub use program::{Run, binary, copy, copy_to, write_script};
-pub use scene::Scene;
-pub use serve::{four, three, uplinks};
+pub use second_gateway::{GatewayPair, cut_power};
+pub use setup::{four, three, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
+pub use speaker::Speaker;
 pub use spread::{assert_spread, count_seen};
-pub use tour::{Piece, Tour, exchanges, matches};
 pub use trace::{Call, Inject, Trace};
-pub use traffic::Speaker;
-pub use watch::Check;
 
 /// Where the far server answers, over TCP and UDP.
 pub const FAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 66, 0, 1), 7000);
@@ -94,7 +95,7 @@ pub struct Lab {
     shape: Shape,
     addresses: Mutex<Vec<Ipv4Addr>>,
     env: Env,
-    _far_server: Answerer,
+    _far_server: EchoServer,
     dir: TempDir,
 }
 
@@ -181,7 +182,7 @@ impl Lab {
     /// Makes the gateway learn these clients by ARP: each asks it something and is answered.
     pub fn hear(&self, clients: &[Ipv4Addr]) {
         let at = SocketAddrV4::new(GATEWAY, 5353);
-        let _server = Answerer::start(&self.gateway, at);
+        let _server = EchoServer::start(&self.gateway, at);
         for &client in clients {
             let asked = self.client(client).to(at).udp().and_then(|mut conn| conn.ask());
             assert_eq!(asked, Ok(client), "what the gateway hears of {client}");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::far::when_free;
+use super::echo_server::when_free;
 use super::{Lab, Netns, Run, three, wait_until};
 
 /// Quick enough for tests; a line without loss answers in microseconds.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::{Answerer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
+use super::{EchoServer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
 
 /// Where the lab's own commands are looked for, after its choice of iptables.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,7 +35,7 @@ impl Lab {
         }
         let first = (1..=shape.uplinks()).map(|number| uplink::address(&shape, number));
         let addresses = Mutex::new(first.collect());
-        let _far_server = Answerer::start(&far, FAR);
+        let _far_server = EchoServer::start(&far, FAR);
         let lab = Lab { gateway, clients, provider, far, shape, addresses, env, _far_server, dir };
         (1..=lab.shape.uplinks()).for_each(|number| lab.redial(number));
         lab

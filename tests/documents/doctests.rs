@@ -1,0 +1,257 @@
+//! What the documents show is what is printed: every command line of the man pages and the README
+//! is run in a lab, in order (see `lab/tour.rs`), and the pages are what the program generates.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::{Doctest, Piece, binary, exchanges, matches};
+
+/// Commands of the README that no test of this kind can run, and why.
+const NOT_RUN: [(&str, &str); 8] = [
+    ("apt ", "changes the packages of this machine"),
+    ("cargo ", "builds what these tests test"),
+    ("install ", "writes to the system's folders; tests of the package do that in a chroot"),
+    ("systemctl ", "needs systemd as PID 1"),
+    ("rm ", "takes away what the tour is run with"),
+    ("cd /usr/share/doc/", "is there once the package is installed"),
+    ("echo '* * * * *", "writes a line for cron"),
+    ("scripts/", "a step of its own, or (demo) the tour itself"),
+];
+
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+/// All of man/, by name.
+fn pages() -> Vec<(String, String)> {
+    let entries = fs::read_dir(project("man")).expect("man/");
+    let mut pages: Vec<(String, String)> = entries
+        .map(|entry| entry.expect("an entry of man/"))
+        .map(|entry| (entry.file_name().into_string().expect("UTF-8"), read(&entry.path())))
+        .collect();
+    pages.sort();
+    pages
+}
+
+/// What a terminal shows of a verbatim line.
+fn rendered(line: &str) -> String {
+    let line = line.strip_prefix("\\&").unwrap_or(line);
+    let names = [("\\-", "-"), ("\\(aq", "'"), ("\\(ga", "`"), ("\\(ha", "^"), ("\\(ti", "~")];
+    let text = names.iter().fold(line.to_owned(), |text, (name, is)| text.replace(name, is));
+    text.replace("\\e", "\\")
+}
+
+fn scenes_of_page(text: &str) -> Vec<Piece> {
+    let mut scenes = Vec::new();
+    let mut block: Option<Vec<String>> = None;
+    for (at, line) in text.lines().enumerate() {
+        match (&mut block, line) {
+            (None, ".EX") => block = Some(vec![]),
+            (Some(_), ".EE") => {
+                let lines = block.take().unwrap_or_default();
+                scenes.push(Piece::Block(at + 1 - lines.len(), lines));
+            }
+            (Some(lines), _) => lines.push(rendered(line)),
+            (None, _) => {
+                let direction = line.strip_prefix(".\\\" lab: ");
+                scenes.extend(direction.map(|text| Piece::Direction(text.to_owned())));
+            }
+        }
+    }
+    scenes
+}
+
+fn scenes_of_markdown(text: &str) -> Vec<Piece> {
+    let mut scenes = Vec::new();
+    let mut block: Option<(String, Vec<String>)> = None;
+    let mut is_config = false;
+    for (at, line) in text.lines().enumerate() {
+        match (&mut block, line.strip_prefix("```")) {
+            (None, Some(kind)) => block = Some((kind.to_owned(), vec![])),
+            (Some(_), Some(_)) => {
+                let (kind, lines) = block.take().unwrap_or_default();
+                if kind == "console" || is_config {
+                    scenes.push(Piece::Block(at + 1 - lines.len(), lines));
+                }
+                is_config = false;
+            }
+            (Some((_, lines)), None) => lines.push(line.to_owned()),
+            (None, None) => {
+                let direction = line.strip_prefix("<!-- lab: ");
+                let direction = direction.and_then(|text| text.strip_suffix(" -->"));
+                is_config |= direction == Some("config");
+                scenes.extend(direction.map(|text| Piece::Direction(text.to_owned())));
+            }
+        }
+    }
+    scenes
+}
+
+/// Without the commands that are not run here.
+fn runnable(scenes: Vec<Piece>) -> Vec<Piece> {
+    let is_exempt = |line: &String| {
+        let command = line.trim_start_matches(['#', '$']).trim_start();
+        line.starts_with(['#', '$']) && NOT_RUN.iter().any(|(begin, _)| command.starts_with(begin))
+    };
+    let keep = |scene| match scene {
+        Piece::Block(at, lines) => {
+            Piece::Block(at, lines.into_iter().filter(|line| !is_exempt(line)).collect())
+        }
+        direction => direction,
+    };
+    scenes.into_iter().map(keep).collect()
+}
+
+fn commands(scenes: &[Piece]) -> usize {
+    let count = |scene: &Piece| match scene {
+        Piece::Block(_, lines) => exchanges(lines).len(),
+        Piece::Direction(_) => 0,
+    };
+    scenes.iter().map(count).sum()
+}
+
+#[track_caller]
+fn is_as_it_says(name: &str, scenes: &[Piece]) {
+    let faults = Doctest::run(name, scenes);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The tours of the pages, each a test, so that they run side by side.
+macro_rules! tours {
+    ($($name:ident: $page:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let scenes = scenes_of_page(&read(&project("man").join($page)));
+                assert!(commands(&scenes) > 0, "no command line in {}", $page);
+                is_as_it_says($page, &scenes);
+            }
+        )*
+
+        #[test]
+        fn every_page_is_toured() {
+            let names: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
+            let mut toured = vec![$($page),*];
+            toured.sort_unstable();
+            assert_eq!(names, toured);
+        }
+    };
+}
+
+tours! {
+    the_page_of_wanpool_shows_what_is: "wanpool.8",
+    the_page_of_assign_shows_what_is: "wanpool-assign.8",
+    the_page_of_failover_shows_what_is: "wanpool-failover.8",
+    the_page_of_flush_shows_what_is: "wanpool-flush.8",
+    the_page_of_multipath_shows_what_is: "wanpool-multipath.8",
+    the_page_of_pools_shows_what_is: "wanpool-pools.8",
+    the_page_of_restore_shows_what_is: "wanpool-restore.8",
+    the_page_of_scan_shows_what_is: "wanpool-scan.8",
+    the_page_of_the_configuration_shows_what_is: "wanpool.toml.5",
+    the_page_of_the_pool_files_shows_what_is: "wanpool-pools.5",
+}
+
+#[test]
+fn the_readme_shows_what_is() {
+    let scenes = runnable(scenes_of_markdown(&read(&project("README.md"))));
+    assert!(commands(&scenes) > 0, "no command line in the README");
+    is_as_it_says("README.md", &scenes);
+}
+
+#[test]
+fn what_is_not_run_of_the_readme_is_in_it() {
+    let readme = read(&project("README.md"));
+    for (begin, why) in NOT_RUN {
+        let is_there = readme.lines().any(|line| line.starts_with(&format!("# {begin}")));
+        assert!(is_there, "the README has no {begin:?} any more, which {why}");
+    }
+}
+
+#[test]
+fn no_command_line_of_the_readme_stands_where_no_test_finds_it() {
+    let programs = [
+        "wanpool",
+        "apt",
+        "cargo",
+        "cat",
+        "cd",
+        "conntrack",
+        "install",
+        "ip",
+        "ipset",
+        "iptables",
+        "rm",
+        "systemctl",
+    ];
+    let mut kind = None;
+    for (at, line) in read(&project("README.md")).lines().enumerate() {
+        let fence = line.strip_prefix("```");
+        kind = match (&kind, fence) {
+            (None, Some(name)) => Some(name.to_owned()),
+            (Some(_), Some(_)) => None,
+            _ => kind,
+        };
+        let code = kind.is_some() || line.starts_with("    ");
+        let typed = line.trim_start().trim_start_matches(['#', '$']).trim_start();
+        let program = typed.split_whitespace().next().unwrap_or_default();
+        let is_typed = programs.contains(&program) || program.starts_with("scripts/");
+        if code && kind.as_deref() != Some("console") && is_typed {
+            panic!("README.md:{}: not in a ```console block: {line}", at + 1);
+        }
+    }
+}
+
+#[test]
+fn the_pages_are_what_the_program_generates() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let status = Command::new(binary()).arg("--generate").arg(dir.path()).status();
+    assert!(status.expect("the program").success());
+    let committed = file_names(&project("man"));
+    assert_eq!(file_names(dir.path()), committed);
+    for name in committed {
+        let same = read(&dir.path().join(&name)) == read(&project("man").join(&name));
+        assert!(same, "man/{name} is stale: run scripts/generate");
+    }
+}
+
+/// In order.
+fn file_names(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let name = entry.expect("an entry").file_name();
+        names.push(name.into_string().expect("UTF-8"));
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn every_page_that_is_referred_to_is_there() {
+    let pages = pages();
+    for (name, text) in &pages {
+        for word in text.lines().filter_map(|line| line.strip_prefix(".BR wanpool")) {
+            let (page, section) = word.split_once(" (").unwrap_or((word, ""));
+            let section = section.chars().next().unwrap_or_default();
+            let file = format!("wanpool{}.{section}", page.replace("\\-", "-"));
+            assert!(pages.iter().any(|(name, _)| *name == file), "{name} refers to {file}");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_says_otherwise_is_found_out() {
+    let block = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let lines = block("# echo a; echo b\na\nb\n$ true \\\n    --x\n\n# echo c\n...\nc");
+    let found = exchanges(&lines);
+    assert_eq!(found[0], ("echo a; echo b".to_owned(), block("a\nb")));
+    assert_eq!(found[1], ("$ true --x".to_owned(), vec![]));
+    assert!(matches(&found[2].1, &["x", "y", "c"]) && !matches(&found[2].1, &["x", "y"]));
+    for said in [&["a"][..], &["a", "b", "c"], &["b", "a"], &[]] {
+        assert!(!matches(&found[0].1, said));
+    }
+}

@@ -1,0 +1,57 @@
+//! The core of what is promised, inside each Debian: the same tests as here, with the iptables,
+//! ipset, iproute2 and libc of that release. The kernel is this machine's.
+
+use std::env;
+
+use crate::inside_each_debian;
+use crate::lab::{Debian, Lab, Machine, copy, copy_to};
+
+inside_each_debian! {
+    the_core_is_the_same,
+}
+
+/// The main job, our slice, drift and repair, failover and back.
+const CORE: [&str; 5] = [
+    "scenarios::slice::the_slice_has_the_rules_of_the_contract",
+    "scenarios::slice::the_slice_has_the_nexthops_of_the_contract",
+    "scenarios::slice::the_slice_has_the_tables_of_the_contract",
+    "scenarios::slice::the_slice_is_the_same_with_iptables_nft_and_iptables_legacy",
+    "scenarios::foreign::reloads::a_flush_of_the_whole_nftables_rule_set_is_healed",
+];
+/// With either kind of iptables.
+const CORE_WITH_BOTH: [&str; 8] = [
+    "scenarios::assign::thirty_clients_are_spread_ten_each_over_three_equal_uplinks",
+    "scenarios::slice::the_slice_has_the_chains_of_the_contract",
+    "scenarios::foreign::objects::everything_foreign_is_bit_for_bit_as_before_after_flush",
+    "scenarios::drift::check_steps::chains_rules_and_jumps_of_ours_that_were_changed_are_mended",
+    "scenarios::drift::check_steps::a_slice_that_is_gone_is_mended",
+    "scenarios::uplink_loss::a_device_goes_no_process_runs_and_other_pools_lose_not_one_packet",
+    "scenarios::failover::failover_moves_the_pool_of_a_dead_line_and_ends_its_flows_and_no_others",
+    "scenarios::failover::after_restore_the_pool_is_back_and_no_flow_is_broken",
+];
+
+fn core() -> Vec<String> {
+    let with = |kind: &str| CORE_WITH_BOTH.map(|name| format!("{name}::{kind}"));
+    let mut names: Vec<String> = CORE.map(str::to_owned).into();
+    names.extend(with("with_nft"));
+    names.extend(with("with_legacy"));
+    names
+}
+
+fn the_core_is_the_same(debian: Debian) {
+    let lab = Lab::new();
+    let machine = Machine::bare(&lab, debian);
+    copy_to(&lab.scratch().join("wanpool"));
+    let tests = env::current_exe().expect("the path of this program");
+    copy(&tests, &lab.scratch().join("tests"));
+
+    let names = core();
+    let run =
+        machine.run(&format!("WANPOOL_BIN=/mnt/wanpool /mnt/tests --exact {}", names.join(" ")));
+    let lines = run.lines();
+    for name in &names {
+        assert!(lines.contains(&format!("test {name} ... ok").as_str()), "{name}: {run}");
+    }
+    let summary = format!("test result: ok. {} passed; 0 failed; 0 ignored;", names.len());
+    assert!(run.status == 0 && lines.iter().any(|line| line.starts_with(&summary)), "{run}");
+}

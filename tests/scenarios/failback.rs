@@ -1,0 +1,212 @@
+//! Uplinks that stand in for others: backups, and what becomes of the flows they took over.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::lab::{EchoServer, FAR, Lab, Shape, Speaker, wait_until};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_metered_backup_is_rid_at_once_of_flows_whose_own_uplink_is_back_and_of_no_others,
+}
+
+/// Two uplinks and a backup, which has these keys too.
+fn with_backup(top: &str, more: &str) -> String {
+    format!(
+        "lan = [\"br0\"]\n{top}\n[uplink.1]\ndev = \"ppp0\"\n[uplink.2]\ndev = \"ppp1\"\n\
+         [uplink.3]\ndev = \"ppp2\"\nrole = \"backup\"\n{more}\n"
+    )
+}
+
+/// Who the far server sees when each of these asks.
+fn all_seen(lab: &Lab, clients: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let mut seen: Vec<_> =
+        clients.iter().map(|&client| lab.client(client).seen().unwrap()).collect();
+    seen.sort();
+    seen.dedup();
+    seen
+}
+
+#[test]
+fn a_backup_carries_nothing_while_another_uplink_is_in_service() {
+    let lab = Lab::new();
+    lab.serve(&with_backup("[pin]\n\"192.168.7.30\" = 3\n", "weight = 9"));
+    lab.wanpool(["multipath", "on"]).ok();
+    let (pinned, stranger) = (Ipv4Addr::new(192, 168, 7, 30), lab.everyone()[0]);
+    assert_eq!([1, 2, 3].map(|pool| lab.members(pool).len()), [15, 14, 1]);
+    assert_eq!(lab.members(3), [pinned]);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
+    let before = lab.carried(3);
+    let seen = all_seen(&lab, &[stranger; 20]);
+    assert!(!seen.contains(&lab.uplink_address(3)), "{seen:?}");
+    for _ in 0..20 {
+        let at_gateway = Speaker::new(&lab.gateway, Ipv4Addr::UNSPECIFIED, FAR);
+        assert_ne!(at_gateway.seen(), Ok(lab.uplink_address(3)));
+    }
+    assert_eq!(lab.carried(3), before);
+    lab.wanpool(["failover", "1"]).ok();
+    assert_eq!(all_seen(&lab, &lab.members(1)), [lab.uplink_address(2)]);
+    let rows = lab.wanpool(["-j", "pools"]).json();
+    assert_eq!((&rows[0]["carried_by"], &rows[2]["carried_by"]), (&"ppp1".into(), &"ppp2".into()));
+}
+
+#[test]
+fn the_deaths_of_all_others_need_no_process_for_the_backup_to_take_over() {
+    let lab = Lab::new();
+    lab.serve(&with_backup("", ""));
+    let (one, two) = (lab.member(1, 0), lab.member(2, 0));
+    let stranger = lab.member(1, 1);
+    lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
+    lab.hang_up(1);
+    wait_until("the line is gone", || lab.table(301).is_empty());
+    assert_eq!(all_seen(&lab, &[one, two, stranger]), [lab.uplink_address(2)]);
+    lab.hang_up(2);
+    wait_until("the line is gone", || lab.table(302).is_empty());
+    assert_eq!(all_seen(&lab, &[one, two, stranger]), [lab.uplink_address(3)]);
+    // Another run changes nothing about that, and finds nothing amiss after itself.
+    lab.wanpool(["restore"]).ok();
+    assert_eq!(all_seen(&lab, &[one, two, stranger]), [lab.uplink_address(3)]);
+    lab.wanpool(["restore"]);
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+    let row = &lab.wanpool(["-j", "pools", "1"]).json()[0];
+    assert_eq!((&row["state"], &row["carried_by"]), (&"down".into(), &"ppp2".into()));
+
+    let mut open = lab.client(one).tcp().unwrap();
+    assert_eq!(open.ask(), Ok(lab.uplink_address(3)));
+    lab.redial(1);
+    lab.wanpool(["restore", "1"]).ok();
+    assert_eq!(all_seen(&lab, &[one, two]), [lab.uplink_address(1)]);
+    assert_eq!(open.ask(), Ok(lab.uplink_address(3)), "by default open flows stay");
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+}
+
+#[test]
+fn a_backup_takes_over_from_dead_lines_and_gives_back_when_one_is_sound() {
+    let lab = Lab::new();
+    let probe = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\ndown = 1\nup = 1\n";
+    lab.serve(&with_backup(probe, ""));
+    lab.swallow(1, true);
+    lab.swallow(2, true);
+    assert_eq!(lab.probe().stdout, "uplink 1 ppp0 failed-over\nuplink 2 ppp1 failed-over\n");
+    let clients = [lab.member(1, 0), lab.member(2, 0)];
+    assert_eq!(all_seen(&lab, &clients), [lab.uplink_address(3)]);
+    lab.swallow(2, false);
+    assert_eq!(lab.probe().stdout, "uplink 2 ppp1 up\n");
+    assert_eq!(all_seen(&lab, &clients), [lab.uplink_address(2)]);
+}
+
+#[test]
+fn a_backup_has_pinned_clients_only() {
+    let lab = Lab::new();
+    lab.serve(&crate::lab::three(""));
+    assert_eq!(lab.members(3).len(), 10);
+    let (client, pinned) = (lab.member(1, 0), lab.member(3, 0));
+    lab.config(&with_backup(&format!("[pin]\n\"{pinned}\" = 3\n"), ""));
+    lab.wanpool(["assign", &client.to_string(), "--pool", "3"])
+        .refused(1)
+        .naming(&["a backup has pinned clients only"]);
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(lab.members(3), [pinned]);
+    assert_eq!([1, 2].map(|pool| lab.members(pool).len()), [15, 14]);
+    lab.wanpool(["assign", "--rebalance"]).silent();
+    let rows = lab.wanpool(["pools"]).ok().stdout.clone();
+    assert!(rows.lines().nth(3).is_some_and(|row| row.ends_with("/0.0")), "{rows}");
+    lab.config("[uplink.1]\ndev = \"ppp0\"\nrole = \"backup\"\n");
+    lab.wanpool(["pools"]).refused(2).naming(&["every uplink is a backup"]);
+}
+
+fn a_metered_backup_is_rid_at_once_of_flows_whose_own_uplink_is_back_and_of_no_others(
+    shape: Shape,
+) {
+    let lab = shape.raise();
+    let pinned = Ipv4Addr::new(192, 168, 7, 30);
+    let top = "helpers = [\"ftp\"]\n[pin]\n\"192.168.7.30\" = 3\n";
+    lab.serve(&with_backup(top, "failback = \"cut\""));
+    let (one, also_one, two) = (lab.member(1, 0), lab.member(1, 1), lab.member(2, 0));
+    lab.wanpool(["failover", "2"]).ok();
+    lab.wanpool(["failover", "1"]).ok();
+    let flow = |client| {
+        let mut flow = lab.client(client).tcp().unwrap();
+        assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "{client}");
+        flow
+    };
+    let (_cut, _cut_too, mut kept, mut own) = (flow(one), flow(also_one), flow(two), flow(pinned));
+    // Somebody outside speaks to a client of pool 1 by the backup.
+    let server = lab.member(1, 2);
+    lab.gateway.sh(&format!(
+        "iptables -t nat -I PREROUTING -i ppp2 -p udp --dport 8080 -j DNAT --to {server}:8080
+         iptables -t nat -I PREROUTING -i ppp2 -p tcp --dport 8080 -j DNAT --to {server}:8080"
+    ));
+    let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
+    let to = SocketAddrV4::new(lab.uplink_address(3), 8080);
+    let mut outside = Speaker::new(&lab.far, *FAR.ip(), to).udp().unwrap();
+    outside.ask().unwrap();
+
+    let marks = |client| {
+        let mut marks = lab.connmarks(client);
+        marks.dedup();
+        marks
+    };
+    let steps = lab.wanpool(["-n", "restore", "1"]);
+    let cut = |client: Ipv4Addr| format!("conntrack -D -s {client} -m 0x83/0xff || :\n");
+    assert!(steps.ok().stdout.contains(&(cut(one) + &cut(also_one))), "{steps}");
+    assert!(!steps.stdout.contains(&cut(two)) && !steps.stdout.contains(&cut(pinned)), "{steps}");
+    assert_eq!(marks(one), [0x83]);
+
+    let report = lab.wanpool(["-j", "restore", "1"]).json();
+    assert_eq!(report["flows_ended"], 2, "{report}");
+    assert!(marks(one).is_empty() && marks(also_one).is_empty());
+    assert_eq!((marks(two), marks(pinned)), (vec![0x83], vec![0x83]));
+    let strangers = lab.flows();
+    let strangers = strangers.iter().filter(|flow| flow.contains("dport=8080"));
+    assert_eq!(strangers.count(), 1, "what a stranger began");
+    outside.ask().unwrap();
+    assert_eq!(lab.client(one).seen(), Ok(lab.uplink_address(1)));
+    assert_eq!(own.ask(), Ok(lab.uplink_address(3)));
+    assert_eq!(kept.ask(), Ok(lab.uplink_address(3)), "its own uplink is still out");
+    lab.wanpool(["assign"]).silent();
+}
+
+#[test]
+fn a_drained_backup_is_rid_of_them_when_their_own_uplink_has_been_back_for_so_long() {
+    let lab = Lab::new();
+    lab.serve(&with_backup("", "failback = \"drain 20\""));
+    let client = lab.member(1, 0);
+    lab.hang_up(1);
+    lab.hang_up(2);
+    wait_until("the lines are gone", || lab.table(301).is_empty() && lab.table(302).is_empty());
+    lab.wanpool(["assign"]).ok();
+    let mut flow = lab.client(client).udp().unwrap();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
+    lab.redial(1);
+    lab.wanpool(["restore", "1"]).ok();
+    lab.wanpool(["assign"]).silent();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "not yet");
+    lab.make_memory_older(20);
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "only a run ends it");
+    // A memory that was lost starts the clock again.
+    std::fs::remove_file(lab.memory_file()).unwrap();
+    lab.wanpool(["assign"]).silent();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
+    lab.make_memory_older(20);
+    let report = lab.wanpool(["-j", "assign"]).json();
+    assert_eq!(report["flows_ended"], 1, "{report}");
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(1)), "begun anew");
+    lab.wanpool(["assign"]).silent();
+}
+
+#[test]
+fn by_default_a_flow_stays_on_the_uplink_that_stood_in() {
+    let lab = Lab::new();
+    lab.serve(&crate::lab::three("[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n"));
+    let client = lab.member(1, 0);
+    lab.wanpool(["failover", "1", "--to", "3"]).ok();
+    let mut flow = lab.client(client).tcp().unwrap();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
+    lab.wanpool(["restore", "1"]).ok();
+    for _ in 0..3 {
+        lab.probe().silent();
+        lab.wanpool(["assign"]).silent();
+    }
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
+}

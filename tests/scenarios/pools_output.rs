@@ -1,0 +1,237 @@
+//! What `pools` shows of pools and clients, beside what the kernel's own tools say, and as the man
+//! pages have it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, four, three, wait_until};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    pools_of_one_uplink_counts_connections_begun_and_live_flows,
+}
+
+/// The keys of a list's first object, in the order in which they are printed.
+fn keys(said: &Value) -> Vec<&str> {
+    let first = if said.is_array() { &said[0] } else { said };
+    first
+        .as_object()
+        .unwrap_or_else(|| panic!("no object in {said}"))
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+const POOLS: [&str; 9] =
+    ["pool", "uplink", "state", "carried_by", "fwmark", "table", "weight", "clients", "share"];
+const WAY: [&str; 11] = [
+    "client", "pool", "set", "mark", "rule", "table", "route", "nexthop", "device", "nat",
+    "differs",
+];
+
+/// The words in italics of one item of a man page's section OUTPUT: the keys it documents.
+fn documented(page: &str, item: &str) -> Vec<String> {
+    let page = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(page).expect("the man page");
+    let (_, output) = page.split_once(".SH OUTPUT\n").expect("OUTPUT");
+    let (_, item) = output.split_once(&format!("{item}\n")).unwrap_or_else(|| panic!("{item}"));
+    let ends = ["\n.TP\n", "\n.PP\n", "\n.SH "];
+    let end = ends.iter().filter_map(|end| item.find(end)).min().expect("its end");
+    let mut words = Vec::new();
+    for line in item[..end].lines() {
+        // `.IR` takes one word in italics, the next in roman, and so on.
+        if let Some(line) = line.strip_prefix(".IR ") {
+            let mut rest = line;
+            let mut italic = true;
+            while !rest.is_empty() {
+                let (word, more) = match rest.strip_prefix('"') {
+                    Some(quoted) => quoted.split_once('"').expect("a quote's end"),
+                    None => rest.split_once(' ').unwrap_or((rest, "")),
+                };
+                words.extend(italic.then(|| word.to_owned()));
+                (rest, italic) = (more.trim_start(), !italic);
+            }
+        }
+    }
+    words
+}
+
+#[test]
+fn the_keys_are_those_of_the_man_page_in_its_order() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let client = lab.member(1, 0).to_string();
+    let scan = lab.wanpool(["-j", "scan"]).json();
+    assert_eq!(keys(&scan), documented("wanpool-scan.8", "\n.B scan"));
+    assert_eq!(keys(&scan), ["address", "lladdr", "dev", "state", "pool"]);
+
+    let mut of_one = documented("wanpool-pools.8", "\n.B pools");
+    assert_eq!(keys(&lab.wanpool(["-j", "pools", "2"]).json()), of_one);
+    assert_eq!(of_one.pop().as_deref(), Some("members"));
+    assert_eq!(keys(&lab.wanpool(["-j", "pools"]).json()), of_one);
+    assert_eq!(of_one, POOLS);
+
+    let way = lab.wanpool(["-j", "pools", &client]).json();
+    assert_eq!(keys(&way), documented("wanpool-pools.8", "\n.BI pools \" CLIENT\""));
+    assert_eq!(keys(&way), WAY);
+    assert_eq!(keys(&lab.wanpool(["-j", "pools", "--check"]).json()), ["steps", "findings"]);
+    let changed = lab.wanpool(["-j", "assign"]).json();
+    assert_eq!(keys(&changed), ["assigned", "released", "moved", "flows_ended", "steps"]);
+}
+
+#[test]
+fn the_values_have_the_types_of_the_contract() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let scan = lab.wanpool(["-j", "scan"]).json();
+    let neighbours = lab.gateway.json("ip -j neigh show dev br0");
+    for row in scan.as_array().unwrap() {
+        let same =
+            neighbours.as_array().unwrap().iter().find(|other| other["dst"] == row["address"]);
+        let same = same.unwrap_or_else(|| panic!("{row} in {neighbours}"));
+        assert_eq!(row["lladdr"], same["lladdr"]);
+        assert!(row["state"].is_string() && row["pool"].is_u64() && row["dev"] == "br0", "{row}");
+    }
+    for row in lab.wanpool(["-j", "pools"]).json().as_array().unwrap() {
+        for number in ["pool", "table", "weight", "clients"] {
+            assert!(row[number].is_u64(), "{number} of {row}");
+        }
+        for text in ["uplink", "state", "carried_by", "fwmark"] {
+            assert!(row[text].is_string(), "{text} of {row}");
+        }
+        assert!(row["share"].is_number(), "{row}");
+    }
+}
+
+#[test]
+fn pools_tells_share_beside_due_and_who_carries_what() {
+    let lab = Lab::new();
+    let weighted = four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2");
+    lab.serve(&weighted);
+    // 12, 6, 6, 6: three of pool 2 move to pool 3.
+    let moving = lab.pool(2)[..3].join(" ");
+    lab.script(&format!("$WANPOOL assign {moving} --pool 3")).ok();
+    lab.wanpool(["failover", "ppp1", "--to", "eth1"]).ok();
+    lab.hang_up(3);
+    let carried = ["ppp0", "eth1", "ppp0,eth1", "eth1"];
+    let rows = [
+        ["1", "ppp0", "up", carried[0], "0x1", "201", "2", "12", "40.0/40.0"],
+        ["2", "ppp1", "failed-over", carried[1], "0x2", "202", "1", "3", "10.0/20.0"],
+        ["3", "ppp2", "down", carried[2], "0x3", "203", "1", "9", "30.0/20.0"],
+        ["4", "eth1", "up", carried[3], "0x4", "204", "1", "6", "20.0/20.0"],
+    ];
+    let text = lab.wanpool(["pools"]);
+    assert_eq!(text.rows(), rows, "{text}");
+    let said = lab.wanpool(["-j", "pools"]).json();
+    for (row, share) in said.as_array().unwrap().iter().zip([40.0, 10.0, 30.0, 20.0]) {
+        assert_eq!(row["share"], share, "{row}");
+    }
+    for (row, carried) in said.as_array().unwrap().iter().zip(carried) {
+        assert_eq!(row["carried_by"], carried, "{row}");
+        let uplinks: Vec<_> = carried
+            .split(',')
+            .map(|dev| lab.uplink_address((1..=4).find(|&no| lab.uplink_dev(no) == dev).unwrap()))
+            .collect();
+        let client = lab.member(row["pool"].as_u64().unwrap() as u8, 0);
+        let seen = lab.client(client).tcp().and_then(|mut conn| conn.ask()).unwrap();
+        assert!(uplinks.contains(&seen), "{client} is seen as {seen}: {row}");
+    }
+}
+
+#[test]
+fn a_pool_that_nobody_carries_says_so() {
+    let lab = Lab::with().point_to_point(1).without_ethernet().raise();
+    lab.serve("[uplink.1]\ndev = \"ppp0\"\n");
+    lab.hang_up(1);
+    let row = &lab.wanpool(["-j", "pools"]).json()[0];
+    assert_eq!((&row["state"], &row["carried_by"]), (&json!("down"), &json!(null)));
+    assert_eq!(lab.wanpool(["pools"]).rows()[0][2..4], ["down", "-"]);
+}
+
+/// A client's row of `pools UPLINK`.
+fn row_of(lab: &Lab, uplink: &str, client: impl ToString) -> Vec<String> {
+    let client = client.to_string();
+    let text = lab.wanpool(["pools", uplink]);
+    let head: Vec<&str> = text.ok().lines()[0].split_whitespace().collect();
+    assert_eq!(head, ["address", "lladdr", "dev", "state", "connections", "flows"]);
+    let rows = text.rows();
+    let row = rows.iter().find(|row| row[0] == client).unwrap_or_else(|| panic!("{text}"));
+    row.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn pools_of_one_uplink_counts_connections_begun_and_live_flows(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let [busy, idle, gone] = [0, 1, 2].map(|at| lab.member(2, at));
+    lab.gateway.sh(&format!("ip neigh del {gone} dev br0"));
+    let mut tcp: Vec<_> = (0..3).map(|_| lab.client(busy).tcp().unwrap()).collect();
+    let mut udp: Vec<_> = (0..2).map(|_| lab.client(busy).udp().unwrap()).collect();
+    for conn in tcp.iter_mut().chain(&mut udp) {
+        for _ in 0..10 {
+            assert_eq!(conn.ask(), Ok(lab.uplink_address(2)));
+        }
+    }
+    let known = lab.gateway.json(&format!("ip -j neigh show {busy} dev br0"));
+    let lladdr = known[0]["lladdr"].as_str().unwrap().to_owned();
+    let row = row_of(&lab, "2", busy);
+    assert_eq!(row[..3], [busy.to_string(), lladdr.clone(), "br0".to_owned()]);
+    assert!(["reachable", "stale", "delay", "probe"].contains(&&*row[3]), "{row:?}");
+    assert_eq!(row[4..], ["5", "5"], "connections begun, and live flows");
+    let row = row_of(&lab, "ppp1", idle);
+    assert_eq!((&row[1], &row[4..]), (&lladdr, ["0", "0"].map(String::from).as_slice()));
+    assert_eq!(row_of(&lab, "ppp1", gone)[1..], ["-", "-", "-", "0", "0"]);
+
+    drop(tcp.pop());
+    let closed = format!("conntrack -L -p tcp -s {busy} 2>/dev/null");
+    wait_until("a connection is over", || lab.gateway.sh(&closed).contains("TIME_WAIT"));
+    assert_eq!(row_of(&lab, "2", busy)[4..], ["5", "4"]);
+    lab.wanpool(["assign", &busy.to_string(), "--pool", "1"]).ok();
+    assert_eq!(row_of(&lab, "1", busy)[5], "4", "its flows live, wherever it is");
+    let addresses: Vec<String> =
+        lab.wanpool(["pools", "1"]).rows().iter().map(|row| row[0].to_owned()).collect();
+    assert_eq!(addresses, lab.pool(1), "in order of arrival");
+    let said = lab.wanpool(["-j", "pools", "1"]).json();
+    assert_eq!((&said[0]["members"], &said[0]["clients"]), (&json!(lab.pool(1)), &json!(11)));
+}
+
+#[test]
+fn what_a_client_says_to_the_lan_is_no_live_flow_of_an_uplink() {
+    let lab = Lab::new();
+    let _inside = LanHosts::raise(&lab);
+    lab.serve(&three(""));
+    let client = lab.member(1, 0);
+    for host in [PRINTER, OFFICE] {
+        let to = std::net::SocketAddrV4::new(host, PORT);
+        assert_eq!(lab.client(client).to(to).udp().unwrap().ask(), Ok(client));
+    }
+    assert_eq!(row_of(&lab, "1", client)[5], "0", "live flows by an uplink");
+}
+
+#[test]
+fn without_root_pools_and_scan_tell_all_but_what_only_root_sees() {
+    let lab = Lab::new();
+    lab.serve(&four(""));
+    let copy = lab.scratch().join("wanpool");
+    crate::lab::copy_to(&copy);
+    let dropped =
+        "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
+    let nobody = |args: &str| lab.script(&format!("{dropped} {} {args}", copy.display()));
+    for args in ["pools", "-j pools", "-j pools 4", "scan", "-j scan --new"] {
+        let root = lab.script(&format!("$WANPOOL {args}"));
+        assert_eq!(nobody(args).ok().stdout, root.ok().stdout, "{args}");
+    }
+    let of_one = nobody("pools 4");
+    assert_eq!(of_one.ok().rows().len(), lab.pool(4).len());
+    assert!(of_one.rows().iter().all(|row| row[1] != "-" && row[4..] == ["-", "-"]), "{of_one}");
+
+    let client = lab.member(4, 0).to_string();
+    let mut way = lab.wanpool(["-j", "pools", &client]).json();
+    let mut by_nobody = nobody(&format!("-j pools {client}")).json();
+    assert_eq!(by_nobody[0]["set"], json!(null));
+    for said in [&mut way, &mut by_nobody] {
+        said[0]["set"] = json!(null);
+    }
+    assert_eq!(by_nobody, way, "the pool file stands for the set");
+    nobody("pools --check").refused(1).naming(&["root"]);
+}

@@ -1,0 +1,171 @@
+//! `assign --prune`: who has left is released; who is only silent, cut off or pinned is not.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde_json::json;
+
+use crate::lab::{EchoServer, FAR, Lab, LanHosts, Shape, Speaker, three, wait_until};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_client_gone_from_the_neighbour_table_is_released_and_no_other,
+    a_client_with_a_live_flow_stays_until_the_flow_is_over,
+}
+
+/// They are not heard any more.
+fn forget(lab: &Lab, clients: &[Ipv4Addr]) {
+    for client in clients {
+        lab.gateway.sh(&format!("ip neigh del {client} dev br0"));
+    }
+    let heard = lab.wanpool(["-j", "scan"]).json();
+    for row in heard.as_array().unwrap() {
+        assert!(!clients.iter().any(|client| row["address"] == client.to_string()), "{row}");
+    }
+}
+
+fn a_client_gone_from_the_neighbour_table_is_released_and_no_other(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let gone = [lab.member(2, 3), lab.member(1, 7)];
+    lab.wanpool(["assign", "--prune"]).silent();
+    forget(&lab, &gone);
+    lab.wanpool(["assign"]).silent();
+    let said = lab.wanpool(["-j", "assign", "--prune"]).json();
+    let expected = json!([
+        {"client": gone[1].to_string(), "pool": 1, "uplink": "ppp0"},
+        {"client": gone[0].to_string(), "pool": 2, "uplink": "ppp1"},
+    ]);
+    assert_eq!(said["released"], expected);
+    assert_eq!((&said["assigned"], &said["moved"]), (&json!([]), &json!([])));
+    for client in lab.everyone() {
+        let is_gone = gone.contains(&client);
+        assert_eq!(lab.pool_of(client).is_none(), is_gone, "{client}");
+        assert_eq!(lab.marks().contains_key(&client), !is_gone, "{client}");
+    }
+    lab.wanpool(["assign", "--prune"]).silent();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+
+    // Who comes back is a new client.
+    lab.hear(&gone);
+    assert_eq!(lab.wanpool(["assign", "--prune"]).ok().lines().len(), 2);
+    assert_eq!(lab.client(gone[0]).seen(), Ok(lab.uplink_address(lab.pool_of(gone[0]).unwrap())));
+}
+
+#[test]
+fn a_client_in_a_failed_or_incomplete_entry_is_gone() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let gone = [lab.member(1, 0), lab.member(2, 0)];
+    lab.gateway.sh(&format!(
+        "ip neigh replace {} dev br0 nud failed\nip neigh replace {} dev br0 nud incomplete",
+        gone[0], gone[1]
+    ));
+    let said = lab.wanpool(["assign", "--prune"]);
+    let lines = format!("{} released from 1\n{} released from 2\n", gone[0], gone[1]);
+    assert_eq!(said.ok().stdout, lines);
+}
+
+fn a_client_with_a_live_flow_stays_until_the_flow_is_over(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let clients = [lab.member(1, 0), lab.member(2, 0)];
+    let [over_tcp, over_udp] = clients;
+    let (mut tcp, mut udp) =
+        (lab.client(over_tcp).tcp().unwrap(), lab.client(over_udp).udp().unwrap());
+    assert_eq!((tcp.ask(), udp.ask()), (Ok(lab.uplink_address(1)), Ok(lab.uplink_address(2))));
+    forget(&lab, &clients);
+    lab.wanpool(["assign", "--prune"]).silent();
+    assert_eq!(clients.map(|client| lab.pool_of(client)), [Some(1), Some(2)]);
+    assert_eq!((tcp.ask(), udp.ask()), (Ok(lab.uplink_address(1)), Ok(lab.uplink_address(2))));
+
+    drop((tcp, udp));
+    let closed = format!("conntrack -L -p tcp -s {over_tcp} 2>/dev/null");
+    wait_until("the connection is over", || lab.gateway.sh(&closed).contains("TIME_WAIT"));
+    lab.gateway.sh(&format!("conntrack -D -p udp -s {over_udp} 2>/dev/null"));
+    forget(&lab, &clients);
+    lab.wanpool(["assign", "--prune"]).ok();
+    assert_eq!(clients.map(|client| lab.pool_of(client)), [None, None]);
+}
+
+#[test]
+fn a_client_with_a_visitor_from_outside_has_a_live_flow() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let server = lab.member(2, 0);
+    let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
+    lab.gateway.sh(&format!(
+        "iptables -t nat -I PREROUTING -i ppp0 -p tcp --dport 8080 -j DNAT --to {server}:8080"
+    ));
+    let to = SocketAddrV4::new(lab.uplink_address(1), 8080);
+    let mut visitor = Speaker::new(&lab.far, *FAR.ip(), to).tcp().unwrap();
+    assert_eq!(visitor.ask(), Ok(*FAR.ip()));
+    forget(&lab, &[server]);
+    lab.wanpool(["assign", "--prune"]).silent();
+    assert_eq!(lab.pool_of(server), Some(2));
+}
+
+#[test]
+fn a_pinned_client_stays_whether_heard_or_not() {
+    let lab = Lab::new();
+    lab.serve(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n"));
+    let gone = [lab.everyone()[10], lab.everyone()[25], lab.member(1, 0)];
+    forget(&lab, &gone);
+    let said = lab.wanpool(["assign", "--prune"]);
+    assert_eq!(said.ok().stdout, format!("{} released from 1\n", gone[2]));
+    assert_eq!(gone.map(|client| lab.pool_of(client)), [Some(3), Some(2), None]);
+}
+
+/// It is refused in one line that names the device, and nothing changes.
+#[track_caller]
+fn refused(lab: &Lab, dev: &str) {
+    let before = lab.state();
+    for args in [["assign", "--prune", "-v"], ["assign", "--prune", "--rebalance"]] {
+        let run = lab.wanpool(args);
+        run.refused(1).naming(&[dev]);
+        lab.state().assert_is(&before, &run);
+    }
+}
+
+#[test]
+fn nobody_is_released_while_the_lan_device_is_down_without_carrier_or_gone() {
+    for (damage, until) in [
+        ("ip link set br0 down", "state DOWN"),
+        ("ip link set lan0 down", "linkdown"),
+        ("ip link del br0", ""),
+    ] {
+        let lab = Lab::new();
+        lab.serve(&three(""));
+        lab.gateway.sh(damage);
+        let look = "{ ip link show dev br0 && ip route show table all dev br0; } 2>&1 || true";
+        wait_until(damage, || lab.gateway.sh(look).contains(until));
+        refused(&lab, "br0");
+        assert_eq!([1, 2, 3].map(|pool| lab.pool(pool).len()), [10; 3], "{damage}");
+    }
+}
+
+#[test]
+fn nobody_is_released_while_one_of_several_lan_devices_is_down_or_gone() {
+    let lab = Lab::new();
+    let _inside = LanHosts::raise(&lab);
+    lab.gateway.sh("ip neigh replace 172.21.8.77 dev dmz0 lladdr 02:00:00:00:08:77 nud permanent");
+    lab.serve(&three("").replace("[\"br0\"]", "[\"br0\", \"dmz0\"]"));
+    assert!(lab.pool_of(Ipv4Addr::new(172, 21, 8, 77)).is_some());
+    lab.gateway.sh("ip link set dmz0 down");
+    refused(&lab, "dmz0");
+    lab.gateway.sh("ip link del dmz0");
+    refused(&lab, "dmz0");
+}
+
+#[test]
+fn prune_and_rebalance_together_release_first_and_then_level() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let gone = lab.members(1);
+    forget(&lab, &gone);
+    lab.wanpool(["assign", "--prune", "--rebalance"]).ok();
+    let mut sizes = [1, 2, 3].map(|pool| lab.pool(pool).len());
+    sizes.sort_unstable();
+    assert_eq!(sizes, [6, 7, 7]);
+    assert!(gone.iter().all(|client| lab.pool_of(*client).is_none()));
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}

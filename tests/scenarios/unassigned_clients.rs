@@ -1,0 +1,64 @@
+//! A client that is in no pool yet.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::lab::{DMZ, EchoServer, GATEWAY, LanHosts, PORT, PRINTER, Shape, four, three};
+use crate::with_both_iptables;
+
+with_both_iptables! {
+    a_client_in_no_pool_has_service_at_once_and_keeps_its_connection_when_placed,
+    with_unreachable_a_client_in_no_pool_has_no_service_until_it_is_placed,
+}
+
+fn a_client_in_no_pool_has_service_at_once_and_keeps_its_connection_when_placed(shape: Shape) {
+    for rp_filter in 0..=2 {
+        let lab = shape.clone().rp_filter(rp_filter).raise();
+        lab.config(&three(""));
+        lab.wanpool(["restore"]).ok();
+        for client in lab.everyone().into_iter().take(9) {
+            let (mut tcp, mut udp) =
+                (lab.client(client).tcp().unwrap(), lab.client(client).udp().unwrap());
+            let began = (tcp.ask().expect("service at once"), udp.ask().expect("service at once"));
+            let uplink_of = |seen| (1..=3).find(|&number| lab.uplink_address(number) == seen);
+            let first = uplink_of(began.0).expect("an uplink");
+            uplink_of(began.1).expect("an uplink");
+
+            let other = first % 3 + 1;
+            lab.wanpool(["assign", &client.to_string(), "--pool", &other.to_string()]).ok();
+            for _ in 0..3 {
+                assert_eq!(
+                    (tcp.ask(), udp.ask()),
+                    (Ok(began.0), Ok(began.1)),
+                    "its open connections"
+                );
+            }
+            assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(other)), "a new one");
+        }
+    }
+}
+
+fn with_unreachable_a_client_in_no_pool_has_no_service_until_it_is_placed(shape: Shape) {
+    for rp_filter in 0..=2 {
+        let lab = shape.clone().rp_filter(rp_filter).raise();
+        let _inside = LanHosts::raise(&lab);
+        lab.config(&four("unassigned = \"unreachable\""));
+        lab.wanpool(["restore"]).ok();
+        let client = lab.everyone()[5];
+        let why = lab.client(client).tcp().err().expect("no service");
+        assert!(why.contains("UNREACH"), "told so at once, not {why}");
+        let brief = lab.client(client).patience(Duration::from_millis(300));
+        assert!(brief.udp().unwrap().ask().is_err(), "service over UDP");
+
+        let own = SocketAddrV4::new(GATEWAY, 7001);
+        let _server = EchoServer::start(&lab.gateway, own);
+        for to in [own, SocketAddrV4::new(PRINTER, PORT), SocketAddrV4::new(DMZ, PORT)] {
+            assert_eq!(lab.client(client).to(to).seen(), Ok(client), "the LAN and the gateway");
+        }
+        for pool in 1..=4 {
+            lab.wanpool(["assign", &client.to_string(), "--pool", &pool.to_string()]).ok();
+            let seen = lab.client(client).seen();
+            assert_eq!(seen, Ok(lab.uplink_address(pool)), "with rp_filter {rp_filter}");
+        }
+    }
+}
