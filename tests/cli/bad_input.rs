@@ -27,7 +27,7 @@ fn bounded(lab: &Lab, command: &str) -> Run {
 }
 
 #[test]
-fn whatever_stands_in_a_pool_files_place_is_refused_and_not_waited_for() {
+fn a_pool_file_that_is_no_regular_file_is_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let file = lab.pool_dir().join("pool2").display().to_string();
@@ -47,7 +47,7 @@ fn whatever_stands_in_a_pool_files_place_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn whatever_stands_in_the_configs_place_is_refused_and_not_waited_for() {
+fn a_config_that_is_no_regular_file_is_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -64,7 +64,7 @@ fn whatever_stands_in_the_configs_place_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn a_config_may_be_a_link_or_come_through_a_pipe() {
+fn a_config_may_be_a_symlink_or_a_pipe() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let right = lab.wanpool(["pools"]).ok().stdout.clone();
@@ -80,7 +80,7 @@ fn a_config_may_be_a_link_or_come_through_a_pipe() {
 }
 
 #[test]
-fn files_without_measure_are_refused_in_little_memory() {
+fn huge_files_are_refused_with_little_memory() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.kernel_state();
@@ -111,7 +111,7 @@ fn files_without_measure_are_refused_in_little_memory() {
 }
 
 #[test]
-fn a_million_clients_are_no_trouble() {
+fn a_million_clients_fit_into_little_memory() {
     let lab = Lab::new();
     lab.config(&three(""));
     let lines: String = (0..1_000_000u32)
@@ -172,7 +172,7 @@ const ODD_NAMES: [&str; 13] = [
 ];
 
 #[test]
-fn an_odd_name_is_no_device_on_the_command_line_and_in_the_config() {
+fn invalid_device_names_are_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -205,7 +205,7 @@ fn an_odd_name_is_no_device_on_the_command_line_and_in_the_config() {
 }
 
 #[test]
-fn a_device_that_bears_an_odd_name_is_a_lan_like_any_other() {
+fn a_lan_device_with_special_characters_works() {
     let lab = Lab::new();
     // What the kernel allows: no slash, no space, fifteen bytes.
     let name = "x\";$(id)'é+";

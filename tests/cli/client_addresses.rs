@@ -50,7 +50,7 @@ fn assert_became(run: &Run, became: &str, what: &str) {
 }
 
 #[test]
-fn an_address_of_every_special_kind_is_refused_or_taken_as_the_manual_says() {
+fn special_addresses_are_refused_or_accepted_as_documented() {
     let lab = Lab::new();
     lab.config(&three(""));
     lab.wanpool(["restore"]).ok();

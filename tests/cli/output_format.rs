@@ -12,7 +12,7 @@ const COMMANDS: [&str; 8] =
     ["scan", "assign", "pools", "failover", "restore", "multipath", "flush", "help"];
 
 #[test]
-fn help_is_there_for_every_command_and_its_prefixes_without_a_config() {
+fn help_works_for_every_command_and_prefix_without_a_config() {
     let lab = Lab::with().point_to_point(1).client_addresses(1).raise();
     for command in COMMANDS {
         let help = lab.wanpool(["help", command]);
@@ -72,7 +72,7 @@ fn on_a_terminal(lab: &Lab, vars: &[(&str, &str)], args: &[&str]) -> String {
 }
 
 #[test]
-fn states_are_coloured_on_a_terminal_only_and_as_was_asked_for() {
+fn states_are_coloured_on_a_terminal_or_on_request() {
     let lab = three_states();
     let plain = lab.wanpool(["pools"]).ok().stdout.clone();
     assert!(!plain.contains('\x1b'), "{plain}");
@@ -115,7 +115,7 @@ fn nothing_else_is_coloured() {
 }
 
 #[test]
-fn columns_fit_a_terminal_of_80_and_numbers_stand_to_the_right() {
+fn columns_fit_80_characters_and_numbers_are_right_aligned() {
     let lab = three_states();
     lab.hang_up(1);
     lab.redial(3);
@@ -140,7 +140,7 @@ fn columns_fit_a_terminal_of_80_and_numbers_stand_to_the_right() {
 }
 
 #[test]
-fn of_many_who_carry_a_pool_the_text_names_two_and_json_all() {
+fn text_names_two_active_uplinks_and_json_all() {
     let lab = Lab::with().point_to_point(6).client_addresses(2).raise();
     let devs = ["ppp0", "ppp1", "ppp2", "ppp3", "ppp4", "ppp5", "eth1"];
     lab.serve(&(uplinks("", &devs) + "via = \"10.65.4.1\"\n"));
@@ -159,7 +159,7 @@ fn of_many_who_carry_a_pool_the_text_names_two_and_json_all() {
 }
 
 #[test]
-fn every_command_speaks_json() {
+fn every_command_prints_json() {
     let lab = Lab::new();
     lab.config(&three(""));
     lab.hear(&lab.everyone());

@@ -22,7 +22,7 @@ fn changing_nothing(lab: &Lab, run: impl FnOnce() -> Run) -> Run {
 }
 
 #[test]
-fn no_config_is_a_configuration_error() {
+fn a_missing_config_is_a_configuration_error() {
     let lab = Lab::new();
     let file = lab.config_file().display().to_string();
     for command in ["restore", "assign", "scan", "pools", "flush"] {
@@ -75,7 +75,7 @@ fn a_bad_address_on_the_command_line_is_a_usage_error() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_named() {
+fn an_unknown_device_or_uplink_is_named() {
     let lab = Lab::new();
     lab.serve(&three(""));
     changing_nothing(&lab, || lab.wanpool(["scan", "--dev", "nosuch0"]))

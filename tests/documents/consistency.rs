@@ -41,7 +41,7 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn both_readmes_show_the_same() {
+fn both_readmes_have_the_same_structure() {
     let [english, chinese] = READMES.map(text);
     let (english_bones, chinese_bones) = (bones(&english), bones(&chinese));
     for (one, other) in english_bones.iter().zip(&chinese_bones) {
@@ -53,7 +53,7 @@ fn both_readmes_show_the_same() {
 }
 
 #[test]
-fn every_footnote_is_told_once_and_used() {
+fn every_footnote_is_defined_once_and_used() {
     for name in READMES {
         let text = text(name);
         for note in between(&text, "[^", "]") {
@@ -70,7 +70,7 @@ fn is_path(word: &str) -> bool {
 }
 
 #[test]
-fn every_file_that_a_text_names_is_there() {
+fn every_file_that_is_named_exists() {
     for name in TEXTS {
         let text = text(name);
         let is_around = |c: char| c.is_whitespace() || "`'\"()<>|,;:、，；。（）".contains(c);
@@ -85,7 +85,7 @@ fn every_file_that_a_text_names_is_there() {
 }
 
 #[test]
-fn every_crate_has_its_reason_in_the_readme() {
+fn every_dependency_is_explained_in_the_readme() {
     let manifest = text("Cargo.toml");
     let mut wanted = BTreeSet::new();
     for part in manifest.split("\n[").filter(|part| {
@@ -115,7 +115,7 @@ fn the_changes_begin_with_this_version() {
 }
 
 #[test]
-fn the_picture_is_text_that_anybody_may_read() {
+fn the_picture_is_well_formed_and_accessible() {
     let path = project("scripts/packet.svg");
     let parse = "import sys, xml.dom.minidom as dom; dom.parse(sys.argv[1])";
     let status = Command::new("python3").args(["-c", parse]).arg(&path).status();

@@ -134,7 +134,7 @@ macro_rules! tours {
         )*
 
         #[test]
-        fn every_page_is_toured() {
+        fn every_man_page_is_tested() {
             let names: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
             let mut toured = vec![$($page),*];
             toured.sort_unstable();
@@ -144,27 +144,27 @@ macro_rules! tours {
 }
 
 tours! {
-    the_page_of_wanpool_shows_what_is: "wanpool.8",
-    the_page_of_assign_shows_what_is: "wanpool-assign.8",
-    the_page_of_failover_shows_what_is: "wanpool-failover.8",
-    the_page_of_flush_shows_what_is: "wanpool-flush.8",
-    the_page_of_multipath_shows_what_is: "wanpool-multipath.8",
-    the_page_of_pools_shows_what_is: "wanpool-pools.8",
-    the_page_of_restore_shows_what_is: "wanpool-restore.8",
-    the_page_of_scan_shows_what_is: "wanpool-scan.8",
-    the_page_of_the_configuration_shows_what_is: "wanpool.toml.5",
-    the_page_of_the_pool_files_shows_what_is: "wanpool-pools.5",
+    wanpool_8: "wanpool.8",
+    wanpool_assign_8: "wanpool-assign.8",
+    wanpool_failover_8: "wanpool-failover.8",
+    wanpool_flush_8: "wanpool-flush.8",
+    wanpool_multipath_8: "wanpool-multipath.8",
+    wanpool_pools_8: "wanpool-pools.8",
+    wanpool_restore_8: "wanpool-restore.8",
+    wanpool_scan_8: "wanpool-scan.8",
+    wanpool_toml_5: "wanpool.toml.5",
+    wanpool_pools_5: "wanpool-pools.5",
 }
 
 #[test]
-fn the_readme_shows_what_is() {
+fn the_readme_shows_the_real_output() {
     let scenes = runnable(scenes_of_markdown(&read(&project("README.md"))));
     assert!(commands(&scenes) > 0, "no command line in the README");
     is_as_it_says("README.md", &scenes);
 }
 
 #[test]
-fn what_is_not_run_of_the_readme_is_in_it() {
+fn commands_that_are_not_run_are_in_the_readme() {
     let readme = read(&project("README.md"));
     for (begin, why) in NOT_RUN {
         let is_there = readme.lines().any(|line| line.starts_with(&format!("# {begin}")));
@@ -173,7 +173,7 @@ fn what_is_not_run_of_the_readme_is_in_it() {
 }
 
 #[test]
-fn no_command_line_of_the_readme_stands_where_no_test_finds_it() {
+fn every_command_of_the_readme_is_in_a_console_block() {
     let programs = [
         "wanpool",
         "apt",
@@ -231,7 +231,7 @@ fn file_names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_page_that_is_referred_to_is_there() {
+fn every_referenced_man_page_exists() {
     let pages = pages();
     for (name, text) in &pages {
         for word in text.lines().filter_map(|line| line.strip_prefix(".BR wanpool")) {
@@ -244,7 +244,7 @@ fn every_page_that_is_referred_to_is_there() {
 }
 
 #[test]
-fn a_text_that_says_otherwise_is_found_out() {
+fn differences_from_the_text_are_found() {
     let block = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let lines = block("# echo a; echo b\na\nb\n$ true \\\n    --x\n\n# echo c\n...\nc");
     let found = exchanges(&lines);

@@ -79,7 +79,7 @@ fn values(run: &Run) -> Vec<String> {
 }
 
 #[test]
-fn what_may_stand_there_is_offered_and_nothing_else() {
+fn only_valid_words_are_offered() {
     let lab = lab();
     let uplinks = ["ppp0", "ppp1", "ppp2", "eth1", "1", "2", "3", "4"];
     for words in ["failover ''", "restore ''", "fa --probe ''", "assign 1.2.3.4 --pool ''"] {
@@ -101,7 +101,7 @@ fn what_may_stand_there_is_offered_and_nothing_else() {
 }
 
 #[test]
-fn of_very_many_clients_no_more_than_256_lines_are_offered() {
+fn at_most_256_candidates_are_offered() {
     let lab = lab();
     let mut text = String::new();
     for at in 0..=u16::MAX {
@@ -125,7 +125,7 @@ fn of_very_many_clients_no_more_than_256_lines_are_offered() {
 }
 
 #[test]
-fn completion_is_silent_whatever_is_wrong_and_waits_for_nothing() {
+fn completion_is_silent_on_errors_and_never_blocks() {
     let lab = lab();
     let silent = |prelude: &str, words: &str| {
         // Waiting for a writer of the FIFO would have no end.
@@ -165,7 +165,7 @@ fn completion_needs_no_root_and_takes_no_lock() {
 }
 
 #[test]
-fn every_shell_has_its_completions() {
+fn every_shell_has_completions() {
     let dir = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/completions")).unwrap();
     assert_eq!(dir.count(), SHELLS.len());
     for shell in SHELLS {

@@ -28,7 +28,7 @@ fn session(lab: &Lab, hooks: &Hooks, number: u8, round: usize) {
 }
 
 #[test]
-fn two_lines_dialled_anew_at_once_with_hooks_a_hundred_times_end_right() {
+fn two_uplinks_redialled_at_once_with_hooks_a_hundred_times_end_in_the_right_state() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let hooks = lab.hooks();
@@ -58,7 +58,7 @@ fn two_lines_dialled_anew_at_once_with_hooks_a_hundred_times_end_right() {
 }
 
 #[test]
-fn hooks_of_all_kinds_and_cron_at_once_end_right() {
+fn all_hooks_and_cron_at_once_end_in_the_right_state() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let hooks = lab.hooks();

@@ -66,13 +66,13 @@ fn fails_and_leaves_all_as_it_was(limit: &str, fill: &str, words: &[&str]) {
 }
 
 #[test]
-fn on_a_full_disk_assign_fails_in_one_line_and_all_is_as_before() {
+fn assign_on_a_full_disk_fails_with_one_line_and_changes_nothing() {
     let fill = "dd if=/dev/zero of=$DIR/filler bs=1k 2>/dev/null";
     fails_and_leaves_all_as_it_was("size=128k", fill, &["writing", "/.next/pool1"]);
 }
 
 #[test]
-fn on_a_disk_without_free_inodes_assign_fails_in_one_line_and_all_is_as_before() {
+fn assign_on_a_disk_without_free_inodes_fails_with_one_line_and_changes_nothing() {
     let fill = "for i in $(seq 40); do touch $DIR/filler$i 2>/dev/null; done";
     fails_and_leaves_all_as_it_was("nr_inodes=20", fill, &["making", "/.next"]);
 }

@@ -38,7 +38,7 @@ fn is_stopped(pid: i32) -> bool {
 }
 
 #[test]
-fn who_waits_for_the_lock_in_vain_exits_4_and_has_changed_nothing() {
+fn a_run_that_cannot_get_the_lock_exits_4_and_changes_nothing() {
     let lab = served();
     let before = lab.state();
     let mut holder = holder(&lab);
@@ -65,7 +65,7 @@ fn who_waits_for_the_lock_in_vain_exits_4_and_has_changed_nothing() {
 }
 
 #[test]
-fn who_waits_long_enough_gets_the_lock() {
+fn a_run_that_waits_long_enough_gets_the_lock() {
     let lab = served();
     let mut holder = holder(&lab);
     let mut run = lab.start(&["-w", "600", "assign", "192.168.7.77"]);
@@ -84,7 +84,7 @@ fn who_waits_long_enough_gets_the_lock() {
 }
 
 #[test]
-fn a_child_that_outlives_its_killed_run_does_not_hold_the_lock() {
+fn a_child_process_of_a_killed_run_does_not_hold_the_lock() {
     let lab = served();
     let right = lab.state();
     lab.wanpool(["flush"]).ok();
@@ -112,7 +112,7 @@ fn a_child_that_outlives_its_killed_run_does_not_hold_the_lock() {
 }
 
 #[test]
-fn a_stopped_run_holds_the_lock_until_it_goes_on() {
+fn a_stopped_run_holds_the_lock_until_it_continues() {
     let lab = served();
     let before = lab.state();
     let mut run = lab.gateway.command("sh");

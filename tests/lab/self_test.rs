@@ -70,18 +70,18 @@ fn works_with_a_slice_made_by_hand(lab: &Lab) {
 }
 
 #[test]
-fn lab_works_with_a_slice_made_by_hand() {
+fn the_lab_works_with_a_slice_made_by_hand() {
     works_with_a_slice_made_by_hand(&Lab::new());
 }
 
 #[test]
-fn lab_works_with_a_slice_made_by_hand_with_legacy_iptables_and_a_strict_rp_filter() {
+fn the_lab_works_with_iptables_legacy_and_strict_rp_filter() {
     let shape = Lab::with().iptables(Iptables::Legacy).rp_filter(1);
     works_with_a_slice_made_by_hand(&shape.raise());
 }
 
 #[test]
-fn lab_dials_a_line_again_with_another_address() {
+fn the_lab_redials_an_uplink_with_another_address() {
     let lab = Lab::with().one_gateway().client_addresses(400).raise();
     lab.redial_as(1, "10.64.1.77".parse().unwrap());
     lab.gateway.sh(SLICE);
@@ -93,7 +93,7 @@ fn lab_dials_a_line_again_with_another_address() {
 }
 
 #[test]
-fn lab_serves_active_ftp_only_with_the_helper() {
+fn active_ftp_in_the_lab_needs_the_helper() {
     let lab = Lab::new();
     lab.gateway.sh(SLICE);
     let (ftp, client) = (Ftp::start(&lab), lab.everyone()[1]);

@@ -7,7 +7,7 @@ use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, copy, copy_to};
 
 inside_each_debian! {
-    the_core_is_the_same,
+    the_core_tests_pass_inside_debian,
 }
 
 /// The main job, our slice, drift and repair, failover and back.
@@ -16,18 +16,18 @@ const CORE: [&str; 5] = [
     "scenarios::slice::the_slice_has_the_nexthops_of_the_contract",
     "scenarios::slice::the_slice_has_the_tables_of_the_contract",
     "scenarios::slice::the_slice_is_the_same_with_iptables_nft_and_iptables_legacy",
-    "scenarios::foreign::reloads::a_flush_of_the_whole_nftables_rule_set_is_healed",
+    "scenarios::foreign::reloads::nft_flush_ruleset_is_repaired",
 ];
 /// With either kind of iptables.
 const CORE_WITH_BOTH: [&str; 8] = [
-    "scenarios::assign::thirty_clients_are_spread_ten_each_over_three_equal_uplinks",
+    "scenarios::assign::thirty_clients_are_assigned_ten_each_to_three_equal_uplinks",
     "scenarios::slice::the_slice_has_the_chains_of_the_contract",
-    "scenarios::foreign::objects::everything_foreign_is_bit_for_bit_as_before_after_flush",
+    "scenarios::foreign::objects::foreign_objects_are_unchanged_after_flush",
     "scenarios::drift::check_steps::chains_rules_and_jumps_of_ours_that_were_changed_are_mended",
     "scenarios::drift::check_steps::a_slice_that_is_gone_is_mended",
-    "scenarios::uplink_loss::a_device_goes_no_process_runs_and_other_pools_lose_not_one_packet",
-    "scenarios::failover::failover_moves_the_pool_of_a_dead_line_and_ends_its_flows_and_no_others",
-    "scenarios::failover::after_restore_the_pool_is_back_and_no_flow_is_broken",
+    "scenarios::uplink_loss::a_lost_device_needs_no_process_and_other_pools_lose_no_packet",
+    "scenarios::failover::failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink",
+    "scenarios::failover::restore_brings_the_pool_back_and_breaks_no_flow",
 ];
 
 fn core() -> Vec<String> {
@@ -38,7 +38,7 @@ fn core() -> Vec<String> {
     names
 }
 
-fn the_core_is_the_same(debian: Debian) {
+fn the_core_tests_pass_inside_debian(debian: Debian) {
     let lab = Lab::new();
     let machine = Machine::bare(&lab, debian);
     copy_to(&lab.scratch().join("wanpool"));

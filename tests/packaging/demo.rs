@@ -7,7 +7,7 @@ use crate::inside_each_debian;
 use crate::lab::{Debian, binary, copy_to};
 
 inside_each_debian! {
-    the_demonstration_ends_as_promised_in_a_plain_chroot,
+    scripts_demo_succeeds_in_a_chroot,
 }
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
@@ -29,12 +29,12 @@ fn assert_ends_as_promised(script: &str, program: &str, root: &str) {
 }
 
 #[test]
-fn the_demonstration_ends_as_promised() {
+fn scripts_demo_succeeds() {
     let script = "mount -t tmpfs none /run; WANPOOL_BIN=$2 exec \"$1/scripts/demo\"";
     assert_ends_as_promised(script, &binary().display().to_string(), "/");
 }
 
-fn the_demonstration_ends_as_promised_in_a_plain_chroot(debian: Debian) {
+fn scripts_demo_succeeds_in_a_chroot(debian: Debian) {
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("wanpool");
     copy_to(&program);

@@ -93,7 +93,7 @@ fn split<'a>(text: &'a str, by: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn licence_expressions_are_read_as_spdx_means_them() {
+fn licence_expressions_follow_the_spdx_grammar() {
     for (expression, compatible) in [
         ("MIT", true),
         ("MIT OR GPL-3.0", true),
@@ -111,7 +111,7 @@ fn licence_expressions_are_read_as_spdx_means_them() {
 }
 
 #[test]
-fn every_dependency_is_from_the_registry_and_under_a_licence_that_goes_with_ours() {
+fn every_dependency_is_from_the_registry_and_has_a_compatible_licence() {
     let metadata = metadata();
     let packages = used(&metadata);
     assert!(packages.len() > 20, "{}", packages.len());
@@ -134,7 +134,7 @@ fn rust_version(text: &str) -> [u32; 3] {
 }
 
 #[test]
-fn no_dependency_asks_for_a_newer_rust_than_ours() {
+fn no_dependency_needs_a_newer_rust() {
     let ours = env!("CARGO_PKG_RUST_VERSION");
     let metadata = metadata();
     for package in metadata["packages"].as_array().expect("packages") {
@@ -188,7 +188,7 @@ fn let_chain(code: &str) -> Option<&str> {
 
 /// Clippy knows which functions are newer than our Rust; of the syntax only this test does.
 #[test]
-fn there_is_no_let_chain_which_rust_has_since_1_88() {
+fn no_let_chain_is_used() {
     for folder in ["src", "tests"] {
         assert_eq!(let_chain(&code(root().join(folder))), None, "in {folder}/");
     }

@@ -37,7 +37,7 @@ fn files(root: &Path) -> Vec<String> {
 }
 
 #[test]
-fn each_file_is_installed_in_its_place_and_speaks_of_the_program_where_it_is() {
+fn each_file_is_installed_under_the_prefix_and_names_the_program_there() {
     let root = tempfile::tempdir().expect("a folder");
     let program = binary().display().to_string();
     for (prefix, at) in
@@ -70,7 +70,7 @@ fn each_file_is_installed_in_its_place_and_speaks_of_the_program_where_it_is() {
 }
 
 #[test]
-fn what_the_admin_wrote_survives_an_installation_and_its_end() {
+fn configuration_and_pool_files_survive_install_and_uninstall() {
     let dir = tempfile::tempdir().expect("a folder");
     let (root, program) = (dir.path(), binary().display().to_string());
     let put = || install(root, None, &["--binary", &program]);

@@ -64,7 +64,7 @@ const OLD: &str = "0.66.0+ds1-1";
 const NONE: &str = "(none)";
 
 #[test]
-fn a_cargo_that_is_new_enough_is_taken_and_apt_is_not_asked() {
+fn an_installed_cargo_that_is_new_enough_is_used() {
     for version in [RUST.to_owned(), format!("{RUST}.1"), "1.100.0".to_owned()] {
         let run = need_rust(&format!("echo 'cargo {version} (abc 2030-01-01)'"), NONE, NONE);
         assert_eq!(run, (Some(0), String::new(), String::new()), "{version}");
@@ -72,7 +72,7 @@ fn a_cargo_that_is_new_enough_is_taken_and_apt_is_not_asked() {
 }
 
 #[test]
-fn a_cargo_that_is_too_old_is_refused_whatever_debian_has() {
+fn an_installed_cargo_that_is_too_old_is_refused() {
     let new = format!("{RUST}.1+dfsg1-1");
     let run = need_rust("echo cargo 1.63.0", &new, &new);
     assert_says_how_to_get_rust(&run);
@@ -80,7 +80,7 @@ fn a_cargo_that_is_too_old_is_refused_whatever_debian_has() {
 }
 
 #[test]
-fn where_there_is_no_cargo_debians_is_installed_if_it_is_new_enough() {
+fn without_cargo_the_debian_package_is_installed_if_new_enough() {
     for web in [NONE, "1.96.0+dfsg1-1"] {
         let run = need_rust(NO_CARGO, &format!("{RUST}.1+dfsg1-1+deb13u1"), web);
         assert_installs(&run, " ca-certificates cargo rustfmt rust-clippy\n");
@@ -88,7 +88,7 @@ fn where_there_is_no_cargo_debians_is_installed_if_it_is_new_enough() {
 }
 
 #[test]
-fn where_debians_cargo_is_too_old_that_of_its_web_packages_is_installed_if_it_is_new_enough() {
+fn else_cargo_web_is_installed_if_new_enough() {
     for web in [format!("{RUST}.0+dfsg3-1~deb12u3"), "1.96.0+dfsg1-1~deb12u2".to_owned()] {
         let run = need_rust(NO_CARGO, OLD, &web);
         assert_installs(&run, " ca-certificates cargo-web rustfmt-web rust-web-clippy\n");
@@ -96,7 +96,7 @@ fn where_debians_cargo_is_too_old_that_of_its_web_packages_is_installed_if_it_is
 }
 
 #[test]
-fn who_is_not_root_is_told_what_to_run_as_root() {
+fn without_root_the_apt_command_is_printed() {
     let (status, said, asked) = need_rust_as(1000, NO_CARGO, OLD, "1.96.0+dfsg1-1~deb12u2");
     assert_eq!((status, asked.as_str(), said.lines().count()), (Some(1), "", 1), "{said}");
     let line = "As root: apt-get install -y -qq --no-install-recommends --no-remove";
@@ -104,14 +104,14 @@ fn who_is_not_root_is_told_what_to_run_as_root() {
 }
 
 #[test]
-fn where_debians_cargo_is_too_old_or_there_is_none_one_line_says_how_to_get_rust() {
+fn without_a_package_that_is_new_enough_rustup_is_recommended() {
     for (debian, web) in [(OLD, NONE), (OLD, "1.78.0+dfsg1-2"), (NONE, NONE)] {
         assert_says_how_to_get_rust(&need_rust(NO_CARGO, debian, web));
     }
 }
 
 #[test]
-fn a_cargo_of_rustup_without_subcommands_gets_none_of_debians() {
+fn missing_components_of_rustup_are_named() {
     let cargo = format!("[ \"$1\" = --version ] || exit 101\necho cargo {RUST}.0");
     let new = format!("{RUST}.1+dfsg1-1");
     let (status, said, asked) = need_rust(&cargo, &new, &new);

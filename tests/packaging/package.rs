@@ -9,7 +9,7 @@ use crate::lab::{Debian, Lab, Machine, binary};
 use crate::packaging::need_rust::put;
 
 inside_each_debian! {
-    a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served,
+    the_package_installs_serves_clients_upgrades_and_purges,
 }
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
@@ -52,7 +52,7 @@ fn made(mut packaging: Command) -> PathBuf {
 }
 
 #[test]
-fn what_making_the_package_needs_is_installed_without_a_word_on_stdout() {
+fn scripts_package_installs_its_build_dependencies_and_prints_only_the_path() {
     let dir = tempfile::tempdir().expect("a folder");
     let bin = dir.path().join("bin");
     std::fs::create_dir(&bin).expect("a folder");
@@ -111,7 +111,7 @@ fn assert_tells_the_changes(package: &Path) {
 }
 
 #[test]
-fn the_package_is_without_fault_and_one_tree_makes_the_same_bytes() {
+fn the_package_passes_lintian_and_is_reproducible() {
     let dir = tempfile::tempdir().expect("a folder");
     let [one, other] = ["one", "other"].map(|name| package(&dir.path().join(name), "0.1.0"));
     let [one_bytes, other_bytes] = [&one, &other].map(|path| std::fs::read(path).expect("it"));
@@ -124,7 +124,7 @@ fn the_package_is_without_fault_and_one_tree_makes_the_same_bytes() {
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
-fn a_newcomer_installs_the_package_writes_ten_lines_and_has_clients_served(debian: Debian) {
+fn the_package_installs_serves_clients_upgrades_and_purges(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0", "0.1.1"]);
     let machine = Machine::bare(&lab, debian);

@@ -6,16 +6,16 @@ use crate::lab::{Debian, Lab, Machine, QUICK, wait_until};
 use crate::packaging::package::{CRON, assert_served, packages, write_config};
 
 inside_each_debian! {
-    the_units_are_without_fault_and_may_do_little,
-    under_systemd_a_configuration_is_all_that_is_asked_of_an_admin,
-    with_the_rights_of_its_units_it_does_all_of_its_work,
+    the_units_verify_and_are_sandboxed,
+    under_systemd_a_configuration_file_is_enough,
+    the_sandboxed_units_can_do_all_their_work,
 }
 
 /// `systemd-analyze security`, in tenths: 100 may do all, 96 is a service that says nothing of it.
 const EXPOSED_AT_MOST: [(&str, u32); 3] =
     [("wanpool", 27), ("wanpool-assign", 21), ("wanpool-probe", 21)];
 
-fn the_units_are_without_fault_and_may_do_little(debian: Debian) {
+fn the_units_verify_and_are_sandboxed(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0"]);
     let machine = Machine::boot(&lab, debian);
@@ -53,7 +53,7 @@ fn await_pools(machine: &Machine, clients: usize) {
     machine.sh("systemctl start wanpool-assign.service");
 }
 
-fn under_systemd_a_configuration_is_all_that_is_asked_of_an_admin(debian: Debian) {
+fn under_systemd_a_configuration_file_is_enough(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0", "0.1.1"]);
     let machine = Machine::boot(&lab, debian);
@@ -107,7 +107,7 @@ fn under_systemd_a_configuration_is_all_that_is_asked_of_an_admin(debian: Debian
         .silent();
 }
 
-fn with_the_rights_of_its_units_it_does_all_of_its_work(debian: Debian) {
+fn the_sandboxed_units_can_do_all_their_work(debian: Debian) {
     let lab = Lab::new();
     packages(&lab, &["0.1.0"]);
     let machine = Machine::boot(&lab, debian);

@@ -6,8 +6,8 @@ use crate::lab::{Lab, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    thirty_clients_are_spread_ten_each_over_three_equal_uplinks,
-    weights_two_one_one_place_thirty_clients_fifteen_eight_seven,
+    thirty_clients_are_assigned_ten_each_to_three_equal_uplinks,
+    weights_two_one_one_assign_fifteen_eight_and_seven_of_thirty_clients,
     an_ethernet_uplink_with_a_gateway_serves_its_pool,
     a_client_is_moved_and_released_by_name,
 }
@@ -16,7 +16,7 @@ fn sizes<const N: usize>(lab: &Lab) -> [usize; N] {
     std::array::from_fn(|at| lab.pool(at as u8 + 1).len())
 }
 
-fn thirty_clients_are_spread_ten_each_over_three_equal_uplinks(shape: Shape) {
+fn thirty_clients_are_assigned_ten_each_to_three_equal_uplinks(shape: Shape) {
     let lab = shape.raise();
     lab.config(&three(""));
     lab.hear(&lab.everyone());
@@ -36,7 +36,7 @@ fn thirty_clients_are_spread_ten_each_over_three_equal_uplinks(shape: Shape) {
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 
-fn weights_two_one_one_place_thirty_clients_fifteen_eight_seven(shape: Shape) {
+fn weights_two_one_one_assign_fifteen_eight_and_seven_of_thirty_clients(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
     assert_eq!(sizes(&lab), [15, 8, 7]);
@@ -77,7 +77,7 @@ fn a_client_is_moved_and_released_by_name(shape: Shape) {
 }
 
 #[test]
-fn pins_are_kept_and_excluded_addresses_are_never_pooled() {
+fn pinned_clients_go_to_their_pin_and_excluded_addresses_to_no_pool() {
     let lab = Lab::new();
     let exclude = "exclude = [\"192.168.7.12\", \"192.168.7.16/30\"]";
     let pins = "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n";
@@ -104,7 +104,7 @@ fn the_smallest_config_serves_every_client() {
 }
 
 #[test]
-fn named_clients_are_placed_though_nobody_has_heard_them() {
+fn named_clients_are_assigned_even_if_not_discovered() {
     let lab = Lab::new();
     lab.config(&three(""));
     let placed = lab.wanpool(["assign", "192.168.7.20", "192.168.7.15"]);
@@ -119,7 +119,7 @@ fn named_clients_are_placed_though_nobody_has_heard_them() {
 }
 
 #[test]
-fn clients_are_taken_from_a_file_in_either_form_in_its_order() {
+fn clients_are_read_from_a_list_or_an_arp_table_in_file_order() {
     let lab = Lab::new();
     lab.config(&three(""));
     let list = lab.scratch().join("list");
@@ -143,7 +143,7 @@ IP address       HW type     Flags       HW address            Mask     Device
 }
 
 #[test]
-fn json_of_an_assignment_is_one_object() {
+fn assign_prints_one_json_object() {
     let lab = Lab::new();
     lab.config(&three(""));
     let said = lab.wanpool(["-j", "assign", "192.168.7.20"]).json();

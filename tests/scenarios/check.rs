@@ -10,8 +10,8 @@ use crate::lab::{Lab, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_foreign_rule_that_takes_our_packets_first_is_found,
-    a_foreign_rule_that_accepts_before_ours_is_found,
+    a_conflicting_routing_rule_is_found,
+    a_filter_rule_that_accepts_before_ours_is_found,
     rules_in_both_kinds_of_iptables_are_found,
 }
 
@@ -42,7 +42,7 @@ fn follow(lab: &Lab, finding: &str) {
 }
 
 #[test]
-fn forwarding_that_is_off_is_found() {
+fn disabled_forwarding_is_found() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.gateway.sysctl("net/ipv4/ip_forward", "0");
@@ -107,7 +107,7 @@ fn assert_found(lab: &Lab, thieves: &[(&str, &str, &[u32])]) {
     }
 }
 
-fn a_foreign_rule_that_takes_our_packets_first_is_found(shape: Shape) {
+fn a_conflicting_routing_rule_is_found(shape: Shape) {
     let lab = shape.raise();
     assert_found(&lab, &THIEVES);
     // The remedy: behind ours it takes nothing.
@@ -117,13 +117,13 @@ fn a_foreign_rule_that_takes_our_packets_first_is_found(shape: Shape) {
 }
 
 #[test]
-fn a_foreign_rule_that_refuses_our_packets_is_found() {
+fn a_routing_rule_that_prohibits_client_packets_is_found() {
     let prohibit = "ip rule add pref 700 iif br0 prohibit";
     assert_found(&Lab::new(), &[(prohibit, "pref 700 iif br0", &[700])]);
 }
 
 #[test]
-fn a_foreign_rule_that_passes_over_ours_is_found() {
+fn a_goto_rule_that_skips_ours_is_found() {
     assert_found(&Lab::new(), &[("ip rule add pref 700 goto 32766", "pref 700", &[700])]);
 }
 
@@ -175,12 +175,12 @@ fn assert_accepting_is_found(lab: &Lab, cases: &[(&str, &str)]) {
     }
 }
 
-fn a_foreign_rule_that_accepts_before_ours_is_found(shape: Shape) {
+fn a_filter_rule_that_accepts_before_ours_is_found(shape: Shape) {
     assert_accepting_is_found(&shape.raise(), &ACCEPTED);
 }
 
 #[test]
-fn a_foreign_rule_that_ends_the_chain_before_ours_is_found() {
+fn a_filter_rule_that_returns_before_ours_is_found() {
     assert_accepting_is_found(&Lab::new(), &RETURNED);
 }
 
@@ -198,7 +198,7 @@ fn rules_in_both_kinds_of_iptables_are_found(shape: Shape) {
 }
 
 #[test]
-fn a_conntrack_table_nearly_full_is_found() {
+fn a_nearly_full_conntrack_table_is_found() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let talk = lab.talk(&lab.everyone());
@@ -219,7 +219,7 @@ fn a_conntrack_table_nearly_full_is_found() {
 }
 
 #[test]
-fn more_clients_than_neighbours_there_may_be_are_found() {
+fn more_clients_than_the_neighbour_table_can_hold_are_found() {
     let lab = Lab::new();
     lab.config(&three(""));
     let table = lab.gateway.sh("ip ntable show name arp_cache");
@@ -258,7 +258,7 @@ fn a_flowtable_is_found_where_the_kernel_has_them() {
 }
 
 #[test]
-fn findings_and_drift_together_are_told_apart_in_text_and_json() {
+fn findings_and_drift_are_separate_in_text_and_json() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.gateway.sh("ip rule add pref 500 lookup 77\nip rule del pref 1201");

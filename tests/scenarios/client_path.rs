@@ -9,8 +9,8 @@ use crate::lab::{Lab, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    the_path_of_a_client_is_told_step_by_step,
-    a_client_sees_its_new_path_when_its_uplink_is_failed_over_or_gone,
+    the_path_of_a_client_is_shown_step_by_step,
+    the_path_shows_that_the_uplink_is_failed_over_or_down,
 }
 
 fn path(lab: &Lab, client: impl ToString) -> Value {
@@ -26,7 +26,7 @@ fn field(lab: &Lab, client: impl ToString, name: &str) -> String {
     line.unwrap_or_else(|| panic!("no {name}: {run}"))[name.len()..].trim().to_owned()
 }
 
-fn the_path_of_a_client_is_told_step_by_step(shape: Shape) {
+fn the_path_of_a_client_is_shown_step_by_step(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&four("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
     let client = lab.member(4, 0);
@@ -61,7 +61,7 @@ fn the_path_of_a_client_is_told_step_by_step(shape: Shape) {
 }
 
 #[test]
-fn it_differs_when_the_set_is_changed_by_hand() {
+fn the_path_differs_when_the_set_is_changed_by_hand() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
@@ -96,7 +96,7 @@ fn it_differs_when_the_set_is_changed_by_hand() {
 }
 
 #[test]
-fn a_client_in_no_pool_goes_by_the_group_and_differs_only_where_the_set_has_it() {
+fn the_path_of_a_client_in_no_pool_is_the_group() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
@@ -131,7 +131,7 @@ fn a_client_in_no_pool_goes_by_the_group_and_differs_only_where_the_set_has_it()
     );
 }
 
-fn a_client_sees_its_new_path_when_its_uplink_is_failed_over_or_gone(shape: Shape) {
+fn the_path_shows_that_the_uplink_is_failed_over_or_down(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
@@ -162,7 +162,7 @@ fn a_client_sees_its_new_path_when_its_uplink_is_failed_over_or_gone(shape: Shap
 }
 
 #[test]
-fn where_the_path_differs_check_says_what_to_do() {
+fn where_the_path_differs_check_finds_it_too() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let client = lab.member(1, 0);
@@ -193,7 +193,7 @@ fn where_the_path_differs_check_says_what_to_do() {
 /// What the group of all uplinks picks for a client may be the client's own uplink or another: the
 /// multipath hash has a seed of its own at every boot. The path differs in either case.
 #[test]
-fn a_path_differs_though_it_ends_in_the_same_device() {
+fn a_path_differs_even_if_it_ends_at_the_same_device() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let clients = [1, 2, 3].map(|pool| lab.member(pool, 0));

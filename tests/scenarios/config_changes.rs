@@ -10,9 +10,9 @@ use crate::lab::{Lab, Shape, three, uplinks};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    the_longest_pin_wins_and_no_load_outweighs_it,
-    an_uplink_taken_out_of_the_config_gives_its_clients_to_the_others,
-    a_new_uplink_gets_new_clients_first_and_old_ones_only_with_rebalance,
+    the_longest_matching_pin_wins_whatever_the_load,
+    an_uplink_removed_from_the_config_gives_its_clients_to_the_others,
+    a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance,
 }
 
 fn two() -> String {
@@ -41,7 +41,7 @@ fn moved_from(said: &Value) -> Vec<(String, u64)> {
     said["moved"].as_array().expect("an array").iter().map(row).collect()
 }
 
-fn the_longest_pin_wins_and_no_load_outweighs_it(shape: Shape) {
+fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
     let lab = shape.raise();
     let pins = "
 [pin]
@@ -65,7 +65,7 @@ fn the_longest_pin_wins_and_no_load_outweighs_it(shape: Shape) {
 }
 
 #[test]
-fn a_pin_set_later_moves_its_clients_at_the_next_assign_and_breaks_no_connection() {
+fn a_new_pin_moves_its_clients_and_breaks_no_connection() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let [address, of_prefix, there] =
@@ -87,7 +87,7 @@ fn a_pin_set_later_moves_its_clients_at_the_next_assign_and_breaks_no_connection
 }
 
 #[test]
-fn a_pinned_client_is_put_nowhere_else_by_name() {
+fn a_pinned_client_cannot_be_moved_by_name() {
     let lab = Lab::new();
     lab.serve(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n"));
     let before = lab.state();
@@ -98,7 +98,7 @@ fn a_pinned_client_is_put_nowhere_else_by_name() {
 }
 
 #[test]
-fn who_is_excluded_later_is_released_and_reported_and_stays_out() {
+fn a_newly_excluded_client_is_released_and_stays_out() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let (client, pool) = (lab.everyone()[3], lab.pool_of(lab.everyone()[3]).unwrap());
@@ -120,7 +120,7 @@ fn who_is_excluded_later_is_released_and_reported_and_stays_out() {
 }
 
 #[test]
-fn a_weight_set_later_moves_nobody_until_rebalance_and_then_the_fewest() {
+fn a_new_weight_moves_no_client_until_rebalance() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.files();
@@ -136,7 +136,7 @@ fn a_weight_set_later_moves_nobody_until_rebalance_and_then_the_fewest() {
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 
-fn an_uplink_taken_out_of_the_config_gives_its_clients_to_the_others(shape: Shape) {
+fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let (others, leaving) = ([lab.pool(1), lab.pool(2)], lab.pool(3));
@@ -171,7 +171,7 @@ fn an_uplink_taken_out_of_the_config_gives_its_clients_to_the_others(shape: Shap
 }
 
 #[test]
-fn an_uplink_taken_out_is_told_in_text_as_moves() {
+fn the_clients_of_a_removed_uplink_are_reported_as_moved() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let leaving = lab.pool(2);
@@ -192,7 +192,7 @@ fn traced(lab: &Lab, words: &str) -> (bool, String) {
 }
 
 #[test]
-fn its_pool_file_goes_only_after_its_clients_are_in_other_files() {
+fn the_pool_file_of_a_removed_uplink_is_deleted_last() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.config(&two());
@@ -209,7 +209,7 @@ fn its_pool_file_goes_only_after_its_clients_are_in_other_files() {
 }
 
 #[test]
-fn a_run_killed_while_it_takes_an_uplink_out_loses_nobody() {
+fn a_run_killed_while_it_removes_an_uplink_loses_no_client() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before: Vec<(String, Vec<u8>)> = lab.files();
@@ -238,7 +238,7 @@ fn a_run_killed_while_it_takes_an_uplink_out_loses_nobody() {
     }
 }
 
-fn a_new_uplink_gets_new_clients_first_and_old_ones_only_with_rebalance(shape: Shape) {
+fn a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance(shape: Shape) {
     let lab = shape.raise();
     let (old, new) = (lab.everyone()[..20].to_vec(), lab.everyone()[20..].to_vec());
     lab.config(&two());

@@ -5,9 +5,9 @@ use crate::lab::{CHAINS, Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_chain_of_our_name_that_is_not_ours_is_told_and_left_alone,
-    flush_passes_over_a_chain_that_is_not_ours_and_takes_the_rest,
-    a_chain_of_ours_is_ours_whoever_it_was_made_for_and_whatever_was_done_to_it,
+    a_foreign_chain_with_our_name_is_reported_and_kept,
+    flush_keeps_a_foreign_chain_and_removes_the_rest,
+    an_altered_chain_of_ours_is_still_recognised,
 }
 
 /// Makes a chain of somebody else's, with rules and a jump of its own.
@@ -45,7 +45,7 @@ fn assert_in_the_way(lab: &Lab, words: &[&str]) {
     lab.state().assert_is(&before, "what only reads");
 }
 
-fn a_chain_of_our_name_that_is_not_ours_is_told_and_left_alone(shape: Shape) {
+fn a_foreign_chain_with_our_name_is_reported_and_kept(shape: Shape) {
     let lab = shape.raise();
     lab.config(&four("helpers = [\"ftp\"]"));
     for (table, from, name) in CHAINS {
@@ -66,7 +66,7 @@ fn a_chain_of_our_name_that_is_not_ours_is_told_and_left_alone(shape: Shape) {
     }
 }
 
-fn flush_passes_over_a_chain_that_is_not_ours_and_takes_the_rest(shape: Shape) {
+fn flush_keeps_a_foreign_chain_and_removes_the_rest(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&four(""));
     // No helpers, so no chain of ours is there.
@@ -89,7 +89,7 @@ fn flush_passes_over_a_chain_that_is_not_ours_and_takes_the_rest(shape: Shape) {
     assert!(lab.rules().is_empty() && lab.gateway.sh("ipset list -n").is_empty());
 }
 
-fn a_chain_of_ours_is_ours_whoever_it_was_made_for_and_whatever_was_done_to_it(shape: Shape) {
+fn an_altered_chain_of_ours_is_still_recognised(shape: Shape) {
     let lab = shape.raise();
     // Other devices, other bits of the mark.
     lab.serve("[uplink.9]\ndev = \"eth1\"\nvia = \"10.65.4.1\"\n[kernel]\nmark-mask = 0xff0000\n");
@@ -116,7 +116,7 @@ fn a_chain_of_ours_is_ours_whoever_it_was_made_for_and_whatever_was_done_to_it(s
 }
 
 #[test]
-fn a_nexthop_a_table_and_a_set_of_others_are_told_and_left_alone() {
+fn a_foreign_nexthop_route_or_set_in_conflict_is_reported_and_kept() {
     let lab = Lab::new();
     lab.config(&four(""));
     lab.hear(&lab.everyone());

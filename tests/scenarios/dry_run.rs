@@ -6,8 +6,8 @@ use crate::lab::{Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    the_printed_commands_do_what_the_run_would_do,
-    the_printed_commands_take_uplinks_out_and_back_as_the_run_would,
+    the_printed_commands_do_the_same_as_the_run,
+    the_printed_commands_of_failover_and_restore_do_the_same_as_the_run,
 }
 
 /// Prints the steps, sees that nothing changed, and runs them as a script.
@@ -21,7 +21,7 @@ fn by_script(lab: &Lab, args: &[&str]) {
     lab.gateway.sh(&printed.stdout);
 }
 
-fn the_printed_commands_do_what_the_run_would_do(shape: Shape) {
+fn the_printed_commands_do_the_same_as_the_run(shape: Shape) {
     let config = four("helpers = [\"ftp\"]");
     let run = shape.clone().raise();
     run.serve(&config);
@@ -78,7 +78,7 @@ fn marks(lab: &Lab) -> Vec<u32> {
     marks
 }
 
-fn the_printed_commands_take_uplinks_out_and_back_as_the_run_would(shape: Shape) {
+fn the_printed_commands_of_failover_and_restore_do_the_same_as_the_run(shape: Shape) {
     let config = four("").replace("via = \"10.65.4.1\"\n", "");
     let labs = [shape.clone().raise(), shape.raise()];
     for lab in &labs {

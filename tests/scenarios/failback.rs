@@ -6,7 +6,7 @@ use crate::lab::{EchoServer, FAR, Lab, Shape, Speaker, wait_until};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_metered_backup_is_rid_at_once_of_flows_whose_own_uplink_is_back_and_of_no_others,
+    failback_cut_ends_only_flows_whose_own_uplink_is_back,
 }
 
 /// Two uplinks and a backup, which has these keys too.
@@ -27,7 +27,7 @@ fn all_seen(lab: &Lab, clients: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
 }
 
 #[test]
-fn a_backup_carries_nothing_while_another_uplink_is_in_service() {
+fn a_backup_carries_no_traffic_while_another_uplink_is_in_service() {
     let lab = Lab::new();
     lab.serve(&with_backup("[pin]\n\"192.168.7.30\" = 3\n", "weight = 9"));
     lab.wanpool(["multipath", "on"]).ok();
@@ -51,7 +51,7 @@ fn a_backup_carries_nothing_while_another_uplink_is_in_service() {
 }
 
 #[test]
-fn the_deaths_of_all_others_need_no_process_for_the_backup_to_take_over() {
+fn the_backup_takes_over_without_a_process_when_all_others_are_lost() {
     let lab = Lab::new();
     lab.serve(&with_backup("", ""));
     let (one, two) = (lab.member(1, 0), lab.member(2, 0));
@@ -81,7 +81,7 @@ fn the_deaths_of_all_others_need_no_process_for_the_backup_to_take_over() {
 }
 
 #[test]
-fn a_backup_takes_over_from_dead_lines_and_gives_back_when_one_is_sound() {
+fn the_backup_takes_over_while_probes_find_all_others_unhealthy() {
     let lab = Lab::new();
     let probe = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\ndown = 1\nup = 1\n";
     lab.serve(&with_backup(probe, ""));
@@ -96,7 +96,7 @@ fn a_backup_takes_over_from_dead_lines_and_gives_back_when_one_is_sound() {
 }
 
 #[test]
-fn a_backup_has_pinned_clients_only() {
+fn a_backup_gets_only_pinned_clients() {
     let lab = Lab::new();
     lab.serve(&crate::lab::three(""));
     assert_eq!(lab.members(3).len(), 10);
@@ -115,7 +115,7 @@ fn a_backup_has_pinned_clients_only() {
     lab.wanpool(["pools"]).refused(2).naming(&["every uplink is a backup"]);
 }
 
-fn a_metered_backup_is_rid_at_once_of_flows_whose_own_uplink_is_back_and_of_no_others(
+fn failback_cut_ends_only_flows_whose_own_uplink_is_back(
     shape: Shape,
 ) {
     let lab = shape.raise();
@@ -168,7 +168,7 @@ fn a_metered_backup_is_rid_at_once_of_flows_whose_own_uplink_is_back_and_of_no_o
 }
 
 #[test]
-fn a_drained_backup_is_rid_of_them_when_their_own_uplink_has_been_back_for_so_long() {
+fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
     let lab = Lab::new();
     lab.serve(&with_backup("", "failback = \"drain 20\""));
     let client = lab.member(1, 0);
@@ -196,7 +196,7 @@ fn a_drained_backup_is_rid_of_them_when_their_own_uplink_has_been_back_for_so_lo
 }
 
 #[test]
-fn by_default_a_flow_stays_on_the_uplink_that_stood_in() {
+fn by_default_a_flow_stays_on_the_uplink_that_took_over() {
     let lab = Lab::new();
     lab.serve(&crate::lab::three("[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n"));
     let client = lab.member(1, 0);

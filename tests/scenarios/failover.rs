@@ -6,10 +6,10 @@ use crate::lab::{Flow, Kind, Lab, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    failover_moves_the_pool_of_a_dead_line_and_ends_its_flows_and_no_others,
-    failover_to_one_uplink_sends_them_all_there,
+    failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink,
+    failover_to_moves_the_pool_to_that_uplink,
     failover_done_twice_changes_nothing_and_prints_nothing,
-    after_restore_the_pool_is_back_and_no_flow_is_broken,
+    restore_brings_the_pool_back_and_breaks_no_flow,
 }
 
 const OUT: &str = "uplink 1 ppp0 failed-over\n";
@@ -44,7 +44,7 @@ fn assert_seen(lab: &Lab, clients: &[Ipv4Addr], from: &[Ipv4Addr]) {
     }
 }
 
-fn failover_moves_the_pool_of_a_dead_line_and_ends_its_flows_and_no_others(shape: Shape) {
+fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let talk = lab.talk(&lab.everyone());
@@ -82,7 +82,7 @@ fn failover_moves_the_pool_of_a_dead_line_and_ends_its_flows_and_no_others(shape
     assert_eq!(lab.wanpool(["-j", "pools"]).json()[0]["state"], "failed-over");
 }
 
-fn failover_to_one_uplink_sends_them_all_there(shape: Shape) {
+fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let before = lab.state();
@@ -137,7 +137,7 @@ fn failover_done_twice_changes_nothing_and_prints_nothing(shape: Shape) {
     talk.goes_on("by another uplink", |flow| !tcp(flow));
 }
 
-fn after_restore_the_pool_is_back_and_no_flow_is_broken(shape: Shape) {
+fn restore_brings_the_pool_back_and_breaks_no_flow(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let before = lab.state();
@@ -155,7 +155,7 @@ fn after_restore_the_pool_is_back_and_no_flow_is_broken(shape: Shape) {
 }
 
 #[test]
-fn a_second_failover_spares_what_came_in_over_the_line_since() {
+fn a_repeated_failover_ends_no_new_flow() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.wanpool(["failover", "ppp0"]).ok();
@@ -166,7 +166,7 @@ fn a_second_failover_spares_what_came_in_over_the_line_since() {
 }
 
 #[test]
-fn failover_without_a_flow_is_as_good() {
+fn failover_works_without_any_flow() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.gateway.sh("conntrack -F 2>/dev/null");
@@ -196,7 +196,7 @@ fn failover_works_when_the_device_is_gone() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
+fn impossible_failovers_and_restores_are_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.hang_up(3);

@@ -57,7 +57,7 @@ fn fifty_uplinks_work_and_the_fifty_first_is_a_configuration_error() {
 }
 
 #[test]
-fn forty_nine_of_fifty_may_be_gone() {
+fn forty_nine_of_fifty_uplinks_may_be_down() {
     let lab = Lab::with().point_to_point(50).without_ethernet().client_addresses(50).raise();
     lab.serve(&config(&devices(50)));
     (2..=50).for_each(|number| lab.hang_up(number));

@@ -7,7 +7,7 @@ use crate::lab::{Iptables, Lab, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    what_is_missing_of_set_and_chains_is_seen_though_a_run_before_found_all_in_order,
+    assign_repairs_what_is_missing_after_a_clean_run,
 }
 
 /// The programs that a run starts, itself aside.
@@ -41,7 +41,7 @@ fn a_run_with_nothing_to_do_starts_no_process() {
 
 /// Conntrack would go through all its buckets for it.
 #[test]
-fn the_flows_of_an_uplink_that_is_out_are_looked_for_once() {
+fn flows_of_an_uplink_out_of_service_are_searched_once() {
     let lab = checked(Shape::default());
     let trace = lab.scratch().join("trace");
     let looks_when = |options: &str| {
@@ -71,7 +71,7 @@ fn with_iptables_legacy_a_run_with_nothing_to_do_starts_one_process() {
     assert!(started[0].contains("iptables-save"), "{started:?}");
 }
 
-fn what_is_missing_of_set_and_chains_is_seen_though_a_run_before_found_all_in_order(shape: Shape) {
+fn assign_repairs_what_is_missing_after_a_clean_run(shape: Shape) {
     let lab = checked(shape);
     let served = lab.state();
     let client = lab.member(1, 0);
@@ -118,7 +118,7 @@ fn another_config_is_followed_by_the_next_assign() {
 }
 
 #[test]
-fn a_client_moved_on_the_strength_of_the_signs_is_marked_anew_and_one_released_is_not_marked() {
+fn a_move_with_a_valid_fingerprint_updates_the_set() {
     let lab = checked(Shape::default());
     let (moved, released) = (lab.member(1, 0), lab.member(2, 0));
     let (moves, releases) = (moved.to_string(), released.to_string());
@@ -138,7 +138,7 @@ fn processes_of_a_change(lab: &Lab, args: &[&str]) -> usize {
 
 /// What the signs cannot show, restore and --check do not rely on them for.
 #[test]
-fn an_entry_with_another_mark_is_found_by_check_and_mended_by_restore() {
+fn check_and_restore_do_not_rely_on_the_fingerprint() {
     let lab = checked(Shape::default());
     let served = lab.state();
     let client = lab.member(1, 0);
@@ -149,7 +149,7 @@ fn an_entry_with_another_mark_is_found_by_check_and_mended_by_restore() {
 }
 
 #[test]
-fn a_run_that_was_killed_at_its_work_leaves_nothing_to_believe_in() {
+fn a_killed_run_invalidates_the_fingerprint() {
     let lab = checked(Shape::default());
     let client = lab.member(1, 0).to_string();
     // When its files are in place and nothing of the kernel has followed.
@@ -166,7 +166,7 @@ fn a_run_that_was_killed_at_its_work_leaves_nothing_to_believe_in() {
 }
 
 #[test]
-fn the_memory_of_another_network_namespace_is_not_believed() {
+fn the_fingerprint_of_another_network_namespace_is_ignored() {
     let lab = checked(Shape::default());
     let run_dir = lab.scratch().join("run");
     assert!(run_dir.join("checked").is_file());

@@ -7,7 +7,7 @@ use crate::lab::{EchoServer, FAR, Ftp, Lab, Shape, Speaker, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_port_forward_on_uplink_2_answers_by_uplink_2_also_for_a_client_of_pool_1,
+    a_port_forward_answers_by_the_uplink_it_came_in_by,
     a_flow_not_yet_answered_stays_on_its_uplink_when_its_client_is_moved,
     active_ftp_works_with_the_helper_and_not_without,
     the_mss_is_clamped_to_the_path_of_the_uplink,
@@ -23,7 +23,7 @@ fn forward(lab: &Lab, number: u8, client: Ipv4Addr) {
     }
 }
 
-fn a_port_forward_on_uplink_2_answers_by_uplink_2_also_for_a_client_of_pool_1(shape: Shape) {
+fn a_port_forward_answers_by_the_uplink_it_came_in_by(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         lab.serve(&four(""));
@@ -90,7 +90,7 @@ fn the_mss_is_clamped_to_the_path_of_the_uplink(shape: Shape) {
 }
 
 #[test]
-fn without_nat_the_clients_own_address_leaves() {
+fn without_nat_the_far_server_sees_the_client_address() {
     let lab = Lab::new();
     lab.serve(&three("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
     let client = lab.member(2, 0);

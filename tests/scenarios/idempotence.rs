@@ -5,7 +5,7 @@ use crate::with_both_iptables;
 
 with_both_iptables! {
     a_second_run_of_anything_changes_nothing_and_prints_nothing,
-    after_flush_no_object_is_left_and_restore_brings_all_back_from_the_files,
+    flush_removes_every_object_and_restore_rebuilds_it_from_the_files,
 }
 
 fn a_second_run_of_anything_changes_nothing_and_prints_nothing(shape: Shape) {
@@ -22,7 +22,7 @@ fn a_second_run_of_anything_changes_nothing_and_prints_nothing(shape: Shape) {
     lab.state().assert_is(&before, "after doing it all again");
 }
 
-fn after_flush_no_object_is_left_and_restore_brings_all_back_from_the_files(shape: Shape) {
+fn flush_removes_every_object_and_restore_rebuilds_it_from_the_files(shape: Shape) {
     let lab = shape.raise();
     let virgin = lab.kernel_state();
     lab.serve(&four(""));
@@ -42,7 +42,7 @@ fn after_flush_no_object_is_left_and_restore_brings_all_back_from_the_files(shap
 }
 
 #[test]
-fn assign_builds_what_of_the_slice_is_missing() {
+fn assign_builds_missing_parts_of_the_slice() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let served = lab.state();
@@ -58,7 +58,7 @@ fn assign_builds_what_of_the_slice_is_missing() {
 }
 
 #[test]
-fn restore_takes_out_what_the_config_no_longer_names() {
+fn restore_removes_what_the_config_no_longer_names() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let smaller = Lab::new();

@@ -9,8 +9,8 @@ use crate::lab::{
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    lan_gateway_and_static_routes_are_never_sent_to_an_uplink,
-    what_arrives_on_an_uplink_for_nobody_here_never_leaves_by_one,
+    traffic_to_the_lan_the_gateway_and_static_routes_uses_no_uplink,
+    packets_that_arrive_on_an_uplink_never_leave_by_one,
     a_vpn_that_takes_every_address_wins_over_the_uplinks,
 }
 
@@ -24,7 +24,7 @@ fn witnesses(lab: &Lab) -> Vec<Ipv4Addr> {
     (1..=4).map(|pool| lab.member(pool, 0)).chain([none]).collect()
 }
 
-fn lan_gateway_and_static_routes_are_never_sent_to_an_uplink(shape: Shape) {
+fn traffic_to_the_lan_the_gateway_and_static_routes_uses_no_uplink(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         let _inside = LanHosts::raise(&lab);
@@ -51,7 +51,7 @@ fn lan_gateway_and_static_routes_are_never_sent_to_an_uplink(shape: Shape) {
 }
 
 #[test]
-fn hosts_of_this_and_another_lan_reach_the_clients() {
+fn hosts_of_the_lan_and_of_other_networks_reach_the_clients() {
     for rp_filter in 0..=2 {
         let lab = Lab::with().rp_filter(rp_filter).raise();
         let inside = LanHosts::raise(&lab);
@@ -108,7 +108,7 @@ fn send_strangers(lab: &Lab, number: u8) {
     wait_until("the gateway gets packets for nobody", || strangers(&lab.gateway) >= before + 5);
 }
 
-fn what_arrives_on_an_uplink_for_nobody_here_never_leaves_by_one(shape: Shape) {
+fn packets_that_arrive_on_an_uplink_never_leave_by_one(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         count_strangers(&lab);
@@ -127,7 +127,7 @@ fn what_arrives_on_an_uplink_for_nobody_here_never_leaves_by_one(shape: Shape) {
 }
 
 #[test]
-fn without_the_blackhole_rules_they_would_leave() {
+fn without_the_blackhole_rules_they_would_leave_by_an_uplink() {
     let lab = Lab::new();
     count_strangers(&lab);
     lab.serve(&four(""));

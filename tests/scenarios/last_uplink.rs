@@ -8,9 +8,9 @@ use crate::lab::{Lab, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    the_last_uplink_is_not_failed_over_and_nothing_changes,
-    with_no_uplink_left_clients_are_told_unreachable_at_once_whatever_main_has,
-    whichever_uplink_comes_back_one_restore_of_it_serves_all,
+    failover_of_the_last_uplink_is_refused,
+    without_any_uplink_clients_get_unreachable_whatever_main_has,
+    restoring_any_one_uplink_serves_all_clients,
 }
 
 /// A line of somebody else's that works, and is what main's default route says.
@@ -37,7 +37,7 @@ fn assert_unreachable(lab: &Lab, clients: &[Ipv4Addr]) {
     });
 }
 
-fn the_last_uplink_is_not_failed_over_and_nothing_changes(shape: Shape) {
+fn failover_of_the_last_uplink_is_refused(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(FOREIGN);
     lab.serve(&three(""));
@@ -61,7 +61,7 @@ fn the_last_uplink_is_not_failed_over_and_nothing_changes(shape: Shape) {
     lab.state().assert_is(&before, "those that are out already");
 }
 
-fn with_no_uplink_left_clients_are_told_unreachable_at_once_whatever_main_has(shape: Shape) {
+fn without_any_uplink_clients_get_unreachable_whatever_main_has(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(FOREIGN);
     lab.serve(&three(""));
@@ -91,7 +91,7 @@ fn with_no_uplink_left_clients_are_told_unreachable_at_once_whatever_main_has(sh
     assert!(pools[0]["carried_by"].is_null(), "{pools}");
 }
 
-fn whichever_uplink_comes_back_one_restore_of_it_serves_all(shape: Shape) {
+fn restoring_any_one_uplink_serves_all_clients(shape: Shape) {
     for number in 1..=3 {
         let lab = shape.clone().raise();
         lab.gateway.sh(FOREIGN);
@@ -111,7 +111,7 @@ fn whichever_uplink_comes_back_one_restore_of_it_serves_all(shape: Shape) {
 }
 
 #[test]
-fn a_failed_over_line_may_be_restored_when_all_others_are_gone() {
+fn a_failed_over_uplink_can_be_restored_when_all_others_are_down() {
     let lab = Lab::new();
     lab.serve(&three(""));
     lab.wanpool(["failover", "ppp0"]).ok();

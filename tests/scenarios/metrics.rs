@@ -7,7 +7,7 @@ use crate::lab::{Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    the_values_are_those_of_files_and_kernel,
+    the_metrics_match_files_and_kernel,
 }
 
 /// The page's samples by name and labels; it is well-formed by promtool's judgement.
@@ -40,7 +40,7 @@ fn counted(lab: &Lab) -> BTreeMap<String, f64> {
     counted
 }
 
-fn the_values_are_those_of_files_and_kernel(shape: Shape) {
+fn the_metrics_match_files_and_kernel(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
     let moving = lab.pool(2)[..3].join(" ");
@@ -94,7 +94,7 @@ fn the_values_are_those_of_files_and_kernel(shape: Shape) {
 }
 
 #[test]
-fn the_page_is_well_formed_before_the_first_restore_and_without_root() {
+fn the_metrics_are_well_formed_before_restore_and_without_root() {
     let lab = Lab::new();
     lab.config(&four(""));
     let empty = samples(&lab, &lab.wanpool(["pools", "--metrics"]).ok().stdout);

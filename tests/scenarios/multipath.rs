@@ -10,9 +10,9 @@ use crate::lab::{
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    two_hundred_flows_and_more_are_spread_by_weight,
-    it_survives_the_deletion_of_any_device,
-    with_it_on_the_router_answers_by_the_uplink_asked_and_off_leaves_nothing,
+    flows_are_spread_by_weight,
+    multipath_survives_the_loss_of_any_uplink,
+    with_multipath_on_the_router_answers_by_the_uplink_asked,
 }
 
 /// Uplinks 1, 2 and 4 (ethernet) of weight 2, 1 and 1, each by the same gateway address.
@@ -49,7 +49,7 @@ fn strangers(lab: &Lab) -> Vec<Speaker<'_>> {
     lab.everyone().into_iter().map(|client| lab.client(client)).collect()
 }
 
-fn two_hundred_flows_and_more_are_spread_by_weight(shape: Shape) {
+fn flows_are_spread_by_weight(shape: Shape) {
     let lab = shape.one_gateway().raise();
     lab.config(CONFIG);
     lab.wanpool(["restore"]).ok();
@@ -61,7 +61,7 @@ fn two_hundred_flows_and_more_are_spread_by_weight(shape: Shape) {
     assert_spread(&lab, &count_seen(&strangers(&lab)), &WEIGHTS);
 }
 
-fn it_survives_the_deletion_of_any_device(shape: Shape) {
+fn multipath_survives_the_loss_of_any_uplink(shape: Shape) {
     let lab = shape.one_gateway().raise();
     lab.serve(CONFIG);
     lab.wanpool(["multipath", "on"]).ok();
@@ -102,7 +102,7 @@ fn asks(lab: &Lab, number: u8, patience: Duration) -> [Result<Ipv4Addr, String>;
     [tcp, outside.udp().and_then(|mut conn| conn.ask())]
 }
 
-fn with_it_on_the_router_answers_by_the_uplink_asked_and_off_leaves_nothing(shape: Shape) {
+fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
     for rp_filter in 0..=2 {
         let shape = shape.clone().rp_filter(rp_filter);
         // A strict filter takes ARP by the ethernet line from an address that is routed by another
@@ -153,7 +153,7 @@ fn with_it_on_the_router_answers_by_the_uplink_asked_and_off_leaves_nothing(shap
 }
 
 #[test]
-fn show_tells_whether_it_is_on_and_changes_nothing() {
+fn show_prints_the_state_and_changes_nothing() {
     let lab = Lab::new();
     lab.serve(&three(""));
     for (act, word) in [("off", "off"), ("on", "on")] {
@@ -171,7 +171,7 @@ fn show_tells_whether_it_is_on_and_changes_nothing() {
 }
 
 #[test]
-fn it_stays_on_or_off_through_all_but_a_full_restore() {
+fn only_a_full_restore_resets_multipath() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let off = lab.state();
@@ -196,7 +196,7 @@ fn it_stays_on_or_off_through_all_but_a_full_restore() {
 }
 
 #[test]
-fn the_routers_flows_stay_where_they_began_when_a_line_returns() {
+fn the_routers_flows_stay_on_their_uplink_when_another_returns() {
     let lab = Lab::new();
     lab.serve(&format!("{}\n[multipath]\nenable = true\nhash = \"l4\"\n", three("")));
     lab.hang_up(1);

@@ -5,11 +5,11 @@ use crate::lab::{Lab, LanHosts, Shape, four, three, uplinks};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    with_any_rp_filter_and_in_every_state_of_its_uplinks_a_gateway_is_sound,
-    tailscale_wireguard_and_docker_beside_us_are_no_findings,
+    check_is_clean_with_any_rp_filter_and_any_state_of_the_uplinks,
+    tailscale_wireguard_and_docker_are_no_findings,
 }
 
-fn with_any_rp_filter_and_in_every_state_of_its_uplinks_a_gateway_is_sound(shape: Shape) {
+fn check_is_clean_with_any_rp_filter_and_any_state_of_the_uplinks(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         lab.serve(&four("helpers = [\"ftp\"]"));
@@ -41,7 +41,7 @@ fn with_any_rp_filter_and_in_every_state_of_its_uplinks_a_gateway_is_sound(shape
 }
 
 #[test]
-fn with_other_configurations_it_is_sound_too() {
+fn check_is_clean_with_many_configurations() {
     let nat = "\"ppp1\"\nnat = false\nclamp-mss = false\nweight = 7";
     let configs = [
         three("unassigned = \"unreachable\""),
@@ -103,7 +103,7 @@ COMMIT
 END
 ";
 
-fn tailscale_wireguard_and_docker_beside_us_are_no_findings(shape: Shape) {
+fn tailscale_wireguard_and_docker_are_no_findings(shape: Shape) {
     let lab = shape.rp_filter(2).raise();
     lab.gateway.sh(BESIDE);
     lab.serve(&four(""));
@@ -127,7 +127,7 @@ const HARMLESS_RULES: [&str; 7] = [
 ];
 
 #[test]
-fn foreign_rules_that_take_none_of_our_packets_are_no_findings() {
+fn harmless_routing_rules_are_no_findings() {
     let lab = Lab::new();
     let _inside = LanHosts::raise(&lab);
     lab.serve(&four(""));
@@ -145,7 +145,7 @@ fn foreign_rules_that_take_none_of_our_packets_are_no_findings() {
 }
 
 #[test]
-fn foreign_rules_that_accept_none_of_our_packets_are_no_findings() {
+fn harmless_filter_rules_are_no_findings() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let mut found = Vec::new();

@@ -27,7 +27,7 @@ fn told(lab: &Lab) -> Vec<String> {
 }
 
 #[test]
-fn the_admins_command_is_told_of_each_uplink_that_goes_out_or_comes_back() {
+fn the_hook_runs_for_each_uplink_that_goes_down_or_up() {
     let lab = Lab::new();
     // It finds the lock free.
     let locked = lab.scratch().join("locked");
@@ -69,7 +69,7 @@ fn the_admins_command_is_told_of_each_uplink_that_goes_out_or_comes_back() {
 }
 
 #[test]
-fn what_becomes_of_the_admins_command_changes_nothing() {
+fn a_hook_that_fails_or_hangs_changes_nothing() {
     let lab = Lab::new();
     let fails = notify(&lab, "exit 7");
     lab.serve_quietly(&three(&fails));

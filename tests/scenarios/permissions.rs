@@ -9,8 +9,8 @@ use crate::lab::{Lab, Run, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    two_capabilities_and_a_state_folder_of_ones_own_are_enough,
-    a_root_run_does_not_lock_the_owner_of_the_state_folder_out,
+    two_capabilities_and_an_own_state_directory_are_enough,
+    a_run_as_root_keeps_the_owner_of_the_state_directory,
 }
 
 const ALICE: u32 = 12345;
@@ -46,7 +46,7 @@ fn of_alice(shape: Shape) -> Lab {
     lab
 }
 
-fn two_capabilities_and_a_state_folder_of_ones_own_are_enough(shape: Shape) {
+fn two_capabilities_and_an_own_state_directory_are_enough(shape: Shape) {
     let lab = of_alice(shape);
     lab.hear(&lab.everyone());
     let alice = |command: &str| run_as(&lab, ALICE, BOTH, command);
@@ -72,7 +72,7 @@ fn two_capabilities_and_a_state_folder_of_ones_own_are_enough(shape: Shape) {
     assert!(lab.rules().is_empty());
 }
 
-fn a_root_run_does_not_lock_the_owner_of_the_state_folder_out(shape: Shape) {
+fn a_run_as_root_keeps_the_owner_of_the_state_directory(shape: Shape) {
     let lab = of_alice(shape);
     lab.hear(&lab.everyone());
     lab.wanpool(["restore"]).ok();
@@ -114,7 +114,7 @@ fn scan_and_pools_need_no_capability_at_all() {
 }
 
 #[test]
-fn files_can_be_read_by_all_and_written_by_their_owner_whatever_the_umask() {
+fn file_modes_do_not_depend_on_the_umask() {
     for umask in ["000", "022", "077", "277"] {
         let lab = Lab::new();
         lab.config(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
@@ -154,7 +154,7 @@ fn assert_unharmed(file: &Path, folder: &Path) {
 }
 
 #[test]
-fn nothing_follows_a_link_that_was_planted_in_the_state_folder() {
+fn symlinks_in_the_state_directory_are_not_followed() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let (file, folder) = victims(&lab);
@@ -200,7 +200,7 @@ fn nothing_follows_a_link_that_was_planted_in_the_state_folder() {
 }
 
 #[test]
-fn nothing_follows_a_link_that_was_planted_where_the_memory_is() {
+fn symlinks_in_the_runtime_directory_are_not_followed() {
     let lab = Lab::new();
     lab.serve(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
     let (file, folder) = victims(&lab);
@@ -219,7 +219,7 @@ fn nothing_follows_a_link_that_was_planted_where_the_memory_is() {
 }
 
 #[test]
-fn a_config_that_others_may_write_is_refused_with_the_next_step() {
+fn a_config_writable_by_others_is_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -247,7 +247,7 @@ fn a_config_that_others_may_write_is_refused_with_the_next_step() {
 }
 
 #[test]
-fn a_pool_file_that_others_may_write_is_refused_with_the_next_step() {
+fn a_pool_file_writable_by_others_is_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -270,7 +270,7 @@ fn a_pool_file_that_others_may_write_is_refused_with_the_next_step() {
 }
 
 #[test]
-fn a_commit_that_somebody_else_planted_is_not_finished() {
+fn a_commit_of_another_user_is_refused() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();

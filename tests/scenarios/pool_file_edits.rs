@@ -7,10 +7,10 @@ use crate::lab::{Lab, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_line_moved_from_pool1_to_pool2_is_followed_by_restore,
+    restore_follows_a_client_moved_between_pool_files,
 }
 
-fn a_line_moved_from_pool1_to_pool2_is_followed_by_restore(shape: Shape) {
+fn restore_follows_a_client_moved_between_pool_files(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let client = lab.member(1, 3);
@@ -34,7 +34,7 @@ fn a_line_moved_from_pool1_to_pool2_is_followed_by_restore(shape: Shape) {
 }
 
 #[test]
-fn a_line_added_is_marked_and_a_line_taken_out_is_not() {
+fn restore_marks_added_clients_and_unmarks_removed_ones() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let gone = lab.member(3, 0);
@@ -49,7 +49,7 @@ fn a_line_added_is_marked_and_a_line_taken_out_is_not() {
 }
 
 #[test]
-fn the_set_follows_the_files_whatever_was_done_to_it() {
+fn restore_repairs_the_set_from_the_files() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let right = lab.marks();

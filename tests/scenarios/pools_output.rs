@@ -9,7 +9,7 @@ use crate::lab::{Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, four, three, wait_
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    pools_of_one_uplink_counts_connections_begun_and_live_flows,
+    pools_of_one_uplink_counts_connections_and_live_flows,
 }
 
 /// The keys of a list's first object, in the order in which they are printed.
@@ -58,7 +58,7 @@ fn documented(page: &str, item: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_keys_are_those_of_the_man_page_in_its_order() {
+fn the_json_keys_are_those_of_the_man_page_in_order() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let client = lab.member(1, 0).to_string();
@@ -81,7 +81,7 @@ fn the_keys_are_those_of_the_man_page_in_its_order() {
 }
 
 #[test]
-fn the_values_have_the_types_of_the_contract() {
+fn the_json_values_have_the_types_of_the_contract() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let scan = lab.wanpool(["-j", "scan"]).json();
@@ -105,7 +105,7 @@ fn the_values_have_the_types_of_the_contract() {
 }
 
 #[test]
-fn pools_tells_share_beside_due_and_who_carries_what() {
+fn pools_shows_states_shares_and_active_uplinks() {
     let lab = Lab::new();
     let weighted = four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2");
     lab.serve(&weighted);
@@ -140,7 +140,7 @@ fn pools_tells_share_beside_due_and_who_carries_what() {
 }
 
 #[test]
-fn a_pool_that_nobody_carries_says_so() {
+fn a_pool_without_active_uplink_shows_none() {
     let lab = Lab::with().point_to_point(1).without_ethernet().raise();
     lab.serve("[uplink.1]\ndev = \"ppp0\"\n");
     lab.hang_up(1);
@@ -160,7 +160,7 @@ fn row_of(lab: &Lab, uplink: &str, client: impl ToString) -> Vec<String> {
     row.iter().map(|&word| word.to_owned()).collect()
 }
 
-fn pools_of_one_uplink_counts_connections_begun_and_live_flows(shape: Shape) {
+fn pools_of_one_uplink_counts_connections_and_live_flows(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let [busy, idle, gone] = [0, 1, 2].map(|at| lab.member(2, at));
@@ -196,7 +196,7 @@ fn pools_of_one_uplink_counts_connections_begun_and_live_flows(shape: Shape) {
 }
 
 #[test]
-fn what_a_client_says_to_the_lan_is_no_live_flow_of_an_uplink() {
+fn flows_to_the_lan_are_not_counted_as_flows_of_an_uplink() {
     let lab = Lab::new();
     let _inside = LanHosts::raise(&lab);
     lab.serve(&three(""));
@@ -209,7 +209,7 @@ fn what_a_client_says_to_the_lan_is_no_live_flow_of_an_uplink() {
 }
 
 #[test]
-fn without_root_pools_and_scan_tell_all_but_what_only_root_sees() {
+fn without_root_pools_and_scan_show_what_needs_no_root() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let copy = lab.scratch().join("wanpool");

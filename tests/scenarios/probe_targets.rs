@@ -6,7 +6,7 @@ use std::thread;
 use crate::lab::{EchoServer, FAR, Lab, QUICK, Servers, four, three, uplinks};
 
 #[test]
-fn a_busy_line_is_never_taken_out_with_the_defaults_in_two_hundred_runs() {
+fn an_uplink_with_30_percent_loss_is_never_failed_over() {
     let fifty_runs = || {
         let lab = Lab::new();
         lab.serve(&four("[probe]\ntargets = [\"100.66.0.1\"]\n"));
@@ -23,7 +23,7 @@ fn a_busy_line_is_never_taken_out_with_the_defaults_in_two_hundred_runs() {
 }
 
 #[test]
-fn one_target_of_three_is_enough_and_need_may_ask_for_more() {
+fn one_target_of_three_is_enough_unless_need_asks_for_more() {
     let three_targets = "[probe]\ntimeout = \"200ms\"\n\
                          targets = [\"100.66.0.77\", \"tcp:100.66.0.1:9\", \"100.66.0.1\"]\n";
     let lab = Lab::served(three_targets);
@@ -72,7 +72,7 @@ fn a_probe_leaves_by_its_own_uplink_and_no_other() {
 }
 
 #[test]
-fn each_kind_of_target_is_asked_in_its_own_words() {
+fn each_kind_of_target_uses_its_protocol() {
     let lab = Lab::new();
     let host = Ipv4Addr::new(100, 66, 0, 9);
     lab.far_host(host);
@@ -108,7 +108,7 @@ fn each_kind_of_target_is_asked_in_its_own_words() {
 }
 
 #[test]
-fn without_targets_the_peer_or_the_gateway_is_asked() {
+fn without_targets_the_peer_or_the_gateway_is_probed() {
     let lab = Lab::new();
     lab.serve(&four("[probe]\ntimeout = \"200ms\"\n"));
     lab.probe().silent();
@@ -122,7 +122,7 @@ fn without_targets_the_peer_or_the_gateway_is_asked() {
 }
 
 #[test]
-fn who_has_nobody_to_ask_is_told_and_the_others_are_probed() {
+fn an_uplink_without_a_target_is_reported_and_the_others_are_probed() {
     let lab = Lab::new();
     lab.gateway.sh("ip addr flush dev ppp2\nip addr add 10.64.3.2/32 dev ppp2");
     lab.serve(&three("[probe]\ntimeout = \"200ms\"\n"));
@@ -145,7 +145,7 @@ fn fifty_uplinks_are_probed_in_one_run() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_probe_options_are_refused() {
     let lab = Lab::served("");
     lab.wanpool(["failover"]).refused(2);
     lab.wanpool(["failover", "1", "2"]).refused(2).naming(&["one uplink"]);
@@ -167,7 +167,7 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn an_ethernet_uplink_is_probed_by_its_gateway_in_service_or_not() {
+fn an_ethernet_uplink_is_probed_whether_in_service_or_not() {
     let lab = Lab::new();
     lab.serve(&four(QUICK));
     for command in ["restore", "failover"] {
@@ -178,7 +178,7 @@ fn an_ethernet_uplink_is_probed_by_its_gateway_in_service_or_not() {
 }
 
 #[test]
-fn a_target_that_is_a_client_of_nobody_is_reached_though_main_has_no_default() {
+fn a_target_is_reached_without_a_default_route_in_main() {
     let lab = Lab::with().rp_filter(2).raise();
     lab.serve(&three("[probe]\ntargets = [\"tcp:100.66.0.50:81\"]\ntimeout = \"200ms\"\n"));
     let host = Ipv4Addr::new(100, 66, 0, 50);

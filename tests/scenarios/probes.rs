@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::lab::{FAR, Lab, QUICK};
 
 #[test]
-fn a_line_that_swallows_everything_is_out_after_two_runs_and_back_after_three() {
+fn an_unhealthy_uplink_is_out_after_two_runs_and_back_after_three_good_ones() {
     let lab = Lab::served(QUICK);
     lab.probe().silent();
     let client = lab.member(1, 0);
@@ -46,7 +46,7 @@ fn a_line_that_swallows_everything_is_out_after_two_runs_and_back_after_three() 
 }
 
 #[test]
-fn a_line_that_flaps_every_run_changes_at_most_once_in_three() {
+fn a_flapping_uplink_changes_state_at_most_once() {
     for (down, most) in [(2, 0), (1, 1)] {
         let lab = Lab::served(&format!("{QUICK}down = {down}\n"));
         let mut changes = 0;
@@ -59,7 +59,7 @@ fn a_line_that_flaps_every_run_changes_at_most_once_in_three() {
 }
 
 #[test]
-fn when_all_providers_are_dead_the_last_one_stays() {
+fn when_all_uplinks_are_unhealthy_the_last_one_stays() {
     let lab = Lab::served(QUICK);
     (1..=3).for_each(|number| lab.swallow(number, true));
     for _ in 0..5 {
@@ -77,7 +77,7 @@ fn when_all_providers_are_dead_the_last_one_stays() {
 }
 
 #[test]
-fn an_uplink_that_was_failed_over_by_hand_stays_out() {
+fn an_uplink_failed_over_by_hand_stays_out() {
     let lab = Lab::served(QUICK);
     lab.wanpool(["failover", "1"]).ok();
     for _ in 0..5 {
@@ -104,7 +104,7 @@ fn an_uplink_that_was_failed_over_by_hand_stays_out() {
 }
 
 #[test]
-fn a_restore_brings_back_what_a_probe_took_out_for_two_more_runs() {
+fn restore_undoes_a_failover_by_probe() {
     let lab = Lab::served(QUICK);
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
@@ -115,7 +115,7 @@ fn a_restore_brings_back_what_a_probe_took_out_for_two_more_runs() {
 }
 
 #[test]
-fn losing_the_memory_costs_no_more_than_patience() {
+fn losing_the_runtime_state_only_restarts_the_counters() {
     let lab = Lab::served(QUICK);
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
@@ -145,7 +145,7 @@ fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
 }
 
 #[test]
-fn a_dry_run_tells_the_steps_and_remembers_nothing() {
+fn a_dry_run_prints_the_steps_and_stores_nothing() {
     let lab = Lab::served(&format!("{QUICK}down = 1\n"));
     let state = lab.state();
     lab.swallow(1, true);
@@ -163,7 +163,7 @@ fn a_dry_run_tells_the_steps_and_remembers_nothing() {
 }
 
 #[test]
-fn pools_tell_since_when_loss_and_round_trip() {
+fn pools_shows_since_loss_and_rtt() {
     let lab = Lab::served(QUICK);
     let before = lab.wanpool(["pools"]).ok().lines()[0].to_owned();
     assert!(before.ends_with("share"), "{before}");
@@ -195,7 +195,7 @@ fn pools_tell_since_when_loss_and_round_trip() {
 }
 
 #[test]
-fn a_killed_run_leaves_nothing_half_done() {
+fn a_killed_probe_run_leaves_nothing_half_done() {
     let lab = Lab::served(&format!("{QUICK}down = 1\nup = 1\n"));
     lab.probe();
     let whole = lab.kernel_state();
@@ -260,7 +260,7 @@ fn send(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn two_runs_that_see_the_same_at_the_same_time_are_one() {
+fn two_probe_runs_at_the_same_time_count_once() {
     let lab = slow();
     let mut first = lab.start(&["failover", "--probe", "1"]);
     lab.await_counted(1, *FAR.ip());
@@ -289,7 +289,7 @@ fn a_hook_finds_the_lock_free_while_others_are_probed() {
 }
 
 #[test]
-fn the_memory_lies_in_run_by_the_state_folders_path() {
+fn the_runtime_state_is_in_run_under_the_path_of_the_state_directory() {
     let lab = Lab::served(QUICK);
     let run = lab.script("env -u WANPOOL_RUN_DIR \"$WANPOOL\" failover --probe");
     run.silent();

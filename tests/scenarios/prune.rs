@@ -8,8 +8,8 @@ use crate::lab::{EchoServer, FAR, Lab, LanHosts, Shape, Speaker, three, wait_unt
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_client_gone_from_the_neighbour_table_is_released_and_no_other,
-    a_client_with_a_live_flow_stays_until_the_flow_is_over,
+    only_clients_missing_from_the_neighbour_table_are_released,
+    a_client_with_a_live_flow_is_not_released,
 }
 
 /// They are not heard any more.
@@ -23,7 +23,7 @@ fn forget(lab: &Lab, clients: &[Ipv4Addr]) {
     }
 }
 
-fn a_client_gone_from_the_neighbour_table_is_released_and_no_other(shape: Shape) {
+fn only_clients_missing_from_the_neighbour_table_are_released(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let gone = [lab.member(2, 3), lab.member(1, 7)];
@@ -52,7 +52,7 @@ fn a_client_gone_from_the_neighbour_table_is_released_and_no_other(shape: Shape)
 }
 
 #[test]
-fn a_client_in_a_failed_or_incomplete_entry_is_gone() {
+fn a_client_with_a_failed_or_incomplete_neighbour_entry_is_released() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let gone = [lab.member(1, 0), lab.member(2, 0)];
@@ -65,7 +65,7 @@ fn a_client_in_a_failed_or_incomplete_entry_is_gone() {
     assert_eq!(said.ok().stdout, lines);
 }
 
-fn a_client_with_a_live_flow_stays_until_the_flow_is_over(shape: Shape) {
+fn a_client_with_a_live_flow_is_not_released(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let clients = [lab.member(1, 0), lab.member(2, 0)];
@@ -88,7 +88,7 @@ fn a_client_with_a_live_flow_stays_until_the_flow_is_over(shape: Shape) {
 }
 
 #[test]
-fn a_client_with_a_visitor_from_outside_has_a_live_flow() {
+fn a_client_with_an_incoming_flow_is_not_released() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let server = lab.member(2, 0);
@@ -105,7 +105,7 @@ fn a_client_with_a_visitor_from_outside_has_a_live_flow() {
 }
 
 #[test]
-fn a_pinned_client_stays_whether_heard_or_not() {
+fn a_pinned_client_is_never_released() {
     let lab = Lab::new();
     lab.serve(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n"));
     let gone = [lab.everyone()[10], lab.everyone()[25], lab.member(1, 0)];
@@ -127,7 +127,7 @@ fn refused(lab: &Lab, dev: &str) {
 }
 
 #[test]
-fn nobody_is_released_while_the_lan_device_is_down_without_carrier_or_gone() {
+fn prune_is_refused_while_the_lan_device_is_down_or_missing() {
     for (damage, until) in [
         ("ip link set br0 down", "state DOWN"),
         ("ip link set lan0 down", "linkdown"),
@@ -144,7 +144,7 @@ fn nobody_is_released_while_the_lan_device_is_down_without_carrier_or_gone() {
 }
 
 #[test]
-fn nobody_is_released_while_one_of_several_lan_devices_is_down_or_gone() {
+fn prune_is_refused_while_one_of_several_lan_devices_is_down_or_missing() {
     let lab = Lab::new();
     let _inside = LanHosts::raise(&lab);
     lab.gateway.sh("ip neigh replace 172.21.8.77 dev dmz0 lladdr 02:00:00:00:08:77 nud permanent");
@@ -157,7 +157,7 @@ fn nobody_is_released_while_one_of_several_lan_devices_is_down_or_gone() {
 }
 
 #[test]
-fn prune_and_rebalance_together_release_first_and_then_level() {
+fn prune_and_rebalance_together_release_first() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let gone = lab.members(1);

@@ -8,8 +8,8 @@ use crate::lab::{EchoServer, FAR, Flow, Lab, Shape, Speaker, three, uplinks, wai
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    rebalance_breaks_no_connection_of_thirty_clients_that_all_talk,
-    pool_breaks_no_connection_of_thirty_clients_that_all_talk,
+    rebalance_breaks_no_connection,
+    assign_to_a_pool_breaks_no_connection,
 }
 
 fn two() -> String {
@@ -34,7 +34,7 @@ fn assert_all_whole(lab: &Lab, flows: &[Flow], before: &[Vec<Ipv4Addr>]) {
     assert_eq!(flows.len(), 60, "a TCP connection and a UDP flow of each client");
 }
 
-fn rebalance_breaks_no_connection_of_thirty_clients_that_all_talk(shape: Shape) {
+fn rebalance_breaks_no_connection(shape: Shape) {
     for rp_filter in [0, 1] {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         lab.serve(&two());
@@ -59,7 +59,7 @@ fn rebalance_breaks_no_connection_of_thirty_clients_that_all_talk(shape: Shape) 
     }
 }
 
-fn pool_breaks_no_connection_of_thirty_clients_that_all_talk(shape: Shape) {
+fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
     for rp_filter in [0, 2] {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         lab.serve(&three(""));
@@ -84,7 +84,7 @@ fn pool_breaks_no_connection_of_thirty_clients_that_all_talk(shape: Shape) {
 }
 
 #[test]
-fn rebalance_moves_those_without_a_live_flow_first() {
+fn rebalance_moves_clients_without_a_live_flow_first() {
     let lab = Lab::new();
     lab.serve(&two());
     let [one, two] = [1, 2].map(|pool| lab.members(pool));
@@ -112,7 +112,7 @@ fn rebalance_moves_those_without_a_live_flow_first() {
 }
 
 #[test]
-fn a_flow_that_came_in_by_an_uplink_is_a_live_flow_of_the_client_it_came_to() {
+fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
     let lab = Lab::new();
     lab.serve(&two());
     let (one, two) = (lab.members(1), lab.members(2));
@@ -136,7 +136,7 @@ fn a_flow_that_came_in_by_an_uplink_is_a_live_flow_of_the_client_it_came_to() {
 }
 
 #[test]
-fn rebalance_never_moves_a_pinned_client_and_levels_the_others_around_it() {
+fn rebalance_never_moves_a_pinned_client() {
     let lab = Lab::new();
     lab.serve(&(three("") + "\n[pin]\n\"192.168.7.16/28\" = 1\n"));
     let pinned = lab.members(1).into_iter().filter(|client| client.octets()[3] / 16 == 1);
@@ -150,7 +150,7 @@ fn rebalance_never_moves_a_pinned_client_and_levels_the_others_around_it() {
 }
 
 #[test]
-fn rebalance_says_in_text_what_it_moved_and_a_dry_run_moves_nobody() {
+fn rebalance_prints_what_it_moved_and_a_dry_run_moves_no_client() {
     let lab = Lab::new();
     lab.serve(&two());
     lab.config(&three(""));

@@ -15,7 +15,7 @@ fn keys(said: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn scan_shows_who_is_behind_the_lan_devices_and_nobody_else() {
+fn scan_shows_only_clients_behind_the_lan_devices() {
     let lab = Lab::new();
     lab.config(&three("exclude = [\"192.168.7.12\"]"));
     lab.hear(&lab.everyone());
@@ -40,7 +40,7 @@ fn scan_shows_who_is_behind_the_lan_devices_and_nobody_else() {
 }
 
 #[test]
-fn scan_as_text_has_the_same_columns_and_new_has_none() {
+fn scan_prints_columns_and_scan_new_only_addresses() {
     let lab = Lab::new();
     lab.config(&three(""));
     lab.hear(&lab.everyone()[..2]);
@@ -64,7 +64,7 @@ fn scan_from_a_file_keeps_its_order() {
 }
 
 #[test]
-fn scan_of_one_device_tells_of_that_device() {
+fn scan_dev_shows_only_that_device() {
     let lab = Lab::new();
     lab.config(&three("").replace("[\"br0\"]", "[\"br0\", \"dmz0\"]"));
     let _inside = crate::lab::LanHosts::raise(&lab);
@@ -103,7 +103,7 @@ fn pools_has_a_row_a_pool() {
 }
 
 #[test]
-fn pools_of_one_uplink_tells_its_clients() {
+fn pools_of_one_uplink_lists_its_clients() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let said = lab.wanpool(["-j", "pools", "1"]).json();
@@ -133,7 +133,7 @@ fn pools_of_one_client_tells_the_way_of_its_packets() {
 }
 
 #[test]
-fn json_is_one_line_and_pretty_indents_it() {
+fn json_is_one_line_and_pretty_indents() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let (plain, pretty) = (lab.wanpool(["-j", "pools"]), lab.wanpool(["-j", "-p", "pools"]));
@@ -143,7 +143,7 @@ fn json_is_one_line_and_pretty_indents_it() {
 }
 
 #[test]
-fn quiet_prints_no_changes_and_verbose_each_step() {
+fn quiet_prints_nothing_and_verbose_each_step() {
     let lab = Lab::new();
     lab.config(&three(""));
     lab.wanpool(["-q", "assign", "192.168.7.10"]).silent();

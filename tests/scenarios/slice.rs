@@ -193,7 +193,7 @@ fn the_slice_is_the_same_with_iptables_nft_and_iptables_legacy() {
 }
 
 #[test]
-fn an_uplink_whose_device_is_not_there_yet_is_carried_by_the_others() {
+fn clients_of_an_uplink_without_device_use_the_others() {
     let lab = Lab::new();
     lab.hang_up(2);
     lab.serve(&four(""));

@@ -86,7 +86,7 @@ fn prepare(lab: &Lab) {
 }
 
 #[test]
-fn when_the_master_dies_the_other_serves_every_client_by_the_same_pool() {
+fn the_second_gateway_takes_over_every_client_with_its_pool() {
     let lab = Lab::with().without_ethernet().client_addresses(9).raise();
     prepare(&lab);
     let pair = lab.pair();
@@ -140,7 +140,7 @@ fn when_the_master_dies_the_other_serves_every_client_by_the_same_pool() {
 }
 
 #[test]
-fn with_conntrackd_flows_go_on_where_the_lines_addresses_move_too() {
+fn with_conntrackd_flows_survive_the_takeover() {
     let lab = Lab::with().without_ethernet().client_addresses(3).raise();
     prepare(&lab);
     let pair = lab.pair();

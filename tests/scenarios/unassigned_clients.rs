@@ -7,11 +7,11 @@ use crate::lab::{DMZ, EchoServer, GATEWAY, LanHosts, PORT, PRINTER, Shape, four,
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_client_in_no_pool_has_service_at_once_and_keeps_its_connection_when_placed,
-    with_unreachable_a_client_in_no_pool_has_no_service_until_it_is_placed,
+    a_client_in_no_pool_is_served_and_keeps_its_connections_when_assigned,
+    with_unreachable_a_client_in_no_pool_is_not_served,
 }
 
-fn a_client_in_no_pool_has_service_at_once_and_keeps_its_connection_when_placed(shape: Shape) {
+fn a_client_in_no_pool_is_served_and_keeps_its_connections_when_assigned(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         lab.config(&three(""));
@@ -38,7 +38,7 @@ fn a_client_in_no_pool_has_service_at_once_and_keeps_its_connection_when_placed(
     }
 }
 
-fn with_unreachable_a_client_in_no_pool_has_no_service_until_it_is_placed(shape: Shape) {
+fn with_unreachable_a_client_in_no_pool_is_not_served(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         let _inside = LanHosts::raise(&lab);

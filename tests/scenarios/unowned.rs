@@ -10,7 +10,7 @@ fn served() -> Lab {
 }
 
 #[test]
-fn a_rule_of_ours_put_back_by_hand_without_our_protocol_is_mended() {
+fn a_rule_put_back_by_hand_without_our_protocol_is_replaced() {
     let lab = served();
     let right = lab.rules();
     let by_hand = "ip rule add pref 1201 fwmark 0x1/0xff lookup 201";
@@ -32,7 +32,7 @@ fn a_rule_of_ours_put_back_by_hand_without_our_protocol_is_mended() {
 }
 
 #[test]
-fn a_set_with_less_room_than_the_contract_gives_is_found_and_makes_way_as_told() {
+fn a_set_that_is_too_small_is_reported_with_a_remedy_that_works() {
     let lab = served();
     lab.gateway.sh("ipset create small hash:ip maxelem 64 counters skbinfo
          ipset swap small wanpool
@@ -48,7 +48,7 @@ fn a_set_with_less_room_than_the_contract_gives_is_found_and_makes_way_as_told()
 }
 
 #[test]
-fn a_route_of_ours_replaced_by_hand_with_one_that_is_not_ours_is_found() {
+fn a_route_replaced_by_hand_with_a_foreign_one_is_reported() {
     for damage in [
         "ip route replace default dev ppp1 table 201 metric 10",
         "ip route replace default dev ppp1 table 301",
@@ -67,7 +67,7 @@ fn a_route_of_ours_replaced_by_hand_with_one_that_is_not_ours_is_found() {
 }
 
 #[test]
-fn a_jump_that_was_altered_is_put_right_and_what_may_be_somebody_elses_stays() {
+fn an_altered_jump_is_added_again_and_the_altered_one_kept() {
     let lab = served();
     for (altered, other) in [
         ("nat -R POSTROUTING 1 -o ppp0 -j WANPOOL", "nat -D POSTROUTING -o ppp0 -j WANPOOL"),
@@ -93,7 +93,7 @@ fn a_jump_that_was_altered_is_put_right_and_what_may_be_somebody_elses_stays() {
 }
 
 #[test]
-fn a_slice_that_rules_with_comments_lead_to_can_be_taken_out() {
+fn foreign_jumps_with_comments_do_not_stop_flush() {
     for comment in ["two words", "a \\\"quote\\\"", "it's mine", "\\$(reboot) -j ACCEPT"] {
         println!("{comment}");
         let lab = served();

@@ -7,9 +7,9 @@ use crate::lab::{Lab, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_changed_gateway_is_one_restore_with_via,
-    the_gateway_is_taken_from_the_default_route_that_dhcp_put_in_main,
-    a_default_route_in_main_changes_nothing_for_clients_and_is_left_alone,
+    restore_via_sets_a_changed_gateway,
+    the_gateway_is_taken_from_the_default_route_of_dhcp,
+    default_routes_in_main_change_nothing_for_clients_and_are_kept,
 }
 
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 9);
@@ -20,7 +20,7 @@ fn without_via() -> String {
     four("").replace("via = \"10.65.4.1\"\n", "")
 }
 
-fn a_changed_gateway_is_one_restore_with_via(shape: Shape) {
+fn restore_via_sets_a_changed_gateway(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&without_via());
     assert_eq!(
@@ -47,7 +47,7 @@ fn a_changed_gateway_is_one_restore_with_via(shape: Shape) {
 }
 
 #[test]
-fn a_gateway_given_by_via_stays_through_assign_though_the_config_names_another() {
+fn a_gateway_given_by_via_survives_assign_and_failover() {
     let lab = Lab::new();
     lab.serve(&four(""));
     lab.move_gateway(4, NEW);
@@ -70,7 +70,7 @@ fn a_full_restore_takes_the_gateway_of_the_config() {
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
 }
 
-fn the_gateway_is_taken_from_the_default_route_that_dhcp_put_in_main(shape: Shape) {
+fn the_gateway_is_taken_from_the_default_route_of_dhcp(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(DHCP);
     lab.serve(&without_via());
@@ -125,7 +125,7 @@ ip route add default via 10.65.4.1 dev eth1 proto dhcp metric 100
 ip route add default via 192.168.7.199 dev br0 metric 200
 ";
 
-fn a_default_route_in_main_changes_nothing_for_clients_and_is_left_alone(shape: Shape) {
+fn default_routes_in_main_change_nothing_for_clients_and_are_kept(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         let none = lab.everyone()[29];

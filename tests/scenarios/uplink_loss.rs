@@ -9,8 +9,8 @@ use crate::lab::{
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_device_goes_no_process_runs_and_other_pools_lose_not_one_packet,
-    a_line_restored_has_its_pool_again_and_no_connection_breaks_or_loses_a_packet,
+    a_lost_device_needs_no_process_and_other_pools_lose_no_packet,
+    a_restored_uplink_gets_its_pool_back_and_no_packet_is_lost,
 }
 
 fn of_pool(lab: &Lab, number: u8) -> impl Fn(&Flow) -> bool {
@@ -25,7 +25,7 @@ fn seen_anew(lab: &Lab, client: Ipv4Addr) -> [Ipv4Addr; 2] {
     [tcp, udp].map(|seen| seen.unwrap_or_else(|why| panic!("a new connection: {why}")))
 }
 
-fn a_device_goes_no_process_runs_and_other_pools_lose_not_one_packet(shape: Shape) {
+fn a_lost_device_needs_no_process_and_other_pools_lose_no_packet(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&three(""));
     let talk = lab.talk(&lab.everyone());
@@ -61,7 +61,7 @@ fn a_device_goes_no_process_runs_and_other_pools_lose_not_one_packet(shape: Shap
     }
 }
 
-fn a_line_restored_has_its_pool_again_and_no_connection_breaks_or_loses_a_packet(shape: Shape) {
+fn a_restored_uplink_gets_its_pool_back_and_no_packet_is_lost(shape: Shape) {
     for (rp_filter, address) in [(0, "10.64.1.2"), (1, "10.64.1.77"), (2, "10.64.1.78")] {
         let lab = shape.clone().rp_filter(rp_filter).raise();
         lab.serve(&three(""));
@@ -86,7 +86,7 @@ fn a_line_restored_has_its_pool_again_and_no_connection_breaks_or_loses_a_packet
 }
 
 #[test]
-fn connections_opened_after_restore_and_those_opened_before_live_side_by_side() {
+fn old_and_new_connections_work_after_restore() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -104,7 +104,7 @@ fn connections_opened_after_restore_and_those_opened_before_live_side_by_side() 
 }
 
 #[test]
-fn new_connections_of_its_pool_are_spread_over_the_others_by_weight() {
+fn new_connections_of_a_lost_uplink_are_spread_by_weight() {
     let lab = Lab::new();
     let config = three("").replace("\"ppp1\"", "\"ppp1\"\nweight = 2");
     lab.serve(&format!("{config}\n[multipath]\nhash = \"l4\"\n"));
@@ -115,7 +115,7 @@ fn new_connections_of_its_pool_are_spread_over_the_others_by_weight() {
 }
 
 #[test]
-fn with_hash_source_each_client_stays_with_one_uplink_while_its_own_is_gone() {
+fn with_hash_source_each_client_uses_one_other_uplink() {
     let lab = Lab::with().client_addresses(90).raise();
     lab.serve(&format!("{}\n[multipath]\nhash = \"source\"\n", three("")));
     lab.hang_up(1);
@@ -139,7 +139,7 @@ fn with_hash_source_each_client_stays_with_one_uplink_while_its_own_is_gone() {
 }
 
 #[test]
-fn every_uplink_may_die_and_return_in_turn() {
+fn every_uplink_can_be_lost_and_restored_in_turn() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let before = lab.state();
@@ -157,7 +157,7 @@ fn every_uplink_may_die_and_return_in_turn() {
 }
 
 #[test]
-fn a_flow_without_nat_goes_on_whatever_becomes_of_clients_in_no_pool() {
+fn a_flow_without_nat_continues_by_another_uplink() {
     let lab = Lab::new();
     let config = uplinks("unassigned = \"unreachable\"", &["ppp0", "ppp1"]);
     lab.serve(&config.replace("\"ppp0\"", "\"ppp0\"\nnat = false"));

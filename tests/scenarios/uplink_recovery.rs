@@ -6,16 +6,16 @@ use crate::lab::{Lab, Shape, four, three, wait_until};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_line_dialled_anew_without_a_hook_is_healed_by_assign,
-    a_lost_carrier_is_healed_by_assign_and_is_no_failover,
-    an_uplink_failed_over_stays_out_through_assign_until_restore,
+    assign_restores_an_uplink_redialled_without_a_hook,
+    assign_restores_an_uplink_after_carrier_loss,
+    assign_leaves_a_failed_over_uplink_out_of_service,
 }
 
 fn nexthops(lab: &Lab) -> String {
     lab.gateway.sh("ip nexthop show")
 }
 
-fn a_line_dialled_anew_without_a_hook_is_healed_by_assign(shape: Shape) {
+fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&four(""));
     let others = lab.talk(&[2, 3, 4].map(|pool| lab.member(pool, 0)));
@@ -39,7 +39,7 @@ fn a_line_dialled_anew_without_a_hook_is_healed_by_assign(shape: Shape) {
     lab.state().assert_is(&whole, "all were dialled anew");
 }
 
-fn a_lost_carrier_is_healed_by_assign_and_is_no_failover(shape: Shape) {
+fn assign_restores_an_uplink_after_carrier_loss(shape: Shape) {
     let lab = shape.raise();
     lab.serve(&four(""));
     let before = lab.state();
@@ -71,7 +71,7 @@ fn a_lost_carrier_is_healed_by_assign_and_is_no_failover(shape: Shape) {
     }
 }
 
-fn an_uplink_failed_over_stays_out_through_assign_until_restore(shape: Shape) {
+fn assign_leaves_a_failed_over_uplink_out_of_service(shape: Shape) {
     let lab = shape.raise();
     lab.config(&four(""));
     let (first, later) = (lab.everyone()[..20].to_vec(), lab.everyone()[20..].to_vec());
@@ -111,7 +111,7 @@ fn an_uplink_failed_over_stays_out_through_assign_until_restore(shape: Shape) {
 }
 
 #[test]
-fn a_nexthop_that_somebody_deleted_is_put_back_by_assign() {
+fn assign_restores_a_deleted_nexthop() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -127,7 +127,7 @@ fn a_nexthop_that_somebody_deleted_is_put_back_by_assign() {
 }
 
 #[test]
-fn a_line_that_was_failed_over_and_is_dialled_anew_is_in_service_again() {
+fn redialling_a_failed_over_uplink_puts_it_in_service() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -138,7 +138,7 @@ fn a_line_that_was_failed_over_and_is_dialled_anew_is_in_service_again() {
 }
 
 #[test]
-fn a_line_without_address_is_down_until_it_has_one() {
+fn an_uplink_without_address_is_down() {
     let lab = Lab::new();
     lab.serve(&three(""));
     let before = lab.state();
@@ -156,7 +156,7 @@ fn a_line_without_address_is_down_until_it_has_one() {
 }
 
 #[test]
-fn a_failover_outlives_a_lost_carrier_and_a_lost_carrier_may_be_failed_over() {
+fn failover_survives_carrier_loss_and_works_without_carrier() {
     let lab = Lab::new();
     lab.serve(&four(""));
     let whole = lab.state();

@@ -44,7 +44,7 @@ fn batch(lab: &Lab, lines: &str) {
 /// The kernel lists rules in pieces, by their place: one that comes in front shifts all others, and
 /// no flag tells of it. With so many a piece ends amid ours.
 #[test]
-fn rules_that_come_and_go_while_they_are_listed_make_nothing_of_ours_look_changed() {
+fn foreign_rules_that_change_during_the_dump_cause_no_change() {
     let lab = Lab::with().client_addresses(1).raise();
     let many: Vec<String> = (0..50).map(|number| format!("ppp{number}")).collect();
     lab.serve(&uplinks("", &many.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -79,7 +79,7 @@ fn rules_that_come_and_go_while_they_are_listed_make_nothing_of_ours_look_change
 
 /// The same with neighbours: `assign --prune` must not release whom the listing passed over.
 #[test]
-fn nobody_who_is_there_is_released_while_neighbours_come_and_go() {
+fn neighbours_that_change_during_the_dump_release_no_client() {
     let lab = Lab::with().client_addresses(1).raise();
     let address = |net: &str, number: u32| format!("{net}.{}.{}", number / 250, 1 + number % 250);
     let mut there = String::from("addr add 172.16.0.1/16 dev br0\n");
@@ -108,7 +108,7 @@ fn nobody_who_is_there_is_released_while_neighbours_come_and_go() {
 
 /// Routes are listed with a flag where they changed meanwhile, and read again.
 #[test]
-fn routes_and_nexthops_that_come_and_go_make_nothing_of_ours_look_changed() {
+fn foreign_routes_that_change_during_the_dump_cause_no_change() {
     let lab = Lab::with().client_addresses(1).raise();
     lab.serve(&four(""));
     let before = lab.state();
@@ -135,7 +135,7 @@ fn routes_and_nexthops_that_come_and_go_make_nothing_of_ours_look_changed() {
 
 /// One failure at each reading from the kernel in turn: done all the same, or told.
 #[test]
-fn a_reading_that_fails_is_tried_again_or_told_and_never_half_believed() {
+fn a_failed_read_is_retried_or_reported() {
     let lab = Lab::with().client_addresses(4).raise();
     lab.serve(&four(""));
     let right = lab.state();

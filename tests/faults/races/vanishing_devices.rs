@@ -8,8 +8,8 @@ use crate::lab::{Lab, Run, Shape, four, write_script};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_device_that_vanishes_between_look_and_deed_does_no_harm,
-    a_device_that_comes_back_between_look_and_deed_does_no_harm,
+    a_device_removed_between_observe_and_apply_does_no_harm,
+    a_device_recreated_between_observe_and_apply_does_no_harm,
 }
 
 /// Runs a command that stops when it has looked at everything, the chains being the last; goes on
@@ -64,7 +64,7 @@ fn assert_all_served(lab: &Lab, without: &[u8]) {
     }
 }
 
-fn a_device_that_vanishes_between_look_and_deed_does_no_harm(shape: Shape) {
+fn a_device_removed_between_observe_and_apply_does_no_harm(shape: Shape) {
     let lab = shape.client_addresses(8).raise();
     lab.serve(&four(""));
     let right = lab.state();
@@ -87,7 +87,7 @@ fn a_device_that_vanishes_between_look_and_deed_does_no_harm(shape: Shape) {
     }
 }
 
-fn a_device_that_comes_back_between_look_and_deed_does_no_harm(shape: Shape) {
+fn a_device_recreated_between_observe_and_apply_does_no_harm(shape: Shape) {
     let lab = shape.client_addresses(8).raise();
     lab.serve(&four(""));
     let right = lab.state();

@@ -14,7 +14,7 @@ use crate::with_both_iptables;
 use damages::{Mender, try_all};
 
 with_both_iptables! {
-    each_rule_jump_and_chain_of_the_packet_filter_is_mended,
+    each_filter_rule_jump_and_chain_is_repaired,
 }
 
 /// Everything that a config can switch on: a weight, a gateway, a pin, helpers, clamping, the hash
@@ -47,32 +47,32 @@ fn two_lines() -> Shape {
     Lab::with().point_to_point(1)
 }
 
-fn each_rule_jump_and_chain_of_the_packet_filter_is_mended(shape: Shape) {
+fn each_filter_rule_jump_and_chain_is_repaired(shape: Shape) {
     let lab = served(shape.point_to_point(1));
     let deeds = filter::all(&lab);
     try_all(&lab, &deeds, Mender::Restore, 100);
 }
 
 #[test]
-fn each_routing_rule_is_mended() {
+fn each_routing_rule_is_repaired() {
     let lab = served(two_lines());
     try_all(&lab, &routing::rules(&lab), Mender::Restore, 100);
 }
 
 #[test]
-fn each_route_is_mended() {
+fn each_route_is_repaired() {
     let lab = served(two_lines());
     try_all(&lab, &routing::routes(&lab), Mender::Restore, 50);
 }
 
 #[test]
-fn each_nexthop_is_mended() {
+fn each_nexthop_is_repaired() {
     let lab = served(two_lines());
     try_all(&lab, &routing::nexthops(&lab), Mender::Restore, 12);
 }
 
 #[test]
-fn the_set_and_each_of_its_entries_and_each_sysctl_is_mended() {
+fn the_set_each_of_its_entries_and_each_sysctl_is_repaired() {
     let lab = served(two_lines());
     let deeds = [set::entries(&lab), set::sysctls(&lab)].concat();
     try_all(&lab, &deeds, Mender::Restore, 15);
@@ -80,7 +80,7 @@ fn the_set_and_each_of_its_entries_and_each_sysctl_is_mended() {
 
 /// Of three lines, so that there is one to send the pool to.
 #[test]
-fn while_an_uplink_is_failed_over_assign_mends_the_same() {
+fn assign_repairs_the_same_while_an_uplink_is_failed_over() {
     let lab = Lab::with().point_to_point(2).rp_filter(1).client_addresses(3).raise();
     let third = "\n[uplink.3]\ndev = \"eth1\"\nvia = \"10.65.4.1\"\n";
     lab.serve(&(uplinks("", &["ppp0", "ppp1"]) + third));

@@ -8,8 +8,8 @@ use crate::lab::{EchoServer, FAR, Iptables, Lab, Shape, Speaker};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    docker_beside_ours_keeps_its_published_port_through_restarts,
-    ufw_beside_ours_is_healed_after_its_reload,
+    docker_keeps_its_published_port_through_restarts,
+    ufw_reloads_are_repaired,
 }
 
 const CONTAINER: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
@@ -19,7 +19,7 @@ fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn docker_beside_ours_keeps_its_published_port_through_restarts(shape: Shape) {
+fn docker_keeps_its_published_port_through_restarts(shape: Shape) {
     let lab = served(shape);
     let container = lab.new_netns();
     lab.gateway.sh(&format!(
@@ -97,7 +97,7 @@ fn ufw(lab: &Lab, commands: &str) -> String {
     format!("unshare --mount sh -ec '{script}' >/dev/null")
 }
 
-fn ufw_beside_ours_is_healed_after_its_reload(shape: Shape) {
+fn ufw_reloads_are_repaired(shape: Shape) {
     assert!(std::path::Path::new("/usr/sbin/ufw").exists(), "the test needs ufw (apt install ufw)");
     let lab = served(shape);
     let enable = "ufw route allow in on br0; ufw allow in on br0; ufw --force enable";
@@ -110,7 +110,7 @@ fn ufw_beside_ours_is_healed_after_its_reload(shape: Shape) {
 }
 
 #[test]
-fn firewalld_with_nftables_beside_ours_is_healed_after_its_reload() {
+fn firewalld_reloads_are_repaired() {
     for iptables in [Iptables::Nft, Iptables::Legacy] {
         let lab = served(Lab::with().iptables(iptables));
         let load = format!("nft -f {}", fixture("firewalld.nft"));

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    everything_foreign_is_bit_for_bit_as_before_after_flush,
+    foreign_objects_are_unchanged_after_flush,
     foreign_bits_of_marks_are_kept,
 }
 
@@ -66,7 +66,7 @@ fn is_within(part: &str, whole: &str) -> Result<(), String> {
     })
 }
 
-fn everything_foreign_is_bit_for_bit_as_before_after_flush(shape: Shape) {
+fn foreign_objects_are_unchanged_after_flush(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(FOREIGN);
     let before = lab.kernel_state();

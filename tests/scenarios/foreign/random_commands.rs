@@ -9,7 +9,7 @@ use crate::lab::{Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    no_sequence_of_our_commands_touches_what_is_not_ours,
+    random_commands_change_no_foreign_object,
 }
 
 /// Beside those of `foreign`: with numbers around ours, and a default of their own in main.
@@ -87,7 +87,7 @@ fn hang_up(lab: &Lab, number: u8) {
     lab.gateway.sh(&format!("ip link del {} 2>/dev/null || true", lab.uplink_dev(number)));
 }
 
-fn no_sequence_of_our_commands_touches_what_is_not_ours(shape: Shape) {
+fn random_commands_change_no_foreign_object(shape: Shape) {
     let lab = shape.client_addresses(8).raise();
     lab.gateway.sh(FOREIGN);
     lab.gateway.sh(MORE);

@@ -6,8 +6,8 @@ use crate::lab::{Lab, Shape, four};
 use crate::with_both_iptables;
 
 with_both_iptables! {
-    a_whole_rule_set_loaded_over_ours_is_healed,
-    a_flush_of_everything_is_healed,
+    a_ruleset_loaded_over_ours_is_repaired,
+    flushes_by_other_programs_are_repaired,
 }
 
 pub fn served(shape: Shape) -> Lab {
@@ -50,7 +50,7 @@ fn ours(lab: &Lab) -> Vec<String> {
 }
 
 /// As `netfilter-persistent` and `iptables-apply` do: all tables, as they were before ours.
-fn a_whole_rule_set_loaded_over_ours_is_healed(shape: Shape) {
+fn a_ruleset_loaded_over_ours_is_repaired(shape: Shape) {
     let lab = served(shape);
     for fixture in ["docker", "firewalld"] {
         let file = format!("{}/tests/fixtures/{fixture}.iptables", env!("CARGO_MANIFEST_DIR"));
@@ -60,7 +60,7 @@ fn a_whole_rule_set_loaded_over_ours_is_healed(shape: Shape) {
     }
 }
 
-fn a_flush_of_everything_is_healed(shape: Shape) {
+fn flushes_by_other_programs_are_repaired(shape: Shape) {
     let lab = served(shape);
     let every_table = |deed: &str| {
         ["mangle", "nat", "raw"].map(|table| format!("iptables -w -t {table} {deed}\n")).concat()
@@ -85,7 +85,7 @@ fn a_flush_of_everything_is_healed(shape: Shape) {
 }
 
 #[test]
-fn a_flush_of_the_whole_nftables_rule_set_is_healed() {
+fn nft_flush_ruleset_is_repaired() {
     let lab = served(Lab::with());
     assert_healed(&lab, "nft flush ruleset", true);
 }
@@ -93,7 +93,7 @@ fn a_flush_of_the_whole_nftables_rule_set_is_healed() {
 /// As `systemctl restart networking`: every device down, its addresses gone, and set up again, with
 /// all tables of routes flushed on the way.
 #[test]
-fn a_restart_of_the_whole_network_is_healed() {
+fn a_restart_of_networking_is_repaired() {
     let lab = served(Lab::with());
     let mut reload = String::from("ip route flush table all || true\n");
     for dev in ["br0", "ppp0", "ppp1", "ppp2", "eth1"] {
