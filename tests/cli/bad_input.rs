@@ -28,8 +28,7 @@ fn bounded(lab: &Lab, command: &str) -> Run {
 
 #[test]
 fn a_pool_file_that_is_no_regular_file_is_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let file = lab.pool_dir().join("pool2").display().to_string();
     let before = lab.kernel_state();
     for kind in ODD {
@@ -48,8 +47,7 @@ fn a_pool_file_that_is_no_regular_file_is_refused() {
 
 #[test]
 fn a_config_that_is_no_regular_file_is_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     let file = lab.scratch().join("odd.toml").display().to_string();
     for kind in ODD.into_iter().filter(|kind| *kind != "a symlink") {
@@ -65,8 +63,7 @@ fn a_config_that_is_no_regular_file_is_refused() {
 
 #[test]
 fn a_config_may_be_a_symlink_or_a_pipe() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let right = lab.wanpool(["pools"]).ok().stdout.clone();
     let file = lab.config_file().display().to_string();
     for script in [
@@ -81,8 +78,7 @@ fn a_config_may_be_a_symlink_or_a_pipe() {
 
 #[test]
 fn huge_files_are_refused_with_little_memory() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.kernel_state();
     let huge = lab.pool_dir().join("pool3").display().to_string();
     lab.gateway.sh(&format!("cp {huge} {huge}.bak"));
@@ -139,8 +135,7 @@ const BAD_FILES: [(&[u8], &str, &str); 10] = [
 
 #[test]
 fn a_line_that_is_no_address_is_named_by_file_line_and_column() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let file = lab.pool_dir().join("pool9");
     for (text, place, word) in BAD_FILES {
         fs::write(&file, text).unwrap();
@@ -173,8 +168,7 @@ const ODD_NAMES: [&str; 13] = [
 
 #[test]
 fn invalid_device_names_are_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     let one_line = |run: Run| {
         run.failed();

@@ -34,8 +34,7 @@ fn help_works_for_every_command_and_prefix_without_a_config() {
 
 #[test]
 fn two_dashes_end_the_options() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     assert_eq!(lab.wanpool(["pools", "--", "ppp0"]).ok().rows().len(), 10);
     assert_eq!(lab.wanpool(["assign", "--", "192.168.7.99"]).ok().lines().len(), 1);
     lab.wanpool(["failover", "--", "--probe"]).refused(2).naming(&["--probe"]);
@@ -44,8 +43,7 @@ fn two_dashes_end_the_options() {
 
 /// One uplink up, one failed over, one down.
 fn three_states() -> Lab {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.wanpool(["failover", "ppp1"]).ok();
     lab.hang_up(3);
     lab
@@ -86,7 +84,7 @@ fn states_are_coloured_on_a_terminal_or_on_request() {
     for args in [&["-c", "pools"][..], &["pools", "--color"], &["-c=always"], &["--color=always"]] {
         let no_color = [("NO_COLOR", "1")];
         assert_eq!(on_a_terminal(&lab, &no_color, args), colored, "{args:?}: what is typed wins");
-        assert_eq!(lab.script(&format!("$WANPOOL {}", args.join(" "))).ok().stdout, colored);
+        assert_eq!(lab.run(&args.join(" ")).ok().stdout, colored);
     }
     for (vars, args) in [
         (&[("NO_COLOR", "1")][..], &["pools"][..]),
@@ -122,7 +120,7 @@ fn columns_fit_80_characters_and_numbers_are_right_aligned() {
     lab.wanpool(["restore", "ppp1"]).ok();
     lab.wanpool(["restore", "ppp2"]).ok();
     for args in [&["pools"][..], &["pools", "1"], &["scan"]] {
-        let run = lab.script(&format!("$WANPOOL {}", args.join(" ")));
+        let run = lab.run(&args.join(" "));
         assert!(run.ok().lines().iter().all(|line| line.chars().count() <= 80), "{run}");
     }
     let pools = lab.wanpool(["pools"]);

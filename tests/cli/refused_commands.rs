@@ -67,8 +67,7 @@ fn a_bad_config_is_refused_with_file_line_and_reason() {
 
 #[test]
 fn a_bad_address_on_the_command_line_is_a_usage_error() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     for client in ["192.168.7.300", "foo", "192.168.7"] {
         changing_nothing(&lab, || lab.wanpool(["assign", client])).refused(2).naming(&[client]);
     }
@@ -76,8 +75,7 @@ fn a_bad_address_on_the_command_line_is_a_usage_error() {
 
 #[test]
 fn an_unknown_device_or_uplink_is_named() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     changing_nothing(&lab, || lab.wanpool(["scan", "--dev", "nosuch0"]))
         .failed()
         .naming(&["nosuch0"]);
@@ -94,8 +92,7 @@ fn copied(lab: &Lab) -> String {
 }
 
 fn without_root_nothing_is_changed(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     lab.wanpool(["assign", "192.168.7.10", "--release"]).ok();
     lab.gateway.sh("ip rule del pref 1000");
     let nobody = format!(
@@ -133,8 +130,7 @@ fn without_iptables_nothing_is_changed(shape: Shape) {
 
 #[test]
 fn another_run_that_does_not_end_is_waited_for_and_then_told() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let lock = lab.hold_lock();
     changing_nothing(&lab, || lab.wanpool(["-w", "0", "assign", "192.168.7.99"])).refused(4);
     changing_nothing(&lab, || lab.wanpool(["--wait", "1", "restore"])).refused(4);

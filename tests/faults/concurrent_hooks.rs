@@ -29,8 +29,7 @@ fn session(lab: &Lab, hooks: &Hooks, number: u8, round: usize) {
 
 #[test]
 fn two_uplinks_redialled_at_once_with_hooks_a_hundred_times_end_in_the_right_state() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let hooks = lab.hooks();
     let third = lab.talk(&[lab.member(3, 0)]);
     // What is right was made without any hook.
@@ -59,8 +58,7 @@ fn two_uplinks_redialled_at_once_with_hooks_a_hundred_times_end_in_the_right_sta
 
 #[test]
 fn all_hooks_and_cron_at_once_end_in_the_right_state() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let hooks = lab.hooks();
     let right = lab.state();
     for round in 0..5 {

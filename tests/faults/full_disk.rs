@@ -21,8 +21,7 @@ fn on_a_small_disk(lab: &Lab, limit: &str, script: &str) -> Run {
 }
 
 fn served() -> Lab {
-    let lab = Lab::with().without_ethernet().raise();
-    lab.serve(&three(""));
+    let lab = Lab::with().without_ethernet().serving(&three(""));
     lab
 }
 

@@ -12,8 +12,7 @@ use nix::unistd::Pid;
 use crate::lab::{Lab, three, wait_until, write_script};
 
 fn served() -> Lab {
-    let lab = Lab::with().without_ethernet().raise();
-    lab.serve(&three(""));
+    let lab = Lab::with().without_ethernet().serving(&three(""));
     lab
 }
 

@@ -3,8 +3,7 @@
 
 mod concurrent_hooks;
 mod concurrent_runs;
-mod failing;
 mod full_disk;
-mod killed;
 mod lock;
+mod matrix;
 mod races;

@@ -179,6 +179,39 @@ impl Lab {
         Speaker::new(&self.clients, address, FAR)
     }
 
+    /// A rule of the admin: what comes in by uplink N to port 8080 goes to this client.
+    pub fn forward_port(&self, number: u8, client: Ipv4Addr) {
+        let dev = self.uplink_dev(number);
+        for protocol in ["tcp", "udp"] {
+            self.gateway.sh(&format!(
+                "iptables -t nat -I PREROUTING -i {dev} -p {protocol} --dport 8080 \
+                     -j DNAT --to {client}:8080"
+            ));
+        }
+    }
+
+    /// The far server, to speak from to a port of the gateway's on uplink N.
+    pub fn visitor(&self, number: u8, port: u16) -> Speaker<'_> {
+        Speaker::new(&self.far, *FAR.ip(), SocketAddrV4::new(self.uplink_address(number), port))
+    }
+
+    /// Waits until the client's only TCP connection is over.
+    #[track_caller]
+    pub fn await_closed(&self, client: Ipv4Addr) {
+        let list = format!("conntrack -L -p tcp -s {client} 2>/dev/null");
+        wait_until("the connection is over", || self.gateway.sh(&list).contains("TIME_WAIT"));
+    }
+
+    /// Flows without packets, with these connmarks.
+    pub fn track(&self, marks: &[u32]) {
+        for (port, mark) in (4000..).zip(marks) {
+            self.gateway.sh(&format!(
+                "conntrack -I -s 192.168.7.200 -d 198.51.100.7 -p udp --sport {port} --dport 53 \
+                     -t 600 -m {mark} 2>/dev/null"
+            ));
+        }
+    }
+
     /// Makes the gateway learn these clients by ARP: each asks it something and is answered.
     pub fn hear(&self, clients: &[Ipv4Addr]) {
         let at = SocketAddrV4::new(GATEWAY, 5353);

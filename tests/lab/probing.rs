@@ -9,19 +9,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::echo_server::when_free;
-use super::{Lab, Netns, Run, three, wait_until};
+use super::{Lab, Netns, Run, wait_until};
 
 /// Quick enough for tests; a line without loss answers in microseconds.
 pub const QUICK: &str = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n";
 
 impl Lab {
-    /// Three uplinks in service, with these keys on top.
-    pub fn served(top: &str) -> Lab {
-        let lab = Lab::new();
-        lab.serve(&three(top));
-        lab
-    }
-
     /// What the timer runs.
     #[track_caller]
     pub fn probe(&self) -> Run {
@@ -39,7 +32,7 @@ impl Lab {
                 return runs;
             }
         }
-        panic!("uplink {number} is not {state} after ten runs:\n{}", self.memory());
+        panic!("uplink {number} is not {state} after ten runs:\n{}", self.runtime_state());
     }
 
     #[track_caller]
@@ -57,30 +50,30 @@ impl Lab {
     }
 
     /// The file of what is remembered; empty if there is none.
-    pub fn memory(&self) -> String {
-        std::fs::read_to_string(self.memory_file()).unwrap_or_default()
+    pub fn runtime_state(&self) -> String {
+        std::fs::read_to_string(self.runtime_state_file()).unwrap_or_default()
     }
 
-    pub fn memory_file(&self) -> std::path::PathBuf {
+    pub fn runtime_state_file(&self) -> std::path::PathBuf {
         self.scratch().join("run/uplinks")
     }
 
     /// Every state in it has lasted so many seconds longer, as if they had passed.
-    pub fn make_memory_older(&self, seconds: u32) {
+    pub fn age_runtime_state(&self, seconds: u32) {
         let older = |line: &str| {
             let (start, rest) = line.split_once(" since ").expect("since when");
             let (since, rest) = rest.split_once(' ').expect("more words");
             let since: f64 = since.parse().expect("seconds from boot");
             format!("{start} since {:.2} {rest}\n", since - f64::from(seconds))
         };
-        let memory: String = self.memory().lines().map(older).collect();
-        std::fs::write(self.memory_file(), memory).expect("to write what is remembered");
+        let memory: String = self.runtime_state().lines().map(older).collect();
+        std::fs::write(self.runtime_state_file(), memory).expect("to write what is remembered");
     }
 
     /// The word behind `key` in what is remembered of an uplink.
     #[track_caller]
-    pub fn remembered(&self, number: u8, key: &str) -> String {
-        let memory = self.memory();
+    pub fn recorded(&self, number: u8, key: &str) -> String {
+        let memory = self.runtime_state();
         let start = format!("{number} ");
         let line = memory.lines().find(|line| line.starts_with(&start));
         let mut words = line.unwrap_or_else(|| panic!("no {number} in {memory}")).split(' ');

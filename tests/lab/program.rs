@@ -58,6 +58,33 @@ impl Lab {
         Run::new(format!("wanpool {}", args.join(" ")), output)
     }
 
+    /// A command line, split at its spaces.
+    pub fn run(&self, line: &str) -> Run {
+        let mut command = self.gateway.command(&binary().display().to_string());
+        command.args(line.split_whitespace());
+        Run::new(format!("wanpool {line}"), self.gateway.output(command, ""))
+    }
+
+    /// The same as a user with no privilege at all.
+    pub fn run_as_nobody(&self, line: &str) -> Run {
+        self.run_as(65534, "", line)
+    }
+
+    /// The same as a user with these capabilities (`,+net_admin`) and no others.
+    pub fn run_as(&self, user: u32, capabilities: &str, line: &str) -> Run {
+        // The folder in which the program was built may be closed to others.
+        let copy = self.scratch().join("wanpool");
+        if !copy.exists() {
+            copy_to(&copy);
+        }
+        let capabilities = format!("-all{capabilities}");
+        self.script(&format!(
+            "exec setpriv --reuid {user} --regid {user} --clear-groups --inh-caps={capabilities} \
+             --ambient-caps={capabilities} --bounding-set={capabilities} {} {line}",
+            copy.display()
+        ))
+    }
+
     /// Starts it, with nothing on stdin; what it prints on stdout is of no interest.
     pub fn start(&self, args: &[&str]) -> Child {
         let mut command = self.gateway.command(&binary().display().to_string());

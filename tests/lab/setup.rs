@@ -1,8 +1,8 @@
-//! The state most tests begin with: a config, clients heard and placed.
+//! The state that most tests begin with: a configuration, and clients discovered and assigned.
 
 use std::net::Ipv4Addr;
 
-use super::Lab;
+use super::{Lab, Shape};
 
 /// Three equal uplinks behind `br0`. `top` are further keys, in front of the first table.
 pub fn three(top: &str) -> String {
@@ -21,8 +21,35 @@ pub fn uplinks(top: &str, devs: &[&str]) -> String {
     format!("lan = [\"br0\"]\n{top}\n{tables}")
 }
 
+impl Shape {
+    /// Raises the lab, with all clients discovered, assigned and served as this config says.
+    #[track_caller]
+    pub fn serving(self, config: &str) -> Lab {
+        let lab = self.raise();
+        lab.serve(config);
+        lab
+    }
+}
+
 impl Lab {
-    /// All clients heard, placed and served as this config says.
+    #[track_caller]
+    pub fn serving(config: &str) -> Lab {
+        Lab::with().serving(config)
+    }
+
+    /// Three equal uplinks, ten clients each.
+    #[track_caller]
+    pub fn three_uplinks() -> Lab {
+        Lab::serving(&three(""))
+    }
+
+    /// Four equal uplinks, the last one ethernet.
+    #[track_caller]
+    pub fn four_uplinks() -> Lab {
+        Lab::serving(&four(""))
+    }
+
+    /// All clients are discovered, assigned and served as this config says.
     #[track_caller]
     pub fn serve(&self, config: &str) {
         self.config(config);
@@ -36,15 +63,40 @@ impl Lab {
         self.members(pool)[at]
     }
 
-    /// Every client of these pools is seen by the far server from its own uplink's address, over
-    /// several connections.
+    /// So many clients are in each pool.
+    pub fn pool_sizes<const N: usize>(&self) -> [usize; N] {
+        std::array::from_fn(|at| self.pool(at as u8 + 1).len())
+    }
+
+    /// Takes the client out of its pool.
+    #[track_caller]
+    pub fn release(&self, client: Ipv4Addr) {
+        self.wanpool(["assign", &client.to_string(), "--release"]).ok();
+    }
+
+    /// The far server sees this client from the address of one of these uplinks.
+    #[track_caller]
+    pub fn assert_leaves_by(&self, client: Ipv4Addr, uplinks: &[u8]) {
+        let seen = self.client(client).seen();
+        let is_right = uplinks.iter().any(|&number| seen == Ok(self.uplink_address(number)));
+        assert!(is_right, "{client} does not leave by {uplinks:?}: {seen:?}");
+    }
+
+    /// The client is served by an uplink other than this one.
+    #[track_caller]
+    pub fn assert_leaves_by_another(&self, client: Ipv4Addr, uplink: u8) {
+        let seen = self.client(client).seen();
+        let is_other = seen.as_ref().is_ok_and(|&seen| seen != self.uplink_address(uplink));
+        assert!(is_other, "{client} is seen as {seen:?}");
+    }
+
+    /// Every client of these pools leaves by its own uplink, over several connections.
     #[track_caller]
     pub fn assert_each_leaves_by_its_own_uplink(&self, pools: &[u8]) {
         for &pool in pools {
             for client in self.members(pool) {
                 for _ in 0..3 {
-                    let seen = self.client(client).seen();
-                    assert_eq!(seen, Ok(self.uplink_address(pool)), "{client} of pool {pool}");
+                    self.assert_leaves_by(client, &[pool]);
                 }
             }
         }

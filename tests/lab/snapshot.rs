@@ -13,12 +13,25 @@ use super::Lab;
 pub struct State(pub String);
 
 impl State {
+    /// The lines that differ.
+    pub fn diff(&self, expected: &State) -> Option<String> {
+        let lost = lines_not_in(&expected.0, &self.0, "-");
+        let gained = lines_not_in(&self.0, &expected.0, "+");
+        if self == expected { None } else { Some(lost + &gained) }
+    }
+
     /// Fails with the lines that differ, and only those.
     #[track_caller]
     pub fn assert_is(&self, expected: &State, what: impl fmt::Display) {
-        let lost = lines_not_in(&expected.0, &self.0, "-");
-        let gained = lines_not_in(&self.0, &expected.0, "+");
-        assert!(self == expected, "{what}: not the state expected (-) but (+)\n{lost}{gained}");
+        let diff = self.diff(expected).unwrap_or_default();
+        assert!(self == expected, "{what}: not the expected state (-) but (+)\n{diff}");
+    }
+
+    /// The same whatever the order of the lines, as of rules with one preference.
+    pub fn sorted(&self) -> State {
+        let mut lines: Vec<&str> = self.0.lines().collect();
+        lines.sort_unstable();
+        State(lines.join("\n"))
     }
 }
 

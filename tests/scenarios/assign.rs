@@ -37,22 +37,19 @@ fn thirty_clients_are_assigned_ten_each_to_three_equal_uplinks(shape: Shape) {
 }
 
 fn weights_two_one_one_assign_fifteen_eight_and_seven_of_thirty_clients(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    let lab = shape.serving(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
     assert_eq!(sizes(&lab), [15, 8, 7]);
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 
 fn an_ethernet_uplink_with_a_gateway_serves_its_pool(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four(""));
+    let lab = shape.serving(&four(""));
     assert_eq!(sizes(&lab), [8, 8, 7, 7]);
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
 }
 
 fn a_client_is_moved_and_released_by_name(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let client = lab.member(1, 4);
     let name = client.to_string();
     let mut open = lab.client(client).tcp().unwrap();
@@ -96,8 +93,8 @@ fn pinned_clients_go_to_their_pin_and_excluded_addresses_to_no_pool() {
 
 #[test]
 fn the_smallest_config_serves_every_client() {
-    let lab = Lab::with().point_to_point(1).without_ethernet().raise();
-    lab.serve("[uplink.1]\ndev = \"ppp0\"\n");
+    let lab =
+        Lab::with().point_to_point(1).without_ethernet().serving("[uplink.1]\ndev = \"ppp0\"\n");
     let names: Vec<String> = lab.everyone().iter().map(Ipv4Addr::to_string).collect();
     assert_eq!(lab.pool(1), names);
     lab.assert_each_leaves_by_its_own_uplink(&[1]);

@@ -43,8 +43,7 @@ fn follow(lab: &Lab, finding: &str) {
 
 #[test]
 fn disabled_forwarding_is_found() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.gateway.sysctl("net/ipv4/ip_forward", "0");
     assert_harm(&lab, "forwarding that is off");
     let check = lab.check();
@@ -185,8 +184,7 @@ fn a_filter_rule_that_returns_before_ours_is_found() {
 }
 
 fn rules_in_both_kinds_of_iptables_are_found(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let legacy = lab.gateway.sh("iptables --version").contains("legacy");
     let other = if legacy { "iptables-nft" } else { "iptables-legacy" };
     lab.gateway.sh(&format!("{other} -t mangle -N theirs\n{other} -t filter -P FORWARD ACCEPT"));
@@ -199,8 +197,7 @@ fn rules_in_both_kinds_of_iptables_are_found(shape: Shape) {
 
 #[test]
 fn a_nearly_full_conntrack_table_is_found() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let talk = lab.talk(&lab.everyone());
     drop(talk);
     let count: u64 = lab.gateway.sh("conntrack -C").trim().parse().unwrap();
@@ -242,8 +239,7 @@ fn more_clients_than_the_neighbour_table_can_hold_are_found() {
 
 #[test]
 fn a_flowtable_is_found_where_the_kernel_has_them() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let make = "nft 'table inet offload {
         flowtable fast { hook ingress priority 0; devices = { br0, ppp0 }; }
     }'";
@@ -259,8 +255,7 @@ fn a_flowtable_is_found_where_the_kernel_has_them() {
 
 #[test]
 fn findings_and_drift_are_separate_in_text_and_json() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.gateway.sh("ip rule add pref 500 lookup 77\nip rule del pref 1201");
     lab.gateway.sh("iptables -t nat -I POSTROUTING -d 203.0.113.0/24 -o ppp0 -j ACCEPT");
     let check = lab.check();

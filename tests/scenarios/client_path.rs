@@ -27,8 +27,7 @@ fn field(lab: &Lab, client: impl ToString, name: &str) -> String {
 }
 
 fn the_path_of_a_client_is_shown_step_by_step(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
+    let lab = shape.serving(&four("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
     let client = lab.member(4, 0);
     let own = lab.uplink_address(4);
     let expected = json!({
@@ -62,8 +61,7 @@ fn the_path_of_a_client_is_shown_step_by_step(shape: Shape) {
 
 #[test]
 fn the_path_differs_when_the_set_is_changed_by_hand() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let client = lab.member(1, 0);
     lab.gateway.sh(&format!("ipset -exist add wanpool {client} skbmark 0x3/0xff"));
     let said = path(&lab, client);
@@ -97,8 +95,7 @@ fn the_path_differs_when_the_set_is_changed_by_hand() {
 
 #[test]
 fn the_path_of_a_client_in_no_pool_is_the_group() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let client = lab.member(1, 0);
     lab.wanpool(["assign", &client.to_string(), "--release"]).ok();
     let said = path(&lab, client);
@@ -132,8 +129,7 @@ fn the_path_of_a_client_in_no_pool_is_the_group() {
 }
 
 fn the_path_shows_that_the_uplink_is_failed_over_or_down(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let client = lab.member(1, 0);
     lab.wanpool(["failover", "ppp0", "--to", "ppp1"]).ok();
     let said = path(&lab, client);
@@ -163,8 +159,7 @@ fn the_path_shows_that_the_uplink_is_failed_over_or_down(shape: Shape) {
 
 #[test]
 fn where_the_path_differs_check_finds_it_too() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let client = lab.member(1, 0);
     // By which uplink the client leaves meanwhile, unless the group picks one.
     for (damage, by, repair) in [
@@ -194,8 +189,7 @@ fn where_the_path_differs_check_finds_it_too() {
 /// multipath hash has a seed of its own at every boot. The path differs in either case.
 #[test]
 fn a_path_differs_even_if_it_ends_at_the_same_device() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let clients = [1, 2, 3].map(|pool| lab.member(pool, 0));
     for damage in [
         "ip rule del pref 1201; ip rule del pref 1202; ip rule del pref 1203",

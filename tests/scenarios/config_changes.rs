@@ -66,8 +66,7 @@ fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
 
 #[test]
 fn a_new_pin_moves_its_clients_and_breaks_no_connection() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let [address, of_prefix, there] =
         [(1, 4), (2, 9), (3, 9)].map(|(pool, at)| lab.member(pool, at));
     let talk = lab.talk(&[address, of_prefix, there]);
@@ -88,8 +87,7 @@ fn a_new_pin_moves_its_clients_and_breaks_no_connection() {
 
 #[test]
 fn a_pinned_client_cannot_be_moved_by_name() {
-    let lab = Lab::new();
-    lab.serve(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n"));
+    let lab = Lab::serving(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n"));
     let before = lab.state();
     let run = lab.wanpool(["assign", "192.168.7.21", "192.168.7.20", "--pool", "1"]);
     run.failed().naming(&["192.168.7.20", "pinned"]);
@@ -99,8 +97,7 @@ fn a_pinned_client_cannot_be_moved_by_name() {
 
 #[test]
 fn a_newly_excluded_client_is_released_and_stays_out() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let (client, pool) = (lab.everyone()[3], lab.pool_of(lab.everyone()[3]).unwrap());
     // The prefix it is in may even be pinned.
     let exclude = format!("exclude = [\"{client}\"]");
@@ -121,8 +118,7 @@ fn a_newly_excluded_client_is_released_and_stays_out() {
 
 #[test]
 fn a_new_weight_moves_no_client_until_rebalance() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.files();
     lab.config(&three("").replace("\"ppp1\"", "\"ppp1\"\nweight = 2"));
     lab.wanpool(["assign"]).ok();
@@ -137,8 +133,7 @@ fn a_new_weight_moves_no_client_until_rebalance() {
 }
 
 fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let (others, leaving) = ([lab.pool(1), lab.pool(2)], lab.pool(3));
     let stay = lab.talk(&[lab.members(1), lab.members(2)].concat());
     lab.config(&two());
@@ -172,8 +167,7 @@ fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shap
 
 #[test]
 fn the_clients_of_a_removed_uplink_are_reported_as_moved() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let leaving = lab.pool(2);
     lab.config("lan = [\"br0\"]\n[uplink.1]\ndev = \"ppp0\"\n[uplink.3]\ndev = \"ppp2\"\n");
     let said = lab.wanpool(["assign"]);
@@ -193,8 +187,7 @@ fn traced(lab: &Lab, words: &str) -> (bool, String) {
 
 #[test]
 fn the_pool_file_of_a_removed_uplink_is_deleted_last() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.config(&two());
     let (done, trace) = traced(&lab, "-e trace='/^(rename|unlink)'");
     assert!(done, "{trace}");
@@ -210,8 +203,7 @@ fn the_pool_file_of_a_removed_uplink_is_deleted_last() {
 
 #[test]
 fn a_run_killed_while_it_removes_an_uplink_loses_no_client() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before: Vec<(String, Vec<u8>)> = lab.files();
     for call in ["rename", "unlink"] {
         for at in 1.. {

@@ -67,8 +67,7 @@ fn a_foreign_chain_with_our_name_is_reported_and_kept(shape: Shape) {
 }
 
 fn flush_keeps_a_foreign_chain_and_removes_the_rest(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four(""));
+    let lab = shape.serving(&four(""));
     // No helpers, so no chain of ours is there.
     take(&lab, "raw", "WANPOOL", "PREROUTING");
     assert_in_the_way(&lab, &["WANPOOL", "raw"]);

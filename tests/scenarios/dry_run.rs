@@ -14,7 +14,7 @@ with_both_iptables! {
 #[track_caller]
 fn by_script(lab: &Lab, args: &[&str]) {
     let before = lab.state();
-    let printed = lab.script(&format!("$WANPOOL {}", args.join(" ")));
+    let printed = lab.run(&args.join(" "));
     printed.ok();
     lab.state().assert_is(&before, format!("after {args:?}"));
     assert!(!printed.stdout.is_empty(), "{args:?} has nothing to do");
@@ -101,7 +101,7 @@ fn the_printed_commands_of_failover_and_restore_do_the_same_as_the_run(shape: Sh
         run.script(&format!("$WANPOOL {command}")).ok();
         lab.state().assert_is(&run.state(), format!("the script beside the run: {command}"));
         assert_eq!(marks(lab), marks(run), "the flows left: {command}");
-        lab.script(&format!("$WANPOOL {command}")).silent();
+        lab.run(command).silent();
     }
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
 }

@@ -28,8 +28,7 @@ fn all_seen(lab: &Lab, clients: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
 
 #[test]
 fn a_backup_carries_no_traffic_while_another_uplink_is_in_service() {
-    let lab = Lab::new();
-    lab.serve(&with_backup("[pin]\n\"192.168.7.30\" = 3\n", "weight = 9"));
+    let lab = Lab::serving(&with_backup("[pin]\n\"192.168.7.30\" = 3\n", "weight = 9"));
     lab.wanpool(["multipath", "on"]).ok();
     let (pinned, stranger) = (Ipv4Addr::new(192, 168, 7, 30), lab.everyone()[0]);
     assert_eq!([1, 2, 3].map(|pool| lab.members(pool).len()), [15, 14, 1]);
@@ -52,8 +51,7 @@ fn a_backup_carries_no_traffic_while_another_uplink_is_in_service() {
 
 #[test]
 fn the_backup_takes_over_without_a_process_when_all_others_are_lost() {
-    let lab = Lab::new();
-    lab.serve(&with_backup("", ""));
+    let lab = Lab::serving(&with_backup("", ""));
     let (one, two) = (lab.member(1, 0), lab.member(2, 0));
     let stranger = lab.member(1, 1);
     lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
@@ -97,8 +95,7 @@ fn the_backup_takes_over_while_probes_find_all_others_unhealthy() {
 
 #[test]
 fn a_backup_gets_only_pinned_clients() {
-    let lab = Lab::new();
-    lab.serve(&crate::lab::three(""));
+    let lab = Lab::serving(&crate::lab::three(""));
     assert_eq!(lab.members(3).len(), 10);
     let (client, pinned) = (lab.member(1, 0), lab.member(3, 0));
     lab.config(&with_backup(&format!("[pin]\n\"{pinned}\" = 3\n"), ""));
@@ -115,9 +112,7 @@ fn a_backup_gets_only_pinned_clients() {
     lab.wanpool(["pools"]).refused(2).naming(&["every uplink is a backup"]);
 }
 
-fn failback_cut_ends_only_flows_whose_own_uplink_is_back(
-    shape: Shape,
-) {
+fn failback_cut_ends_only_flows_whose_own_uplink_is_back(shape: Shape) {
     let lab = shape.raise();
     let pinned = Ipv4Addr::new(192, 168, 7, 30);
     let top = "helpers = [\"ftp\"]\n[pin]\n\"192.168.7.30\" = 3\n";
@@ -169,8 +164,7 @@ fn failback_cut_ends_only_flows_whose_own_uplink_is_back(
 
 #[test]
 fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
-    let lab = Lab::new();
-    lab.serve(&with_backup("", "failback = \"drain 20\""));
+    let lab = Lab::serving(&with_backup("", "failback = \"drain 20\""));
     let client = lab.member(1, 0);
     lab.hang_up(1);
     lab.hang_up(2);
@@ -182,13 +176,13 @@ fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
     lab.wanpool(["restore", "1"]).ok();
     lab.wanpool(["assign"]).silent();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "not yet");
-    lab.make_memory_older(20);
+    lab.age_runtime_state(20);
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "only a run ends it");
     // A memory that was lost starts the clock again.
-    std::fs::remove_file(lab.memory_file()).unwrap();
+    std::fs::remove_file(lab.runtime_state_file()).unwrap();
     lab.wanpool(["assign"]).silent();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
-    lab.make_memory_older(20);
+    lab.age_runtime_state(20);
     let report = lab.wanpool(["-j", "assign"]).json();
     assert_eq!(report["flows_ended"], 1, "{report}");
     assert_eq!(flow.ask(), Ok(lab.uplink_address(1)), "begun anew");
@@ -197,8 +191,9 @@ fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
 
 #[test]
 fn by_default_a_flow_stays_on_the_uplink_that_took_over() {
-    let lab = Lab::new();
-    lab.serve(&crate::lab::three("[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n"));
+    let lab = Lab::serving(&crate::lab::three(
+        "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n",
+    ));
     let client = lab.member(1, 0);
     lab.wanpool(["failover", "1", "--to", "3"]).ok();
     let mut flow = lab.client(client).tcp().unwrap();

@@ -45,8 +45,7 @@ fn assert_seen(lab: &Lab, clients: &[Ipv4Addr], from: &[Ipv4Addr]) {
 }
 
 fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let talk = lab.talk(&lab.everyone());
     // With bits of others; a pool's mark; none at all; foreign bits alone.
     track(&lab, &[0x81, 0x5a81, 0x6b_0082, 0x83, 0x01, 0x80, 0, 0x8100, 0x8181_0000]);
@@ -83,8 +82,7 @@ fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
 }
 
 fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let before = lab.state();
     let [one, two, three] = [1, 2, 3].map(|number| lab.uplink_address(number));
     let clients = lab.members(1);
@@ -117,8 +115,7 @@ fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
 }
 
 fn failover_done_twice_changes_nothing_and_prints_nothing(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let talk = lab.talk(&lab.everyone());
     // The line lives: what is still under way on it arrives while its flows end.
     assert_eq!(lab.wanpool(["failover", "ppp0"]).ok().stdout, OUT);
@@ -138,8 +135,7 @@ fn failover_done_twice_changes_nothing_and_prints_nothing(shape: Shape) {
 }
 
 fn restore_brings_the_pool_back_and_breaks_no_flow(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let before = lab.state();
     lab.wanpool(["failover", "ppp0"]).ok();
     let talk = lab.talk(&lab.everyone());
@@ -156,8 +152,7 @@ fn restore_brings_the_pool_back_and_breaks_no_flow(shape: Shape) {
 
 #[test]
 fn a_repeated_failover_ends_no_new_flow() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.wanpool(["failover", "ppp0"]).ok();
     track(&lab, &[0x81]);
     let [of_one, _] = split(&lab);
@@ -167,8 +162,7 @@ fn a_repeated_failover_ends_no_new_flow() {
 
 #[test]
 fn failover_works_without_any_flow() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.gateway.sh("conntrack -F 2>/dev/null");
     let said = lab.wanpool(["-j", "failover", "ppp1"]).json();
     assert_eq!(said["flows_ended"], 0);
@@ -179,8 +173,7 @@ fn failover_works_without_any_flow() {
 
 #[test]
 fn failover_works_when_the_device_is_gone() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.hang_up(1);
     track(&lab, &[0x81, 0x82, 0x5a81]);
     lab.wanpool(["failover", "ppp0"]).ok();
@@ -197,8 +190,7 @@ fn failover_works_when_the_device_is_gone() {
 
 #[test]
 fn impossible_failovers_and_restores_are_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.hang_up(3);
     let before = lab.state();
     let impossible = [
@@ -211,7 +203,7 @@ fn impossible_failovers_and_restores_are_refused() {
         (&["restore", "ppp2"], "ppp2"),
     ];
     for (args, word) in impossible {
-        lab.script(&format!("$WANPOOL {}", args.join(" "))).failed().naming(&[word]);
+        lab.run(&args.join(" ")).failed().naming(&[word]);
         lab.state().assert_is(&before, args.join(" "));
     }
     lab.script("$WANPOOL failover").failed();
@@ -219,8 +211,7 @@ fn impossible_failovers_and_restores_are_refused() {
 
 #[test]
 fn flows_end_by_one_message_after_the_route_has_moved() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
     let trace = lab.scratch().join("trace");
     lab.script(&format!(

@@ -15,8 +15,11 @@ fn config(devices: &[String]) -> String {
 
 #[test]
 fn fifty_uplinks_work_and_the_fifty_first_is_a_configuration_error() {
-    let lab = Lab::with().point_to_point(50).without_ethernet().client_addresses(100).raise();
-    lab.serve(&config(&devices(50)));
+    let lab = Lab::with()
+        .point_to_point(50)
+        .without_ethernet()
+        .client_addresses(100)
+        .serving(&config(&devices(50)));
     let before = lab.state();
     let all: Vec<u8> = (1..=50).collect();
     assert!(all.iter().all(|&number| lab.pool(number).len() == 2), "{:?}", lab.files());
@@ -50,7 +53,7 @@ fn fifty_uplinks_work_and_the_fifty_first_is_a_configuration_error() {
 
     lab.config(&config(&devices(51)));
     for command in ["restore", "assign", "pools", "failover 1", "multipath on"] {
-        let run = lab.script(&format!("$WANPOOL {command}"));
+        let run = lab.run(command);
         run.refused(2).naming(&["wanpool.toml", "51"]);
     }
     lab.state().assert_is(&before, "the 51st is refused");
@@ -58,8 +61,11 @@ fn fifty_uplinks_work_and_the_fifty_first_is_a_configuration_error() {
 
 #[test]
 fn forty_nine_of_fifty_uplinks_may_be_down() {
-    let lab = Lab::with().point_to_point(50).without_ethernet().client_addresses(50).raise();
-    lab.serve(&config(&devices(50)));
+    let lab = Lab::with()
+        .point_to_point(50)
+        .without_ethernet()
+        .client_addresses(50)
+        .serving(&config(&devices(50)));
     (2..=50).for_each(|number| lab.hang_up(number));
     let seen: BTreeSet<_> =
         lab.everyone().iter().map(|&client| lab.client(client).seen()).collect();

@@ -21,8 +21,7 @@ fn processes(lab: &Lab, command: &str) -> Vec<String> {
 
 /// Served, and then found in order once.
 fn checked(shape: Shape) -> Lab {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     lab.wanpool(["assign"]).silent();
     lab
 }

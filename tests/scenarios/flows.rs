@@ -25,8 +25,7 @@ fn forward(lab: &Lab, number: u8, client: Ipv4Addr) {
 
 fn a_port_forward_answers_by_the_uplink_it_came_in_by(shape: Shape) {
     for rp_filter in 0..=2 {
-        let lab = shape.clone().rp_filter(rp_filter).raise();
-        lab.serve(&four(""));
+        let lab = shape.clone().rp_filter(rp_filter).serving(&four(""));
         let (of_pool_1, of_none) = (lab.member(1, 0), lab.member(3, 0));
         lab.wanpool(["assign", &of_none.to_string(), "--release"]).ok();
         for client in [of_pool_1, of_none] {
@@ -47,8 +46,7 @@ fn a_port_forward_answers_by_the_uplink_it_came_in_by(shape: Shape) {
 }
 
 fn a_flow_not_yet_answered_stays_on_its_uplink_when_its_client_is_moved(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let client = lab.member(1, 0);
     lab.swallow(1, true);
     let mut flow = lab.client(client).patience(Duration::from_millis(200)).udp().unwrap();
@@ -91,8 +89,7 @@ fn the_mss_is_clamped_to_the_path_of_the_uplink(shape: Shape) {
 
 #[test]
 fn without_nat_the_far_server_sees_the_client_address() {
-    let lab = Lab::new();
-    lab.serve(&three("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
+    let lab = Lab::serving(&three("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
     let client = lab.member(2, 0);
     lab.provider.sh(&format!("ip route add {client} dev isp2"));
     assert_eq!(lab.client(client).seen(), Ok(client));
@@ -101,8 +98,7 @@ fn without_nat_the_far_server_sees_the_client_address() {
 
 #[test]
 fn the_router_cannot_be_reached_from_outside_while_multipath_is_off() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let at = SocketAddrV4::new(lab.uplink_address(1), 22);
     let _server = EchoServer::start(&lab.gateway, at);
     let outside = Speaker::new(&lab.far, *FAR.ip(), at).patience(Duration::from_millis(500));

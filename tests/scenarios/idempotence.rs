@@ -9,8 +9,7 @@ with_both_iptables! {
 }
 
 fn a_second_run_of_anything_changes_nothing_and_prints_nothing(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four(""));
+    let lab = shape.serving(&four(""));
     let before = lab.state();
     lab.wanpool(["assign"]).silent();
     lab.wanpool(["restore"]).silent();
@@ -43,8 +42,7 @@ fn flush_removes_every_object_and_restore_rebuilds_it_from_the_files(shape: Shap
 
 #[test]
 fn assign_builds_missing_parts_of_the_slice() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let served = lab.state();
     lab.gateway.sh("ip rule del pref 1000
          ip route del default table 201 metric 10
@@ -59,8 +57,7 @@ fn assign_builds_missing_parts_of_the_slice() {
 
 #[test]
 fn restore_removes_what_the_config_no_longer_names() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let smaller = Lab::new();
     let config = crate::lab::three("unassigned = \"unreachable\"");
     smaller.serve(&config);

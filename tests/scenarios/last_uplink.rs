@@ -46,7 +46,7 @@ fn failover_of_the_last_uplink_is_refused(shape: Shape) {
     let talk = lab.talk(&lab.everyone());
     let (before, tracked) = (lab.state(), lab.tracked());
     for args in [["failover", "ppp2"].as_slice(), &["failover", "3", "--to", "2"]] {
-        lab.script(&format!("$WANPOOL {}", args.join(" "))).refused(1).naming(&["ppp"]);
+        lab.run(&args.join(" ")).refused(1).naming(&["ppp"]);
         lab.state().assert_is(&before, args.join(" "));
     }
     lab.wanpool(["-n", "failover", "ppp2"]).refused(1);
@@ -112,8 +112,7 @@ fn restoring_any_one_uplink_serves_all_clients(shape: Shape) {
 
 #[test]
 fn a_failed_over_uplink_can_be_restored_when_all_others_are_down() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     lab.wanpool(["failover", "ppp0"]).ok();
     lab.hang_up(2);
     lab.hang_up(3);

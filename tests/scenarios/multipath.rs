@@ -62,8 +62,7 @@ fn flows_are_spread_by_weight(shape: Shape) {
 }
 
 fn multipath_survives_the_loss_of_any_uplink(shape: Shape) {
-    let lab = shape.one_gateway().raise();
-    lab.serve(CONFIG);
+    let lab = shape.one_gateway().serving(CONFIG);
     lab.wanpool(["multipath", "on"]).ok();
     let stranger = lab.member(1, 9);
     lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
@@ -111,8 +110,7 @@ fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
             1 => (shape, CONFIG.replace("via = \"10.64.0.1\"\n\n[m", "via = \"10.65.4.1\"\n\n[m")),
             _ => (shape.one_gateway(), CONFIG.to_owned()),
         };
-        let lab = shape.raise();
-        lab.serve(&config);
+        let lab = shape.serving(&config);
         let before = lab.state();
         let numbers = WEIGHTS.map(|(number, _)| number);
         let _servers = numbers.map(|number| {
@@ -154,13 +152,12 @@ fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
 
 #[test]
 fn show_prints_the_state_and_changes_nothing() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     for (act, word) in [("off", "off"), ("on", "on")] {
         lab.script(&format!("$WANPOOL multipath {act}"));
         let before = lab.state();
         for args in [["multipath"].as_slice(), &["multipath", "show"], &["m", "show"]] {
-            let shown = lab.script(&format!("$WANPOOL {}", args.join(" ")));
+            let shown = lab.run(&args.join(" "));
             assert!(shown.ok().rows()[0].contains(&word), "{shown}");
         }
         let said = lab.wanpool(["-j", "multipath", "show"]).json();
@@ -172,8 +169,7 @@ fn show_prints_the_state_and_changes_nothing() {
 
 #[test]
 fn only_a_full_restore_resets_multipath() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let off = lab.state();
     lab.wanpool(["multipath", "on"]).ok();
     let on = lab.state();
@@ -197,8 +193,7 @@ fn only_a_full_restore_resets_multipath() {
 
 #[test]
 fn the_routers_flows_stay_on_their_uplink_when_another_returns() {
-    let lab = Lab::new();
-    lab.serve(&format!("{}\n[multipath]\nenable = true\nhash = \"l4\"\n", three("")));
+    let lab = Lab::serving(&format!("{}\n[multipath]\nenable = true\nhash = \"l4\"\n", three("")));
     lab.hang_up(1);
     let mut open: Vec<_> =
         (0..30).flat_map(|_| [router(&lab).tcp().unwrap(), router(&lab).udp().unwrap()]).collect();

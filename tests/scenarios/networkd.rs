@@ -38,8 +38,7 @@ const BOTH: &str = "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeign
 
 #[test]
 fn networkd_that_deletes_what_it_does_not_know_is_found() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let main = "networkd.conf";
     let deleting: [&[(&str, &str)]; 6] = [
         &[],
@@ -56,8 +55,7 @@ fn networkd_that_deletes_what_it_does_not_know_is_found() {
 
 #[test]
 fn networkd_that_was_told_not_to_is_not() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let spelled = |rules: &str, routes: &str| {
         format!("[Network]\nManageForeignRoutingPolicyRules{rules}\nManageForeignRoutes{routes}\n")
     };
@@ -76,16 +74,14 @@ fn networkd_that_was_told_not_to_is_not() {
 
 #[test]
 fn networkd_that_was_told_in_its_shortest_words_was_told() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let short = "[Network]\nManageForeignRoutingPolicyRules=n\nManageForeignRoutes=f\n";
     check(&lab, RUNNING, &[("networkd.conf", short)]).clean();
 }
 
 #[test]
 fn a_file_without_a_newline_at_its_end_is_read_as_one_with() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let main = "[Network]\nManageForeignRoutingPolicyRules=no";
     let more = "[Network]\nManageForeignRoutes=no";
     check(&lab, RUNNING, &[("networkd.conf", main), ("networkd.conf.d/a.conf", more)]).clean();
@@ -93,15 +89,13 @@ fn a_file_without_a_newline_at_its_end_is_read_as_one_with() {
 
 #[test]
 fn networkd_that_does_not_run_deletes_nothing() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     check(&lab, "", &[]).clean();
 }
 
 #[test]
 fn networkd_of_a_container_deletes_nothing_of_ours() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let in_a_container = RUNNING.replace("./systemd", "unshare --net ./systemd");
     check(&lab, &in_a_container, &[]).clean();
 }

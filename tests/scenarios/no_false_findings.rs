@@ -11,8 +11,7 @@ with_both_iptables! {
 
 fn check_is_clean_with_any_rp_filter_and_any_state_of_the_uplinks(shape: Shape) {
     for rp_filter in 0..=2 {
-        let lab = shape.clone().rp_filter(rp_filter).raise();
-        lab.serve(&four("helpers = [\"ftp\"]"));
+        let lab = shape.clone().rp_filter(rp_filter).serving(&four("helpers = [\"ftp\"]"));
         lab.check().clean();
         lab.wanpool(["multipath", "on"]).ok();
         lab.check().clean();
@@ -146,8 +145,7 @@ fn harmless_routing_rules_are_no_findings() {
 
 #[test]
 fn harmless_filter_rules_are_no_findings() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let mut found = Vec::new();
     for rule in ["mangle PREROUTING -i lo", "mangle OUTPUT -o lo", "nat POSTROUTING -o br0"] {
         let [table, selector] =

@@ -93,8 +93,7 @@ fn a_run_as_root_keeps_the_owner_of_the_state_directory(shape: Shape) {
 
 #[test]
 fn scan_and_pools_need_no_capability_at_all() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     for command in [
         "scan",
@@ -155,8 +154,7 @@ fn assert_unharmed(file: &Path, folder: &Path) {
 
 #[test]
 fn symlinks_in_the_state_directory_are_not_followed() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let (file, folder) = victims(&lab);
     let at = |name: &str| lab.pool_dir().join(name);
     let change = || lab.wanpool(["assign", "192.168.7.99"]);
@@ -201,8 +199,7 @@ fn symlinks_in_the_state_directory_are_not_followed() {
 
 #[test]
 fn symlinks_in_the_runtime_directory_are_not_followed() {
-    let lab = Lab::new();
-    lab.serve(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
+    let lab = Lab::serving(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
     let (file, folder) = victims(&lab);
     let at = |name: &str| lab.scratch().join("run").join(name);
     for name in ["uplinks", ".uplinks"] {
@@ -220,8 +217,7 @@ fn symlinks_in_the_runtime_directory_are_not_followed() {
 
 #[test]
 fn a_config_writable_by_others_is_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     let file = lab.config_file();
     for (mode, owner, group, word) in [
@@ -234,7 +230,7 @@ fn a_config_writable_by_others_is_refused() {
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         let next = format!("{word} {}", file.display());
         for command in ["restore", "assign", "pools", "scan", "flush", "failover ppp0"] {
-            lab.script(&format!("exec \"$WANPOOL\" {command}")).refused(2).naming(&[&next]);
+            lab.run(command).refused(2).naming(&[&next]);
         }
     }
     // What it says helps.
@@ -248,8 +244,7 @@ fn a_config_writable_by_others_is_refused() {
 
 #[test]
 fn a_pool_file_writable_by_others_is_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     let file = lab.pool_dir().join("pool2");
     for (mode, owner, group, word) in [
@@ -261,7 +256,7 @@ fn a_pool_file_writable_by_others_is_refused() {
         fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         let next = format!("{word} {}", file.display());
         for command in ["restore", "assign 192.168.7.99", "pools", "scan", "-n restore"] {
-            lab.script(&format!("exec \"$WANPOOL\" {command}")).refused(1).naming(&[&next]);
+            lab.run(command).refused(1).naming(&[&next]);
         }
     }
     lab.gateway.sh(&format!("chown root {}", file.display()));
@@ -271,8 +266,7 @@ fn a_pool_file_writable_by_others_is_refused() {
 
 #[test]
 fn a_commit_of_another_user_is_refused() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     let commit = lab.pool_dir().join(".commit");
     for (folder_of, file_of, mode) in
@@ -284,7 +278,7 @@ fn a_commit_of_another_user_is_refused() {
         chown(commit.join("pool1"), Some(file_of), Some(file_of)).unwrap();
         fs::set_permissions(&commit, Permissions::from_mode(mode)).unwrap();
         for command in ["restore", "assign 192.168.7.99", "pools", "scan"] {
-            let run = lab.script(&format!("exec \"$WANPOOL\" {command}"));
+            let run = lab.run(command);
             run.refused(1).naming(&[".commit", "; ch"]);
         }
         fs::remove_dir_all(&commit).unwrap();

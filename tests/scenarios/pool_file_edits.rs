@@ -11,8 +11,7 @@ with_both_iptables! {
 }
 
 fn restore_follows_a_client_moved_between_pool_files(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let client = lab.member(1, 3);
     let mut open = lab.client(client).tcp().unwrap();
     assert_eq!(open.ask(), Ok(lab.uplink_address(1)));
@@ -35,8 +34,7 @@ fn restore_follows_a_client_moved_between_pool_files(shape: Shape) {
 
 #[test]
 fn restore_marks_added_clients_and_unmarks_removed_ones() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let gone = lab.member(3, 0);
     let new = Ipv4Addr::new(10, 1, 2, 3);
     lab.gateway
@@ -50,8 +48,7 @@ fn restore_marks_added_clients_and_unmarks_removed_ones() {
 
 #[test]
 fn restore_repairs_the_set_from_the_files() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let right = lab.marks();
     lab.gateway.sh("ipset add wanpool 10.9.9.9 skbmark 0x1/0xff
          ipset -exist add wanpool 192.168.7.10 skbmark 0x3/0xff
@@ -67,8 +64,7 @@ fn a_bad_pool_file_is_an_error_with_file_line_and_column_and_nothing_changes() {
         ("pool2", "192.168.7.11\nfoo bar\n", ["pool2:2:1", "foo bar"]),
         ("pool3", "192.168.7.12\n192.168.7.15\n192.168.7.10\n", ["pool3:3:1", "192.168.7.10"]),
     ];
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     for (name, text, words) in bad {
         let file = lab.pool_dir().join(name);
         let good = fs::read(&file).unwrap();

@@ -59,8 +59,7 @@ fn documented(page: &str, item: &str) -> Vec<String> {
 
 #[test]
 fn the_json_keys_are_those_of_the_man_page_in_order() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let client = lab.member(1, 0).to_string();
     let scan = lab.wanpool(["-j", "scan"]).json();
     assert_eq!(keys(&scan), documented("wanpool-scan.8", "\n.B scan"));
@@ -82,8 +81,7 @@ fn the_json_keys_are_those_of_the_man_page_in_order() {
 
 #[test]
 fn the_json_values_have_the_types_of_the_contract() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let scan = lab.wanpool(["-j", "scan"]).json();
     let neighbours = lab.gateway.json("ip -j neigh show dev br0");
     for row in scan.as_array().unwrap() {
@@ -141,8 +139,8 @@ fn pools_shows_states_shares_and_active_uplinks() {
 
 #[test]
 fn a_pool_without_active_uplink_shows_none() {
-    let lab = Lab::with().point_to_point(1).without_ethernet().raise();
-    lab.serve("[uplink.1]\ndev = \"ppp0\"\n");
+    let lab =
+        Lab::with().point_to_point(1).without_ethernet().serving("[uplink.1]\ndev = \"ppp0\"\n");
     lab.hang_up(1);
     let row = &lab.wanpool(["-j", "pools"]).json()[0];
     assert_eq!((&row["state"], &row["carried_by"]), (&json!("down"), &json!(null)));
@@ -161,8 +159,7 @@ fn row_of(lab: &Lab, uplink: &str, client: impl ToString) -> Vec<String> {
 }
 
 fn pools_of_one_uplink_counts_connections_and_live_flows(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let [busy, idle, gone] = [0, 1, 2].map(|at| lab.member(2, at));
     lab.gateway.sh(&format!("ip neigh del {gone} dev br0"));
     let mut tcp: Vec<_> = (0..3).map(|_| lab.client(busy).tcp().unwrap()).collect();
@@ -210,15 +207,14 @@ fn flows_to_the_lan_are_not_counted_as_flows_of_an_uplink() {
 
 #[test]
 fn without_root_pools_and_scan_show_what_needs_no_root() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let copy = lab.scratch().join("wanpool");
     crate::lab::copy_to(&copy);
     let dropped =
         "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
     let nobody = |args: &str| lab.script(&format!("{dropped} {} {args}", copy.display()));
     for args in ["pools", "-j pools", "-j pools 4", "scan", "-j scan --new"] {
-        let root = lab.script(&format!("$WANPOOL {args}"));
+        let root = lab.run(args);
         assert_eq!(nobody(args).ok().stdout, root.ok().stdout, "{args}");
     }
     let of_one = nobody("pools 4");

@@ -8,13 +8,12 @@ use crate::lab::{EchoServer, FAR, Lab, QUICK, Servers, four, three, uplinks};
 #[test]
 fn an_uplink_with_30_percent_loss_is_never_failed_over() {
     let fifty_runs = || {
-        let lab = Lab::new();
-        lab.serve(&four("[probe]\ntargets = [\"100.66.0.1\"]\n"));
+        let lab = Lab::serving(&four("[probe]\ntargets = [\"100.66.0.1\"]\n"));
         (1..=4).for_each(|number| lab.lose(number, 30));
         let mut lost = 0;
         for _ in 0..50 {
             lab.probe().silent();
-            lost += (1..=4).filter(|&no| lab.remembered(no, "loss") != "0").count();
+            lost += (1..=4).filter(|&no| lab.recorded(no, "loss") != "0").count();
         }
         assert!(lost > 100, "only {lost} of 200 lost anything: is this a busy line?");
         lab.assert_all_up(4);
@@ -26,11 +25,11 @@ fn an_uplink_with_30_percent_loss_is_never_failed_over() {
 fn one_target_of_three_is_enough_unless_need_asks_for_more() {
     let three_targets = "[probe]\ntimeout = \"200ms\"\n\
                          targets = [\"100.66.0.77\", \"tcp:100.66.0.1:9\", \"100.66.0.1\"]\n";
-    let lab = Lab::served(three_targets);
+    let lab = Lab::serving(&three(three_targets));
     for _ in 0..4 {
         lab.probe().silent();
     }
-    assert_eq!(lab.remembered(1, "sound"), "4");
+    assert_eq!(lab.recorded(1, "sound"), "4");
     lab.config(&three(&format!("{three_targets}[uplink.2.probe]\nneed = 2\n")));
     lab.probe().silent();
     assert_eq!(lab.probe().stdout, "uplink 2 ppp1 failed-over\n");
@@ -88,7 +87,7 @@ fn each_kind_of_target_uses_its_protocol() {
         lab.config(&config(target, answers));
         lab.wanpool(["failover", "--probe", &uplink.to_string()]).ok();
         let loss = if answers { "0" } else { "100" };
-        assert_eq!(lab.remembered(uplink, "loss"), loss, "{target}, {what}");
+        assert_eq!(lab.recorded(uplink, "loss"), loss, "{target}, {what}");
     };
     for target in kinds {
         assert_answers(2, target, false, "without a server");
@@ -109,11 +108,10 @@ fn each_kind_of_target_uses_its_protocol() {
 
 #[test]
 fn without_targets_the_peer_or_the_gateway_is_probed() {
-    let lab = Lab::new();
-    lab.serve(&four("[probe]\ntimeout = \"200ms\"\n"));
+    let lab = Lab::serving(&four("[probe]\ntimeout = \"200ms\"\n"));
     lab.probe().silent();
     for number in 1..=4 {
-        assert_eq!(lab.remembered(number, "loss"), "0", "uplink {number}");
+        assert_eq!(lab.recorded(number, "loss"), "0", "uplink {number}");
     }
     lab.swallow(1, true);
     lab.swallow(4, true);
@@ -128,7 +126,7 @@ fn an_uplink_without_a_target_is_reported_and_the_others_are_probed() {
     lab.serve(&three("[probe]\ntimeout = \"200ms\"\n"));
     let run = lab.wanpool(["failover", "--probe"]);
     run.refused(1).naming(&["uplink 3 (ppp2)", "set targets in [probe]"]);
-    assert_eq!(lab.remembered(1, "sound"), "1");
+    assert_eq!(lab.recorded(1, "sound"), "1");
 }
 
 #[test]
@@ -140,13 +138,13 @@ fn fifty_uplinks_are_probed_in_one_run() {
     (26..=50).for_each(|number| lab.swallow(number, true));
     lab.probe().silent();
     for number in 1..=50 {
-        assert_eq!(lab.remembered(number, "dead"), if number > 25 { "1" } else { "0" }, "{number}");
+        assert_eq!(lab.recorded(number, "dead"), if number > 25 { "1" } else { "0" }, "{number}");
     }
 }
 
 #[test]
 fn invalid_probe_options_are_refused() {
-    let lab = Lab::served("");
+    let lab = Lab::three_uplinks();
     lab.wanpool(["failover"]).refused(2);
     lab.wanpool(["failover", "1", "2"]).refused(2).naming(&["one uplink"]);
     lab.wanpool(["failover", "--probe", "--to", "2"]).refused(2);
@@ -168,23 +166,23 @@ fn invalid_probe_options_are_refused() {
 
 #[test]
 fn an_ethernet_uplink_is_probed_whether_in_service_or_not() {
-    let lab = Lab::new();
-    lab.serve(&four(QUICK));
+    let lab = Lab::serving(&four(QUICK));
     for command in ["restore", "failover"] {
         lab.wanpool([command, "4"]).ok();
         lab.probe().silent();
-        assert_eq!(lab.remembered(4, "loss"), "0", "after {command}: {}", lab.memory());
+        assert_eq!(lab.recorded(4, "loss"), "0", "after {command}: {}", lab.runtime_state());
     }
 }
 
 #[test]
 fn a_target_is_reached_without_a_default_route_in_main() {
-    let lab = Lab::with().rp_filter(2).raise();
-    lab.serve(&three("[probe]\ntargets = [\"tcp:100.66.0.50:81\"]\ntimeout = \"200ms\"\n"));
+    let lab = Lab::with()
+        .rp_filter(2)
+        .serving(&three("[probe]\ntargets = [\"tcp:100.66.0.50:81\"]\ntimeout = \"200ms\"\n"));
     let host = Ipv4Addr::new(100, 66, 0, 50);
     lab.far_host(host);
     let _server = EchoServer::start(&lab.far, std::net::SocketAddrV4::new(host, 81));
     assert_ne!(host, *FAR.ip());
     lab.probe().silent();
-    assert_eq!((1..=3).map(|no| lab.remembered(no, "sound")).collect::<String>(), "111");
+    assert_eq!((1..=3).map(|no| lab.recorded(no, "sound")).collect::<String>(), "111");
 }

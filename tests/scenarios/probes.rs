@@ -9,11 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::lab::{FAR, Lab, QUICK};
+use crate::lab::{FAR, Lab, QUICK, three};
 
 #[test]
 fn an_unhealthy_uplink_is_out_after_two_runs_and_back_after_three_good_ones() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     lab.probe().silent();
     let client = lab.member(1, 0);
     let mut other = lab.client(lab.member(2, 0)).tcp().unwrap();
@@ -48,7 +48,7 @@ fn an_unhealthy_uplink_is_out_after_two_runs_and_back_after_three_good_ones() {
 #[test]
 fn a_flapping_uplink_changes_state_at_most_once() {
     for (down, most) in [(2, 0), (1, 1)] {
-        let lab = Lab::served(&format!("{QUICK}down = {down}\n"));
+        let lab = Lab::serving(&three(&format!("{QUICK}down = {down}\n")));
         let mut changes = 0;
         for run in 0..12 {
             lab.swallow(1, run % 2 == 0);
@@ -60,7 +60,7 @@ fn a_flapping_uplink_changes_state_at_most_once() {
 
 #[test]
 fn when_all_uplinks_are_unhealthy_the_last_one_stays() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     (1..=3).for_each(|number| lab.swallow(number, true));
     for _ in 0..5 {
         lab.probe();
@@ -78,15 +78,12 @@ fn when_all_uplinks_are_unhealthy_the_last_one_stays() {
 
 #[test]
 fn an_uplink_failed_over_by_hand_stays_out() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     lab.wanpool(["failover", "1"]).ok();
     for _ in 0..5 {
         lab.probe().silent();
     }
-    assert_eq!(
-        (lab.state_of(1).as_str(), lab.remembered(1, "sound").as_str()),
-        ("failed-over", "5")
-    );
+    assert_eq!((lab.state_of(1).as_str(), lab.recorded(1, "sound").as_str()), ("failed-over", "5"));
     assert_eq!(lab.table(301).len(), 2);
 
     // What a probe took out is another matter, until somebody says that it is to stay out.
@@ -105,7 +102,7 @@ fn an_uplink_failed_over_by_hand_stays_out() {
 
 #[test]
 fn restore_undoes_a_failover_by_probe() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
     lab.wanpool(["assign"]).silent();
@@ -116,19 +113,19 @@ fn restore_undoes_a_failover_by_probe() {
 
 #[test]
 fn losing_the_runtime_state_only_restarts_the_counters() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
-    fs::write(lab.memory_file(), "rubbish\n1 ppp0 index x\n\0\n").unwrap();
+    fs::write(lab.runtime_state_file(), "rubbish\n1 ppp0 index x\n\0\n").unwrap();
     lab.probe().silent();
-    fs::remove_file(lab.memory_file()).unwrap();
+    fs::remove_file(lab.runtime_state_file()).unwrap();
     lab.swallow(1, false);
     assert_eq!(lab.runs_until(1, "up"), 3);
 }
 
 #[test]
 fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     lab.probe().silent();
     lab.hang_up(1);
     lab.probe();
@@ -137,7 +134,7 @@ fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
         lab.probe().silent();
     }
     lab.state().assert_is(&state, "after three more runs");
-    assert_eq!(lab.remembered(1, "sound"), "0");
+    assert_eq!(lab.recorded(1, "sound"), "0");
     lab.wanpool(["flush"]).ok();
     let state = lab.state();
     lab.probe().silent();
@@ -146,14 +143,14 @@ fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
 
 #[test]
 fn a_dry_run_prints_the_steps_and_stores_nothing() {
-    let lab = Lab::served(&format!("{QUICK}down = 1\n"));
+    let lab = Lab::serving(&three(&format!("{QUICK}down = 1\n")));
     let state = lab.state();
     lab.swallow(1, true);
     let run = lab.wanpool(["-n", "failover", "--probe"]);
     let steps =
         ["ip route add default dev ppp0 table 301 metric 2 protocol 87", "ip nexthop del id 8701"];
     assert_eq!(run.ok().lines()[..2], steps, "{run}");
-    assert_eq!(lab.memory(), "");
+    assert_eq!(lab.runtime_state(), "");
     lab.state().assert_is(&state, "a dry run");
     let run = lab.wanpool(["-v", "-n", "failover", "--probe", "1", "ppp1"]);
     assert!(
@@ -164,7 +161,7 @@ fn a_dry_run_prints_the_steps_and_stores_nothing() {
 
 #[test]
 fn pools_shows_since_loss_and_rtt() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     let before = lab.wanpool(["pools"]).ok().lines()[0].to_owned();
     assert!(before.ends_with("share"), "{before}");
     assert!(!lab.wanpool(["pools", "--metrics"]).ok().stdout.contains("probe"));
@@ -196,7 +193,7 @@ fn pools_shows_since_loss_and_rtt() {
 
 #[test]
 fn a_killed_probe_run_leaves_nothing_half_done() {
-    let lab = Lab::served(&format!("{QUICK}down = 1\nup = 1\n"));
+    let lab = Lab::serving(&three(&format!("{QUICK}down = 1\nup = 1\n")));
     lab.probe();
     let whole = lab.kernel_state();
     lab.swallow(1, true);
@@ -217,7 +214,7 @@ fn a_killed_probe_run_leaves_nothing_half_done() {
                 after % 1000
             ));
             killed += u32::from(run.status != 0);
-            for line in lab.memory().lines() {
+            for line in lab.runtime_state().lines() {
                 assert!(line.contains(" since ") && line.contains(" rtt "), "{line:?}");
             }
             lab.probe();
@@ -231,7 +228,7 @@ fn a_killed_probe_run_leaves_nothing_half_done() {
 
 #[test]
 fn two_probe_runs_and_a_hook_at_once_do_not_disturb_each_other() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     for round in 0..6 {
         let dead = round % 2 == 0;
         lab.swallow(1, dead);
@@ -249,7 +246,7 @@ fn two_probe_runs_and_a_hook_at_once_do_not_disturb_each_other() {
 
 /// A line that is dead, so that probing it takes a while.
 fn slow() -> Lab {
-    let lab = Lab::served("[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"2s\"\n");
+    let lab = Lab::serving(&three("[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"2s\"\n"));
     lab.count_for(*FAR.ip());
     lab.swallow(1, true);
     lab
@@ -266,12 +263,12 @@ fn two_probe_runs_at_the_same_time_count_once() {
     lab.await_counted(1, *FAR.ip());
     send(&first, Signal::SIGSTOP);
     let second = lab.wanpool(["failover", "--probe", "1"]);
-    let counted = lab.memory();
+    let counted = lab.runtime_state();
     send(&first, Signal::SIGCONT);
     assert!(first.wait().unwrap().success());
     second.silent();
     assert!(counted.contains(" dead 1 "), "{counted}");
-    assert_eq!(lab.remembered(1, "dead"), "1", "the first began before the second had ended");
+    assert_eq!(lab.recorded(1, "dead"), "1", "the first began before the second had ended");
     assert_eq!(lab.state_of(1), "up");
 }
 
@@ -290,7 +287,7 @@ fn a_hook_finds_the_lock_free_while_others_are_probed() {
 
 #[test]
 fn the_runtime_state_is_in_run_under_the_path_of_the_state_directory() {
-    let lab = Lab::served(QUICK);
+    let lab = Lab::serving(&three(QUICK));
     let run = lab.script("env -u WANPOOL_RUN_DIR \"$WANPOOL\" failover --probe");
     run.silent();
     let below = lab.pool_dir();
@@ -298,5 +295,5 @@ fn the_runtime_state_is_in_run_under_the_path_of_the_state_directory() {
     let text = fs::read_to_string(dir.join("uplinks"));
     fs::remove_dir_all(dir.parent().unwrap()).unwrap();
     assert_eq!(text.unwrap().lines().count(), 3);
-    assert_eq!(lab.memory(), "");
+    assert_eq!(lab.runtime_state(), "");
 }

@@ -24,8 +24,7 @@ fn forget(lab: &Lab, clients: &[Ipv4Addr]) {
 }
 
 fn only_clients_missing_from_the_neighbour_table_are_released(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let gone = [lab.member(2, 3), lab.member(1, 7)];
     lab.wanpool(["assign", "--prune"]).silent();
     forget(&lab, &gone);
@@ -53,8 +52,7 @@ fn only_clients_missing_from_the_neighbour_table_are_released(shape: Shape) {
 
 #[test]
 fn a_client_with_a_failed_or_incomplete_neighbour_entry_is_released() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let gone = [lab.member(1, 0), lab.member(2, 0)];
     lab.gateway.sh(&format!(
         "ip neigh replace {} dev br0 nud failed\nip neigh replace {} dev br0 nud incomplete",
@@ -66,8 +64,7 @@ fn a_client_with_a_failed_or_incomplete_neighbour_entry_is_released() {
 }
 
 fn a_client_with_a_live_flow_is_not_released(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let clients = [lab.member(1, 0), lab.member(2, 0)];
     let [over_tcp, over_udp] = clients;
     let (mut tcp, mut udp) =
@@ -89,8 +86,7 @@ fn a_client_with_a_live_flow_is_not_released(shape: Shape) {
 
 #[test]
 fn a_client_with_an_incoming_flow_is_not_released() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let server = lab.member(2, 0);
     let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
     lab.gateway.sh(&format!(
@@ -106,8 +102,8 @@ fn a_client_with_an_incoming_flow_is_not_released() {
 
 #[test]
 fn a_pinned_client_is_never_released() {
-    let lab = Lab::new();
-    lab.serve(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n"));
+    let lab =
+        Lab::serving(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n"));
     let gone = [lab.everyone()[10], lab.everyone()[25], lab.member(1, 0)];
     forget(&lab, &gone);
     let said = lab.wanpool(["assign", "--prune"]);
@@ -133,8 +129,7 @@ fn prune_is_refused_while_the_lan_device_is_down_or_missing() {
         ("ip link set lan0 down", "linkdown"),
         ("ip link del br0", ""),
     ] {
-        let lab = Lab::new();
-        lab.serve(&three(""));
+        let lab = Lab::three_uplinks();
         lab.gateway.sh(damage);
         let look = "{ ip link show dev br0 && ip route show table all dev br0; } 2>&1 || true";
         wait_until(damage, || lab.gateway.sh(look).contains(until));
@@ -158,8 +153,7 @@ fn prune_is_refused_while_one_of_several_lan_devices_is_down_or_missing() {
 
 #[test]
 fn prune_and_rebalance_together_release_first() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let gone = lab.members(1);
     forget(&lab, &gone);
     lab.wanpool(["assign", "--prune", "--rebalance"]).ok();

@@ -36,8 +36,7 @@ fn assert_all_whole(lab: &Lab, flows: &[Flow], before: &[Vec<Ipv4Addr>]) {
 
 fn rebalance_breaks_no_connection(shape: Shape) {
     for rp_filter in [0, 1] {
-        let lab = shape.clone().rp_filter(rp_filter).raise();
-        lab.serve(&two());
+        let lab = shape.clone().rp_filter(rp_filter).serving(&two());
         let before = vec![lab.members(1), lab.members(2)];
         let talk = lab.talk(&lab.everyone());
         let tracked = lab.tracked();
@@ -61,8 +60,7 @@ fn rebalance_breaks_no_connection(shape: Shape) {
 
 fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
     for rp_filter in [0, 2] {
-        let lab = shape.clone().rp_filter(rp_filter).raise();
-        lab.serve(&three(""));
+        let lab = shape.clone().rp_filter(rp_filter).serving(&three(""));
         let before = vec![lab.members(1), lab.members(2), lab.members(3)];
         let talk = lab.talk(&lab.everyone());
 
@@ -85,8 +83,7 @@ fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
 
 #[test]
 fn rebalance_moves_clients_without_a_live_flow_first() {
-    let lab = Lab::new();
-    lab.serve(&two());
+    let lab = Lab::serving(&two());
     let [one, two] = [1, 2].map(|pool| lab.members(pool));
     // Idle are the first five of pool 1, who came first, and three of pool 2.
     let busy = [&one[5..], &two[3..]].concat();
@@ -113,8 +110,7 @@ fn rebalance_moves_clients_without_a_live_flow_first() {
 
 #[test]
 fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
-    let lab = Lab::new();
-    lab.serve(&two());
+    let lab = Lab::serving(&two());
     let (one, two) = (lab.members(1), lab.members(2));
     let (idle, server) = (one[0], one[14]);
     let _talk = lab.talk(&[&one[1..14], &two].concat());
@@ -137,8 +133,7 @@ fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
 
 #[test]
 fn rebalance_never_moves_a_pinned_client() {
-    let lab = Lab::new();
-    lab.serve(&(three("") + "\n[pin]\n\"192.168.7.16/28\" = 1\n"));
+    let lab = Lab::serving(&(three("") + "\n[pin]\n\"192.168.7.16/28\" = 1\n"));
     let pinned = lab.members(1).into_iter().filter(|client| client.octets()[3] / 16 == 1);
     let pinned: Vec<Ipv4Addr> = pinned.collect();
     assert_eq!(pinned.len(), 16);
@@ -151,8 +146,7 @@ fn rebalance_never_moves_a_pinned_client() {
 
 #[test]
 fn rebalance_prints_what_it_moved_and_a_dry_run_moves_no_client() {
-    let lab = Lab::new();
-    lab.serve(&two());
+    let lab = Lab::serving(&two());
     lab.config(&three(""));
     lab.wanpool(["assign"]).ok();
     let before = lab.state();

@@ -77,8 +77,7 @@ fn scan_dev_shows_only_that_device() {
 
 #[test]
 fn pools_has_a_row_a_pool() {
-    let lab = Lab::new();
-    lab.serve(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    let lab = Lab::serving(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
     let said = lab.wanpool(["-j", "pools"]).json();
     let names =
         ["pool", "uplink", "state", "carried_by", "fwmark", "table", "weight", "clients", "share"];
@@ -104,8 +103,7 @@ fn pools_has_a_row_a_pool() {
 
 #[test]
 fn pools_of_one_uplink_lists_its_clients() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let said = lab.wanpool(["-j", "pools", "1"]).json();
     assert_eq!(said.as_array().unwrap().len(), 1);
     assert_eq!(said[0]["members"], json!(lab.pool(1)));
@@ -117,8 +115,7 @@ fn pools_of_one_uplink_lists_its_clients() {
 
 #[test]
 fn pools_of_one_client_tells_the_way_of_its_packets() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let client = lab.member(4, 0).to_string();
     for told in [lab.wanpool(["pools", &client]), lab.wanpool(["-j", "pools", &client])] {
         for part in ["eth1", "204", "1204"] {
@@ -134,8 +131,7 @@ fn pools_of_one_client_tells_the_way_of_its_packets() {
 
 #[test]
 fn json_is_one_line_and_pretty_indents() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let (plain, pretty) = (lab.wanpool(["-j", "pools"]), lab.wanpool(["-j", "-p", "pools"]));
     assert_eq!(plain.lines().len(), 1);
     assert!(pretty.lines().len() > 3);
@@ -155,8 +151,7 @@ fn quiet_prints_nothing_and_verbose_each_step() {
 
 #[test]
 fn a_closed_pipe_is_no_error() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     for command in ["scan", "pools"] {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         drop(reader);

@@ -10,8 +10,8 @@ with_both_iptables! {
 }
 
 fn served() -> Lab {
-    let lab = Lab::with().rp_filter(1).raise();
-    lab.serve(&four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    let lab =
+        Lab::with().rp_filter(1).serving(&four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
     lab
 }
 
@@ -49,8 +49,7 @@ fn the_slice_has_the_rules_of_the_contract() {
 
 #[test]
 fn with_unreachable_the_second_rule_of_a_lan_device_says_so() {
-    let lab = Lab::new();
-    lab.serve(&four("unassigned = \"unreachable\""));
+    let lab = Lab::serving(&four("unassigned = \"unreachable\""));
     let rules: Vec<_> = lab.rules().into_iter().filter(|(pref, _)| *pref >= 1300).collect();
     let expected = [
         (1300, "from all iif br0 lookup main suppress_prefixlength 0 proto 87".to_owned()),
@@ -141,8 +140,7 @@ fn the_sysctls_are_set_and_stay_set() {
 }
 
 fn the_slice_has_the_chains_of_the_contract(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four("helpers = [\"ftp\", \"irc\"]"));
+    let lab = shape.serving(&four("helpers = [\"ftp\", \"irc\"]"));
     let filter = lab.filter();
     let table = |name: &str| {
         let (_, from) = filter
@@ -181,8 +179,7 @@ fn the_slice_has_the_chains_of_the_contract(shape: Shape) {
 fn the_slice_is_the_same_with_iptables_nft_and_iptables_legacy() {
     let config = four("helpers = [\"ftp\", \"irc\"]");
     let [nft, legacy] = [Iptables::Nft, Iptables::Legacy].map(|iptables| {
-        let lab = Lab::with().iptables(iptables).raise();
-        lab.serve(&config);
+        let lab = Lab::with().iptables(iptables).serving(&config);
         let mut filter: Vec<String> = lab.filter().lines().map(str::to_owned).collect();
         filter.sort();
         let sets = lab.kernel_state().0;

@@ -4,8 +4,7 @@
 use crate::lab::{Lab, four};
 
 fn served() -> Lab {
-    let lab = Lab::new();
-    lab.serve(&four("helpers = [\"ftp\"]"));
+    let lab = Lab::serving(&four("helpers = [\"ftp\"]"));
     lab
 }
 

@@ -21,8 +21,7 @@ fn without_via() -> String {
 }
 
 fn restore_via_sets_a_changed_gateway(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&without_via());
+    let lab = shape.serving(&without_via());
     assert_eq!(
         lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).ok().stdout,
         "uplink 4 eth1 up\n"
@@ -38,7 +37,7 @@ fn restore_via_sets_a_changed_gateway(shape: Shape) {
     let routes = lab.gateway.sh("ip route show table 304; ip nexthop show id 8704");
     assert_eq!(routes.matches("via 10.65.4.9 ").count(), 2, "{routes}");
     for args in [["assign"].as_slice(), &["restore"], &["restore", "eth1"]] {
-        lab.script(&format!("$WANPOOL {}", args.join(" "))).silent();
+        lab.run(&args.join(" ")).silent();
     }
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
     for flow in others.stop() {
@@ -48,8 +47,7 @@ fn restore_via_sets_a_changed_gateway(shape: Shape) {
 
 #[test]
 fn a_gateway_given_by_via_survives_assign_and_failover() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     lab.move_gateway(4, NEW);
     lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
@@ -61,8 +59,7 @@ fn a_gateway_given_by_via_survives_assign_and_failover() {
 
 #[test]
 fn a_full_restore_takes_the_gateway_of_the_config() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let before = lab.state();
     lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
     lab.wanpool(["restore"]).ok();

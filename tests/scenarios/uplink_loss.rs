@@ -26,8 +26,7 @@ fn seen_anew(lab: &Lab, client: Ipv4Addr) -> [Ipv4Addr; 2] {
 }
 
 fn a_lost_device_needs_no_process_and_other_pools_lose_no_packet(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+    let lab = shape.serving(&three(""));
     let talk = lab.talk(&lab.everyone());
     let fast = lab.talk_fast(lab.member(1, 0));
     let [one, others @ ..] = [1, 2, 3].map(|number| lab.uplink_address(number));
@@ -63,8 +62,7 @@ fn a_lost_device_needs_no_process_and_other_pools_lose_no_packet(shape: Shape) {
 
 fn a_restored_uplink_gets_its_pool_back_and_no_packet_is_lost(shape: Shape) {
     for (rp_filter, address) in [(0, "10.64.1.2"), (1, "10.64.1.77"), (2, "10.64.1.78")] {
-        let lab = shape.clone().rp_filter(rp_filter).raise();
-        lab.serve(&three(""));
+        let lab = shape.clone().rp_filter(rp_filter).serving(&three(""));
         lab.hang_up(1);
         let talk = lab.talk(&lab.everyone());
         let meanwhile: Vec<Ipv4Addr> = talk.flows().iter().map(|flow| flow.seen()[0]).collect();
@@ -87,8 +85,7 @@ fn a_restored_uplink_gets_its_pool_back_and_no_packet_is_lost(shape: Shape) {
 
 #[test]
 fn old_and_new_connections_work_after_restore() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     let client = lab.member(1, 0);
     lab.hang_up(1);
@@ -116,8 +113,9 @@ fn new_connections_of_a_lost_uplink_are_spread_by_weight() {
 
 #[test]
 fn with_hash_source_each_client_uses_one_other_uplink() {
-    let lab = Lab::with().client_addresses(90).raise();
-    lab.serve(&format!("{}\n[multipath]\nhash = \"source\"\n", three("")));
+    let lab = Lab::with()
+        .client_addresses(90)
+        .serving(&format!("{}\n[multipath]\nhash = \"source\"\n", three("")));
     lab.hang_up(1);
     // The hash must not look at the far address either.
     lab.far.sh("ip addr add 100.66.0.2/24 dev eth0");
@@ -140,8 +138,7 @@ fn with_hash_source_each_client_uses_one_other_uplink() {
 
 #[test]
 fn every_uplink_can_be_lost_and_restored_in_turn() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let before = lab.state();
     for number in 1..=4 {
         lab.hang_up(number);

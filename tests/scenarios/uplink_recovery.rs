@@ -16,8 +16,7 @@ fn nexthops(lab: &Lab) -> String {
 }
 
 fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four(""));
+    let lab = shape.serving(&four(""));
     let others = lab.talk(&[2, 3, 4].map(|pool| lab.member(pool, 0)));
     for address in ["10.64.1.77", "10.64.1.2"] {
         lab.redial_as(1, address.parse().unwrap());
@@ -40,8 +39,7 @@ fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
 }
 
 fn assign_restores_an_uplink_after_carrier_loss(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&four(""));
+    let lab = shape.serving(&four(""));
     let before = lab.state();
     for number in [1, 4] {
         let (id, table) = (format!("id {} ", 8700 + u32::from(number)), 300 + u32::from(number));
@@ -112,8 +110,7 @@ fn assign_leaves_a_failed_over_uplink_out_of_service(shape: Shape) {
 
 #[test]
 fn assign_restores_a_deleted_nexthop() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     for what in ["id 8702", "id 8700"] {
         lab.gateway.sh(&format!("ip nexthop del {what}"));
@@ -128,8 +125,7 @@ fn assign_restores_a_deleted_nexthop() {
 
 #[test]
 fn redialling_a_failed_over_uplink_puts_it_in_service() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     lab.wanpool(["failover", "ppp0"]).ok();
     lab.redial(1);
@@ -139,8 +135,7 @@ fn redialling_a_failed_over_uplink_puts_it_in_service() {
 
 #[test]
 fn an_uplink_without_address_is_down() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+    let lab = Lab::three_uplinks();
     let before = lab.state();
     // As pppd leaves it between two sessions, and as a dial that fails leaves it.
     lab.gateway.sh("ip addr flush dev ppp0");
@@ -157,8 +152,7 @@ fn an_uplink_without_address_is_down() {
 
 #[test]
 fn failover_survives_carrier_loss_and_works_without_carrier() {
-    let lab = Lab::new();
-    lab.serve(&four(""));
+    let lab = Lab::four_uplinks();
     let whole = lab.state();
     for number in [1, 4] {
         let dev = lab.uplink_dev(number);

@@ -109,8 +109,7 @@ fn neighbours_that_change_during_the_dump_release_no_client() {
 /// Routes are listed with a flag where they changed meanwhile, and read again.
 #[test]
 fn foreign_routes_that_change_during_the_dump_cause_no_change() {
-    let lab = Lab::with().client_addresses(1).raise();
-    lab.serve(&four(""));
+    let lab = Lab::with().client_addresses(1).serving(&four(""));
     let before = lab.state();
     let (mut come, mut go) = (String::new(), String::new());
     for number in 0..50 {
@@ -136,8 +135,7 @@ fn foreign_routes_that_change_during_the_dump_cause_no_change() {
 /// One failure at each reading from the kernel in turn: done all the same, or told.
 #[test]
 fn a_failed_read_is_retried_or_reported() {
-    let lab = Lab::with().client_addresses(4).raise();
-    lab.serve(&four(""));
+    let lab = Lab::with().client_addresses(4).serving(&four(""));
     let right = lab.state();
     let damage = "ip rule del pref 1201\nip route del default table 202 metric 10";
     let (mut done, mut told) = (0, 0);

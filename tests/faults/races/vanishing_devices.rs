@@ -27,7 +27,7 @@ fn with_deed_between(lab: &Lab, command: &str, deed: impl FnOnce()) -> Run {
     write_script(&save, &stub);
     lab.gateway.sh(&format!("mkfifo {dir}/looked {dir}/go"));
     let run = thread::scope(|scope| {
-        let run = scope.spawn(|| lab.script(&format!("\"$WANPOOL\" {command}")));
+        let run = scope.spawn(|| lab.run(command));
         lab.gateway.sh(&format!("timeout 60 cat {dir}/looked"));
         deed();
         lab.gateway.sh(&format!("echo >{dir}/go"));
@@ -65,8 +65,7 @@ fn assert_all_served(lab: &Lab, without: &[u8]) {
 }
 
 fn a_device_removed_between_observe_and_apply_does_no_harm(shape: Shape) {
-    let lab = shape.client_addresses(8).raise();
-    lab.serve(&four(""));
+    let lab = shape.client_addresses(8).serving(&four(""));
     let right = lab.state();
     for (damage, command) in CASES {
         assert_eq!(lab.script(damage).status, 0, "{damage}");
@@ -88,8 +87,7 @@ fn a_device_removed_between_observe_and_apply_does_no_harm(shape: Shape) {
 }
 
 fn a_device_recreated_between_observe_and_apply_does_no_harm(shape: Shape) {
-    let lab = shape.client_addresses(8).raise();
-    lab.serve(&four(""));
+    let lab = shape.client_addresses(8).serving(&four(""));
     let right = lab.state();
     for (damage, command) in CASES {
         assert_eq!(lab.script(damage).status, 0, "{damage}");

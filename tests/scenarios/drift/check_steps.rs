@@ -11,8 +11,7 @@ with_both_iptables! {
 }
 
 fn served(shape: Shape) -> Lab {
-    let lab = shape.rp_filter(1).raise();
-    lab.serve(&four("helpers = [\"ftp\"]"));
+    let lab = shape.rp_filter(1).serving(&four("helpers = [\"ftp\"]"));
     lab
 }
 
@@ -187,8 +186,7 @@ fn chains_rules_and_jumps_of_ours_that_were_changed_are_mended(shape: Shape) {
 
 #[test]
 fn sysctls_that_were_changed_are_mended() {
-    let lab = Lab::with().rp_filter(1).raise();
-    lab.serve(&(four("") + "\n[multipath]\nhash = \"source\"\n"));
+    let lab = Lab::with().rp_filter(1).serving(&(four("") + "\n[multipath]\nhash = \"source\"\n"));
     for (key, value) in [
         ("net/ipv4/ip_forward", "0"),
         ("net/ipv4/ip_dynaddr", "0"),

@@ -37,8 +37,7 @@ hash = \"source\"
 ";
 
 fn served(shape: Shape) -> Lab {
-    let lab = shape.rp_filter(1).client_addresses(3).raise();
-    lab.serve(CONFIG);
+    let lab = shape.rp_filter(1).client_addresses(3).serving(CONFIG);
     lab
 }
 

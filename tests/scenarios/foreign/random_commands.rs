@@ -111,7 +111,7 @@ fn random_commands_change_no_foreign_object(shape: Shape) {
                 _ => {}
             }
             let command = command(&mut dice);
-            let run = lab.script(&format!("\"$WANPOOL\" {command}"));
+            let run = lab.run(&command);
             done.push(command);
             let done = format!("seed {seed}: {}", done.join("; "));
             // The last uplink cannot go, nor one that is away come back.

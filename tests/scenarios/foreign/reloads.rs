@@ -11,8 +11,7 @@ with_both_iptables! {
 }
 
 pub fn served(shape: Shape) -> Lab {
-    let lab = shape.client_addresses(4).raise();
-    lab.serve(&four("helpers = [\"ftp\"]"));
+    let lab = shape.client_addresses(4).serving(&four("helpers = [\"ftp\"]"));
     lab
 }
 
