@@ -1,10 +1,12 @@
-//! The habits of `ip`: help, version, colours, widths, `--`, JSON everywhere.
+//! What users of `ip` expect: help, version, colours, column widths, `--`, JSON for every command.
 
 use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
 
+use nix::fcntl::OFlag;
 use nix::pty::openpty;
+use nix::unistd::pipe2;
 
 use crate::lab::{Lab, binary, three, uplinks};
 
@@ -49,7 +51,7 @@ fn three_states() -> Lab {
     lab
 }
 
-/// What the program writes to a terminal.
+/// The output of the program on a terminal.
 fn on_a_terminal(lab: &Lab, vars: &[(&str, &str)], args: &[&str]) -> String {
     let pty = openpty(None, None).expect("a pseudo-terminal");
     let mut command = lab.gateway.command(&binary().display().to_string());
@@ -61,7 +63,7 @@ fn on_a_terminal(lab: &Lab, vars: &[(&str, &str)], args: &[&str]) -> String {
     drop(pty.slave);
     let (mut screen, mut bytes) = (File::from(pty.master), [0; 4096]);
     let mut text = Vec::new();
-    // When nobody holds the other end, reading is an error.
+    // When the other end is closed, reading is an error.
     while let Ok(count @ 1..) = screen.read(&mut bytes) {
         text.extend(&bytes[..count]);
     }
@@ -83,7 +85,7 @@ fn states_are_coloured_on_a_terminal_or_on_request() {
     assert_eq!(on_a_terminal(&lab, &[("NO_COLOR", "")], &["pools"]), colored, "empty is unset");
     for args in [&["-c", "pools"][..], &["pools", "--color"], &["-c=always"], &["--color=always"]] {
         let no_color = [("NO_COLOR", "1")];
-        assert_eq!(on_a_terminal(&lab, &no_color, args), colored, "{args:?}: what is typed wins");
+        assert_eq!(on_a_terminal(&lab, &no_color, args), colored, "{args:?}: the option wins");
         assert_eq!(lab.run(&args.join(" ")).ok().stdout, colored);
     }
     for (vars, args) in [
@@ -181,10 +183,43 @@ fn every_command_prints_json() {
         "-n flush",
         "flush",
     ] {
-        let run = lab.script(&format!("$WANPOOL -j {args}"));
+        let run = lab.run(&format!("-j {args}"));
         assert_eq!(run.lines().len(), 1, "{run}");
         let said = run.json();
         assert!(said.is_array() || said.is_object(), "{run}");
     }
     lab.wanpool(["-j", "pools", "--metrics"]).refused(2).naming(&["--json"]);
+}
+
+#[test]
+fn json_is_one_line_and_pretty_indents() {
+    let lab = Lab::three_uplinks();
+    let (plain, pretty) = (lab.wanpool(["-j", "pools"]), lab.wanpool(["-j", "-p", "pools"]));
+    assert_eq!(plain.lines().len(), 1);
+    assert!(pretty.lines().len() > 3);
+    assert_eq!(plain.json(), pretty.json());
+}
+
+#[test]
+fn quiet_prints_nothing_and_verbose_each_step() {
+    let lab = Lab::new();
+    lab.config(&three(""));
+    lab.wanpool(["-q", "assign", "192.168.7.10"]).silent();
+    let verbose = lab.wanpool(["-v", "assign", "192.168.7.11"]);
+    assert_eq!(verbose.status, 0);
+    assert!(verbose.to_string().contains("192.168.7.11 pool 2 ppp1"), "{verbose}");
+    assert!(verbose.to_string().contains("ipset"), "{verbose}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let lab = Lab::three_uplinks();
+    for command in ["scan", "pools"] {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        drop(reader);
+        let mut run = lab.gateway.command(&binary().display().to_string());
+        run.arg(command).stdout(writer).stderr(Stdio::piped());
+        let output = lab.gateway.enter(|| run.output()).unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
+    }
 }

@@ -1,9 +1,9 @@
-//! No room left for the pool files.
+//! A file system without space for the pool files.
 
 use crate::lab::{Lab, Run, three};
 
-/// Runs a script of the shell with the state folder on a file system of its own, with the files in
-/// it, which `$DIR` names. `limit` is an option of tmpfs.
+/// Runs a shell script with the state directory, `$DIR`, on a file system of its own that holds the
+/// pool files. `limit` is an option of tmpfs.
 fn on_a_small_disk(lab: &Lab, limit: &str, script: &str) -> Run {
     let dir = lab.pool_dir();
     let inside = format!(
@@ -20,15 +20,10 @@ fn on_a_small_disk(lab: &Lab, limit: &str, script: &str) -> Run {
     ))
 }
 
-fn served() -> Lab {
+/// `assign` fails with one line that has these words, and changes no file. Once there is space
+/// again, it works.
+fn assert_fails_and_changes_nothing(limit: &str, fill: &str, words: &[&str]) {
     let lab = Lab::with().without_ethernet().serving(&three(""));
-    lab
-}
-
-/// Fails, in one line with these words, leaves no file behind and all files as they were; with
-/// room again it does what it should.
-fn fails_and_leaves_all_as_it_was(limit: &str, fill: &str, words: &[&str]) {
-    let lab = served();
     let kernel = lab.kernel_state();
     let run = on_a_small_disk(
         &lab,
@@ -44,9 +39,9 @@ fn fails_and_leaves_all_as_it_was(limit: &str, fill: &str, words: &[&str]) {
         ),
     );
     run.refused(1).naming(words).naming(&["No space left on device"]);
-    lab.kernel_state().assert_is(&kernel, "the kernel does not follow what is not written");
+    lab.kernel_state().assert_is(&kernel, "the kernel");
 
-    // What needs no room works all the same, and so does the rest once there is some.
+    // What needs no space works, and so does the rest once there is some.
     let run = on_a_small_disk(
         &lab,
         limit,
@@ -67,11 +62,11 @@ fn fails_and_leaves_all_as_it_was(limit: &str, fill: &str, words: &[&str]) {
 #[test]
 fn assign_on_a_full_disk_fails_with_one_line_and_changes_nothing() {
     let fill = "dd if=/dev/zero of=$DIR/filler bs=1k 2>/dev/null";
-    fails_and_leaves_all_as_it_was("size=128k", fill, &["writing", "/.next/pool1"]);
+    assert_fails_and_changes_nothing("size=128k", fill, &["writing", "/.next/pool1"]);
 }
 
 #[test]
 fn assign_on_a_disk_without_free_inodes_fails_with_one_line_and_changes_nothing() {
     let fill = "for i in $(seq 40); do touch $DIR/filler$i 2>/dev/null; done";
-    fails_and_leaves_all_as_it_was("nr_inodes=20", fill, &["making", "/.next"]);
+    assert_fails_and_changes_nothing("nr_inodes=20", fill, &["making", "/.next"]);
 }

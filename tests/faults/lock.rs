@@ -1,5 +1,5 @@
-//! The lock: one run changes things at a time, whoever only looks is not kept waiting, and it is
-//! free as soon as its holder is gone, however that went.
+//! The lock: only one run changes anything at a time, commands that only read do not wait, and the
+//! lock is free as soon as its holder has ended, in whatever way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,17 @@ use nix::unistd::Pid;
 use crate::lab::{Lab, three, wait_until, write_script};
 
 fn served() -> Lab {
-    let lab = Lab::with().without_ethernet().serving(&three(""));
-    lab
+    Lab::with().without_ethernet().serving(&three(""))
 }
 
-/// Somebody who has the lock until his stdin is closed.
+/// A process that holds the lock until its stdin is closed.
 fn holder(lab: &Lab) -> Child {
     let mut command = lab.gateway.command("flock");
     command.arg(lab.pool_dir().join(".lock")).arg("cat");
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let holder = command.spawn().expect("to start flock");
     let taken = format!("flock -n {}/.lock true && exit 1 || exit 0", lab.pool_dir().display());
-    wait_until("he has it", || lab.script(&taken).status == 0);
+    wait_until("it holds the lock", || lab.script(&taken).status == 0);
     holder
 }
 
@@ -44,19 +43,17 @@ fn a_run_that_cannot_get_the_lock_exits_4_and_changes_nothing() {
     for command in
         ["assign 192.168.7.77", "restore", "failover 1", "flush", "multipath on", "assign --prune"]
     {
-        let run = lab.script(&format!("exec $WANPOOL -w 0 {command}"));
-        run.refused(4).naming(&[".lock", "another run holds it"]);
+        lab.run(&format!("-w 0 {command}")).refused(4).naming(&[".lock", "another run holds it"]);
     }
     let start = Instant::now();
     lab.wanpool(["-w", "1", "assign", "192.168.7.77"]).refused(4).naming(&["--wait"]);
     assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
-    lab.state().assert_is(&before, "while somebody else had the lock");
+    lab.state().assert_is(&before, "while another process held the lock");
 
-    // Who only looks, and who only says what would be done, needs no lock.
-    lab.wanpool(["-w", "0", "pools"]).ok();
-    lab.wanpool(["-w", "0", "pools", "--check"]).ok();
-    lab.wanpool(["-w", "0", "scan"]).ok();
-    lab.wanpool(["-w", "0", "-n", "failover", "1"]).ok();
+    // Commands that only read, and dry runs, need no lock.
+    for command in ["pools", "pools --check", "scan", "-n failover 1"] {
+        lab.run(&format!("-w 0 {command}")).ok();
+    }
 
     drop(holder.stdin.take());
     holder.wait().expect("its end");
@@ -70,7 +67,7 @@ fn a_run_that_waits_long_enough_gets_the_lock() {
     let mut run = lab.start(&["-w", "600", "assign", "192.168.7.77"]);
     let waits = format!("ls -l /proc/{}/fd | grep -q '/\\.lock$'", run.id());
     wait_until("it waits", || lab.script(&waits).status == 0);
-    // Others come and go meanwhile.
+    // Readers do not wait.
     for _ in 0..10 {
         lab.wanpool(["pools"]).ok();
     }
@@ -87,7 +84,7 @@ fn a_child_process_of_a_killed_run_does_not_hold_the_lock() {
     let lab = served();
     let right = lab.state();
     lab.wanpool(["flush"]).ok();
-    // An iptables-restore that never ends, as one does that waits for somebody's xtables lock.
+    // An iptables-restore that never ends, like one that waits for the xtables lock.
     let program = lab.scratch().join("bin/iptables-restore");
     let (kept, pid_file) = (program.with_extension("kept"), lab.scratch().join("sleeper"));
     fs::rename(&program, &kept).expect("to put iptables-restore aside");
@@ -102,7 +99,7 @@ fn a_child_process_of_a_killed_run_does_not_hold_the_lock() {
     fs::rename(&kept, &program).expect("to put iptables-restore back");
 
     let child = Pid::from_raw(number_in(&pid_file).expect("a number"));
-    kill(child, None).expect("the child lives on");
+    kill(child, None).expect("the child is alive");
     lab.wanpool(["-w", "0", "restore"]).ok();
     lab.state().assert_is(&right, "after the next run");
     kill(child, Signal::SIGKILL).expect("to end the child");

@@ -1,11 +1,10 @@
-//! What `pools` shows of pools and clients, beside what the kernel's own tools say, and as the man
-//! pages have it.
+//! `pools`, as text and as JSON, compared with the kernel's own tools and with the man pages.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, four, three, wait_until};
+use crate::lab::{Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -25,12 +24,12 @@ fn keys(said: &Value) -> Vec<&str> {
 
 const POOLS: [&str; 9] =
     ["pool", "uplink", "state", "carried_by", "fwmark", "table", "weight", "clients", "share"];
-const WAY: [&str; 11] = [
+const PATH: [&str; 11] = [
     "client", "pool", "set", "mark", "rule", "table", "route", "nexthop", "device", "nat",
     "differs",
 ];
 
-/// The words in italics of one item of a man page's section OUTPUT: the keys it documents.
+/// The keys that one item of a man page's section OUTPUT documents: its words in italics.
 fn documented(page: &str, item: &str) -> Vec<String> {
     let page = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(page).expect("the man page");
@@ -40,7 +39,7 @@ fn documented(page: &str, item: &str) -> Vec<String> {
     let end = ends.iter().filter_map(|end| item.find(end)).min().expect("its end");
     let mut words = Vec::new();
     for line in item[..end].lines() {
-        // `.IR` takes one word in italics, the next in roman, and so on.
+        // `.IR` sets one word in italics, the next one in roman, and so on.
         if let Some(line) = line.strip_prefix(".IR ") {
             let mut rest = line;
             let mut italic = true;
@@ -71,9 +70,9 @@ fn the_json_keys_are_those_of_the_man_page_in_order() {
     assert_eq!(keys(&lab.wanpool(["-j", "pools"]).json()), of_one);
     assert_eq!(of_one, POOLS);
 
-    let way = lab.wanpool(["-j", "pools", &client]).json();
-    assert_eq!(keys(&way), documented("wanpool-pools.8", "\n.BI pools \" CLIENT\""));
-    assert_eq!(keys(&way), WAY);
+    let path = lab.wanpool(["-j", "pools", &client]).json();
+    assert_eq!(keys(&path), documented("wanpool-pools.8", "\n.BI pools \" CLIENT\""));
+    assert_eq!(keys(&path), PATH);
     assert_eq!(keys(&lab.wanpool(["-j", "pools", "--check"]).json()), ["steps", "findings"]);
     let changed = lab.wanpool(["-j", "assign"]).json();
     assert_eq!(keys(&changed), ["assigned", "released", "moved", "flows_ended", "steps"]);
@@ -160,8 +159,8 @@ fn row_of(lab: &Lab, uplink: &str, client: impl ToString) -> Vec<String> {
 
 fn pools_of_one_uplink_counts_connections_and_live_flows(shape: Shape) {
     let lab = shape.serving(&three(""));
-    let [busy, idle, gone] = [0, 1, 2].map(|at| lab.member(2, at));
-    lab.gateway.sh(&format!("ip neigh del {gone} dev br0"));
+    let [busy, idle, unknown] = [0, 1, 2].map(|at| lab.member(2, at));
+    lab.gateway.sh(&format!("ip neigh del {unknown} dev br0"));
     let mut tcp: Vec<_> = (0..3).map(|_| lab.client(busy).tcp().unwrap()).collect();
     let mut udp: Vec<_> = (0..2).map(|_| lab.client(busy).udp().unwrap()).collect();
     for conn in tcp.iter_mut().chain(&mut udp) {
@@ -177,14 +176,13 @@ fn pools_of_one_uplink_counts_connections_and_live_flows(shape: Shape) {
     assert_eq!(row[4..], ["5", "5"], "connections begun, and live flows");
     let row = row_of(&lab, "ppp1", idle);
     assert_eq!((&row[1], &row[4..]), (&lladdr, ["0", "0"].map(String::from).as_slice()));
-    assert_eq!(row_of(&lab, "ppp1", gone)[1..], ["-", "-", "-", "0", "0"]);
+    assert_eq!(row_of(&lab, "ppp1", unknown)[1..], ["-", "-", "-", "0", "0"]);
 
     drop(tcp.pop());
-    let closed = format!("conntrack -L -p tcp -s {busy} 2>/dev/null");
-    wait_until("a connection is over", || lab.gateway.sh(&closed).contains("TIME_WAIT"));
+    lab.await_closed(busy);
     assert_eq!(row_of(&lab, "2", busy)[4..], ["5", "4"]);
     lab.wanpool(["assign", &busy.to_string(), "--pool", "1"]).ok();
-    assert_eq!(row_of(&lab, "1", busy)[5], "4", "its flows live, wherever it is");
+    assert_eq!(row_of(&lab, "1", busy)[5], "4", "its flows live on after the move");
     let addresses: Vec<String> =
         lab.wanpool(["pools", "1"]).rows().iter().map(|row| row[0].to_owned()).collect();
     assert_eq!(addresses, lab.pool(1), "in order of arrival");
@@ -208,11 +206,7 @@ fn flows_to_the_lan_are_not_counted_as_flows_of_an_uplink() {
 #[test]
 fn without_root_pools_and_scan_show_what_needs_no_root() {
     let lab = Lab::four_uplinks();
-    let copy = lab.scratch().join("wanpool");
-    crate::lab::copy_to(&copy);
-    let dropped =
-        "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
-    let nobody = |args: &str| lab.script(&format!("{dropped} {} {args}", copy.display()));
+    let nobody = |args: &str| lab.run_as_nobody(args);
     for args in ["pools", "-j pools", "-j pools 4", "scan", "-j scan --new"] {
         let root = lab.run(args);
         assert_eq!(nobody(args).ok().stdout, root.ok().stdout, "{args}");
@@ -222,12 +216,32 @@ fn without_root_pools_and_scan_show_what_needs_no_root() {
     assert!(of_one.rows().iter().all(|row| row[1] != "-" && row[4..] == ["-", "-"]), "{of_one}");
 
     let client = lab.member(4, 0).to_string();
-    let mut way = lab.wanpool(["-j", "pools", &client]).json();
+    let mut path = lab.wanpool(["-j", "pools", &client]).json();
     let mut by_nobody = nobody(&format!("-j pools {client}")).json();
     assert_eq!(by_nobody[0]["set"], json!(null));
-    for said in [&mut way, &mut by_nobody] {
+    for said in [&mut path, &mut by_nobody] {
         said[0]["set"] = json!(null);
     }
-    assert_eq!(by_nobody, way, "the pool file stands for the set");
+    assert_eq!(by_nobody, path, "without root the pool file replaces the set");
     nobody("pools --check").refused(1).naming(&["root"]);
+}
+
+#[test]
+fn pools_has_one_row_per_pool_and_is_the_default_command() {
+    let lab = Lab::serving(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    let rows = [
+        ["1", "ppp0", "up", "ppp0", "0x1", "201", "2", "15", "50.0/50.0"],
+        ["2", "ppp1", "up", "ppp1", "0x2", "202", "1", "8", "26.7/25.0"],
+        ["3", "ppp2", "up", "ppp2", "0x3", "203", "1", "7", "23.3/25.0"],
+    ];
+    let text = lab.wanpool([]);
+    let head: Vec<&str> = text.ok().lines()[0].split_whitespace().collect();
+    assert_eq!(head, POOLS);
+    assert_eq!(text.rows(), rows);
+    assert_eq!(lab.wanpool(["pools"]).ok().stdout, text.stdout);
+    assert_eq!(lab.wanpool(["po"]).ok().stdout, text.stdout, "a prefix of the command");
+    assert_eq!(
+        lab.wanpool(["-j", "pools", "1"]).json(),
+        lab.wanpool(["-j", "pools", "ppp0"]).json()
+    );
 }

@@ -1,4 +1,4 @@
-//! Listings that are changed, or fail, while they are read.
+//! Objects of the kernel that change, or reads that fail, while the kernel is read.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,13 +7,12 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::strace;
-use crate::lab::{Lab, four, uplinks};
+use crate::lab::{Lab, Run, four, uplinks};
 
-/// Between two readings of a listing there is time for others.
+/// Leaves time for other programs between two reads of one dump.
 const SLOWLY: &str = "-e trace=recvfrom,recvmsg -e inject=recvfrom,recvmsg:delay_enter=3000";
 
-/// Does these lines of `ip -batch` in the gateway, over and over, while `work` is done.
+/// Repeats these lines of `ip -batch` in the gateway while `work` runs.
 fn while_churning(lab: &Lab, lines: &str, work: impl FnOnce()) {
     let mut ip = lab.gateway.command("ip");
     ip.args(["-force", "-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::null());
@@ -41,8 +40,18 @@ fn batch(lab: &Lab, lines: &str) {
     lab.gateway.sh(&format!("ip -batch - <<END\n{lines}END\n"));
 }
 
-/// The kernel lists rules in pieces, by their place: one that comes in front shifts all others, and
-/// no flag tells of it. With so many a piece ends amid ours.
+/// The run had nothing to do, or failed because of this. Returns its status.
+#[track_caller]
+fn assert_silent_or_refused(run: &Run, why: &str) -> i32 {
+    match run.status {
+        0 => run.silent(),
+        _ => run.refused(1).naming(&[why]),
+    };
+    run.status
+}
+
+/// The kernel dumps rules in parts, by position: a new rule in front shifts all others, and no flag
+/// says so. With so many rules a part ends among ours.
 #[test]
 fn foreign_rules_that_change_during_the_dump_cause_no_change() {
     let lab = Lab::with().client_addresses(1).raise();
@@ -60,24 +69,18 @@ fn foreign_rules_that_change_during_the_dump_cause_no_change() {
         writeln!(go, "rule del pref 1 from 10.9.0.{number} lookup 77").expect("memory");
     }
     let before = lab.state();
-    let mut told = 0;
     while_churning(&lab, &(come + &go), || {
         for _ in 0..15 {
-            let run = strace(&lab, SLOWLY, "restore");
-            match run.status {
-                0 => run.silent(),
-                _ => run.refused(1).naming(&["the rules change faster than they can be read"]),
-            };
-            told += run.status;
+            let (run, _) = lab.strace(SLOWLY, "restore");
+            assert_silent_or_refused(&run, "the rules change faster than they can be read");
         }
     });
-    println!("15 runs, {told} of them told that the rules change too fast");
     lab.gateway.sh("while ip rule del pref 1 2>/dev/null; do :; done");
-    lab.state().assert_is(&before, "while rules of others came and went");
+    lab.state().assert_is(&before, "while foreign rules changed");
     lab.wanpool(["restore"]).silent();
 }
 
-/// The same with neighbours: `assign --prune` must not release whom the listing passed over.
+/// The same with neighbours: `assign --prune` must not release a client that a dump has skipped.
 #[test]
 fn neighbours_that_change_during_the_dump_release_no_client() {
     let lab = Lab::with().client_addresses(1).raise();
@@ -100,13 +103,13 @@ fn neighbours_that_change_during_the_dump_release_no_client() {
     let files = lab.files();
     while_churning(&lab, &(come + &go), || {
         for _ in 0..15 {
-            strace(&lab, SLOWLY, "assign --prune").silent();
+            lab.strace(SLOWLY, "assign --prune").0.silent();
         }
     });
-    assert!(lab.files() == files, "somebody was moved");
+    assert!(lab.files() == files, "a client was moved");
 }
 
-/// Routes are listed with a flag where they changed meanwhile, and read again.
+/// A dump of routes has a flag where they changed meanwhile, and is repeated.
 #[test]
 fn foreign_routes_that_change_during_the_dump_cause_no_change() {
     let lab = Lab::with().client_addresses(1).serving(&four(""));
@@ -123,44 +126,37 @@ fn foreign_routes_that_change_during_the_dump_cause_no_change() {
     while_churning(&lab, &(come + &go), || {
         for _ in 0..10 {
             let run = lab.wanpool(["restore"]);
-            match run.status {
-                0 => run.silent(),
-                _ => run.refused(1).naming(&["change faster than they can be read"]),
-            };
+            assert_silent_or_refused(&run, "change faster than they can be read");
         }
     });
-    lab.state().assert_is(&before, "while routes of others came and went");
+    lab.state().assert_is(&before, "while foreign routes changed");
 }
 
-/// One failure at each reading from the kernel in turn: done all the same, or told.
+/// Each read from the kernel fails once: the run succeeds all the same, or reports it.
 #[test]
 fn a_failed_read_is_retried_or_reported() {
     let lab = Lab::with().client_addresses(4).serving(&four(""));
     let right = lab.state();
-    let damage = "ip rule del pref 1201\nip route del default table 202 metric 10";
-    let (mut done, mut told) = (0, 0);
+    let mut runs = 0;
     for error in ["ENOBUFS", "EINTR", "EIO"] {
         for at in (1..).step_by(if error == "ENOBUFS" { 1 } else { 4 }) {
-            lab.gateway.sh(damage);
-            let trace = "trace=recvfrom,recvmsg";
-            let inject = format!("inject=recvfrom,recvmsg:error={error}:when={at}");
-            let count = lab.scratch().join("count");
-            let run = lab.script(&format!(
-                "timeout 60 strace -f -qq -o {} -e {trace} -e {inject} \"$WANPOOL\" assign --prune",
-                count.display()
-            ));
-            match run.status {
-                0 => done += 1,
-                _ => told += run.refused(1).status,
+            lab.gateway.sh("ip rule del pref 1201\nip route del default table 202 metric 10");
+            let (run, trace) = lab.strace(
+                &format!(
+                    "-e trace=recvfrom,recvmsg -e inject=recvfrom,recvmsg:error={error}:when={at}"
+                ),
+                "assign --prune",
+            );
+            if run.status != 0 {
+                run.refused(1);
             }
             lab.wanpool(["restore"]).ok();
             lab.state().assert_is(&right, format!("{error} at {at}: {run}"));
-            let trace = std::fs::read_to_string(count).expect("what strace saw");
             if !trace.contains("INJECTED") {
                 break;
             }
+            runs += 1;
         }
     }
-    println!("{done} runs did all, {told} told that they could not");
-    assert!(done + told > 30, "{done} done, {told} told");
+    assert!(runs > 30, "only {runs} runs");
 }
