@@ -1,11 +1,11 @@
 //! What bears our numbers and names, and cannot be proved to be ours: it stays, and the check tells
 //! of it where it is in our way.
 
+use super::drift::Repair;
 use crate::lab::{Lab, four};
 
 fn served() -> Lab {
-    let lab = Lab::serving(&four("helpers = [\"ftp\"]"));
-    lab
+    Lab::serving(&four("helpers = [\"ftp\"]"))
 }
 
 #[test]
@@ -13,14 +13,11 @@ fn a_rule_put_back_by_hand_without_our_protocol_is_replaced() {
     let lab = served();
     let right = lab.rules();
     let by_hand = "ip rule add pref 1201 fwmark 0x1/0xff lookup 201";
-    for by_restore in [true, false] {
+    for repair in [Repair::Restore, Repair::Steps] {
         lab.gateway.sh(&format!("ip rule del pref 1201\n{by_hand}"));
         let check = lab.check();
         check.drifted();
-        match by_restore {
-            true => drop(lab.wanpool(["restore"]).ok().lines()),
-            false => drop(lab.gateway.sh(&check.steps)),
-        }
+        repair.run(&lab, &check).ok();
         lab.wanpool(["assign"]).silent();
         assert_eq!(lab.check().status, 0);
         // What somebody else put there stays.
@@ -74,14 +71,11 @@ fn an_altered_jump_is_added_again_and_the_altered_one_kept() {
         ("raw -R PREROUTING 1 -p icmp -g WANPOOL", "raw -D PREROUTING -p icmp -g WANPOOL"),
     ] {
         let right = lab.filter();
-        for by_restore in [true, false] {
+        for repair in [Repair::Restore, Repair::Steps] {
             lab.gateway.sh(&format!("iptables -t {altered}"));
             let check = lab.check();
             check.drifted();
-            match by_restore {
-                true => drop(lab.wanpool(["restore"]).ok().lines()),
-                false => drop(lab.gateway.sh(&check.steps)),
-            }
+            repair.run(&lab, &check).ok();
             lab.check().clean();
             lab.assert_each_leaves_by_its_own_uplink(&[2]);
             lab.gateway.sh(&format!("iptables -t {other}"));

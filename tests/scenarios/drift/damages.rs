@@ -1,117 +1,120 @@
-//! What is done to an object, and whether it is found and mended.
+//! Damages to objects of the slice, and whether each is found and repaired.
 
-use std::collections::BTreeMap;
-
-use crate::lab::{Lab, Run};
+use crate::lab::{CHAINS, Check, Lab, Run, State};
 
 /// One damage to one object.
 #[derive(Clone)]
-pub struct Deed {
+pub struct Damage {
     pub kind: Kind,
     pub object: String,
-    /// Lines of the shell.
-    pub damage: String,
-    /// Each is in a step that the check prints.
-    pub named: String,
-    /// Takes away, after the mending, what can no longer be proved to be ours, and so is left.
-    pub undo: String,
+    /// Lines of the shell that do it.
+    pub commands: String,
+    /// Part of a step that the check prints.
+    pub step: String,
+    /// Removes, after the repair, what cannot be proved to be ours and is kept.
+    pub cleanup: String,
+    /// The printed `ip` command cannot repair it, only the program itself can.
+    is_beyond_ip: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Deleted,
     Altered,
     Doubled,
 }
 
-impl Deed {
-    pub fn new(kind: Kind, object: &str, damage: String, named: &str) -> Deed {
-        let (object, named) = (object.to_owned(), named.to_owned());
-        Deed { kind, object, damage, named, undo: String::new() }
+impl Damage {
+    pub fn new(kind: Kind, object: &str, commands: String, step: &str) -> Damage {
+        let (object, step) = (object.to_owned(), step.to_owned());
+        Damage { kind, object, commands, step, cleanup: String::new(), is_beyond_ip: false }
     }
 
-    pub fn undone_by(self, undo: String) -> Deed {
-        Deed { undo, ..self }
+    pub fn with_cleanup(self, cleanup: String) -> Damage {
+        Damage { cleanup, ..self }
+    }
+
+    pub fn beyond_ip(self) -> Damage {
+        Damage { is_beyond_ip: true, ..self }
     }
 }
 
-/// The command that must mend.
-#[derive(Clone, Copy)]
-pub enum Mender {
+/// What repairs it.
+#[derive(Clone, Copy, Debug)]
+pub enum Repair {
     Restore,
-    /// What leaves alone an uplink that was failed over.
     Assign,
+    /// The steps that the check prints, in a root shell.
+    Steps,
 }
 
-/// Does each deed in turn. They must be so many at least: a list read from the kernel could be
-/// empty for the wrong reason.
-#[track_caller]
-pub fn try_all(lab: &Lab, deeds: &[Deed], mender: Mender, at_least: usize) {
-    let right = picture(lab);
-    let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
-    let mut faults = Vec::new();
-    for deed in deeds {
-        *counts.entry(deed.kind).or_default() += 1;
-        if let Err(why) = try_one(lab, deed, mender, &right) {
-            faults.push(format!("{:?}: {}\n  {}\n  {why}", deed.kind, deed.object, deed.damage));
-            // The next one is to find all in order.
-            lab.wanpool(["flush"]).ok();
-            mend(lab, mender).ok();
-            assert!(picture(lab) == right, "{}", faults.join("\n"));
+impl Repair {
+    pub fn run(self, lab: &Lab, check: &Check) -> Run {
+        match self {
+            Repair::Restore => lab.wanpool(["restore"]),
+            Repair::Assign => lab.wanpool(["assign"]),
+            Repair::Steps => lab.script(&format!("set -e\n{}", check.steps)),
         }
     }
-    println!("{} deeds on {} objects: {counts:?}", deeds.len(), objects(deeds));
-    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), deeds.len(), faults.join("\n"));
-    assert!(deeds.len() >= at_least, "{counts:?}");
+}
+
+/// Does each damage in turn, and repairs it in each of these ways in turn. There are at least so
+/// many: a list that was read from the kernel could be empty for a wrong reason.
+#[track_caller]
+pub fn assert_repaired(lab: &Lab, damages: &[Damage], repairs: &[Repair], at_least: usize) {
+    let right = state(lab);
+    let mut faults = Vec::new();
+    for (damage, &repair) in damages.iter().zip(repairs.iter().cycle()) {
+        let repair = if damage.is_beyond_ip { repairs[0] } else { repair };
+        if let Err(why) = try_one(lab, damage, repair, &right) {
+            let Damage { kind, object, commands, .. } = damage;
+            faults.push(format!("{kind:?}: {object}, {repair:?}\n  {commands}\n  {why}"));
+            lab.wanpool(["flush"]).ok();
+            repairs[0].run(lab, &lab.check()).ok();
+            assert!(state(lab) == right, "{}", faults.join("\n"));
+        }
+    }
+    println!("{} damages", damages.len());
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), damages.len(), faults.join("\n"));
+    assert!(damages.len() >= at_least, "only {} damages", damages.len());
     lab.wanpool(["restore"]);
     lab.wanpool(["restore"]).silent();
 }
 
-fn objects(deeds: &[Deed]) -> usize {
-    deeds.iter().map(|deed| &deed.object).collect::<std::collections::BTreeSet<_>>().len()
-}
-
-fn mend(lab: &Lab, mender: Mender) -> Run {
-    match mender {
-        Mender::Restore => lab.wanpool(["restore"]),
-        Mender::Assign => lab.wanpool(["assign"]),
+fn try_one(lab: &Lab, damage: &Damage, repair: Repair, right: &State) -> Result<(), String> {
+    lab.gateway.sh(&damage.commands);
+    let check = lab.check();
+    if check.status != 3 || !check.steps.lines().any(|step| step.contains(&damage.step)) {
+        return Err(format!("no step has {:?}: {check}", damage.step));
     }
-}
-
-fn try_one(lab: &Lab, deed: &Deed, mender: Mender, right: &[String]) -> Result<(), String> {
-    lab.gateway.sh(&deed.damage);
-    let check = lab.wanpool(["pools", "--check"]);
-    let mut steps = check.stdout.lines().filter(|line| !line.starts_with("# "));
-    if check.status != 3 || !steps.any(|step| step.contains(&deed.named)) {
-        return Err(format!("no step names {:?}: {check}", deed.named));
-    }
-    let run = mend(lab, mender);
+    let run = repair.run(lab, &check);
     if run.status != 0 {
-        return Err(format!("not mended: {run}"));
+        return Err(format!("not repaired: {run}"));
     }
-    lab.gateway.sh(&deed.undo);
-    let now = picture(lab);
-    if now != right {
-        let lost: Vec<_> = right.iter().filter(|line| !now.contains(line)).collect();
-        let gained: Vec<_> = now.iter().filter(|line| !right.contains(line)).collect();
-        return Err(format!("not mended by {check}: lost {lost:#?}, gained {gained:#?}"));
+    lab.gateway.sh(&damage.cleanup);
+    if let Some(diff) = state(lab).diff(right) {
+        return Err(format!("not repaired by {check}\n{diff}"));
     }
-    match lab.wanpool(["pools", "--check"]) {
+    match lab.check() {
         check if check.status == 0 => Ok(()),
-        check => Err(format!("not content after the mending: {check}")),
+        check => Err(format!("after the repair: {check}")),
     }
 }
 
-/// What there is, whatever the order among rules of one preference; counters do not count.
-fn picture(lab: &Lab) -> Vec<String> {
+/// What the slice consists of; the order of rules with one preference does not matter.
+pub fn state(lab: &Lab) -> State {
     let sysctls = super::set::KEYS.map(|key| format!("/proc/sys/{key}")).join(" ");
-    let text = lab.gateway.sh(&format!(
-        "ip -4 rule show; ip -4 route show table all; ip nexthop show
-         iptables-save | sed '/^#/d; s/ \\[[0-9:]*\\]$//' | awk '/^\\*/ {{ t = $0 }} {{ print t, $0 }}'
-         ipset save | sed 's/ initval [^ ]*//; s/ packets [0-9]* bytes [0-9]*//'
-         grep . {sysctls}"
-    ));
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
+    State(lab.state().0 + &lab.gateway.sh(&format!("grep . {sysctls}"))).sorted()
+}
+
+/// These iptables commands, separated by semicolons, for every chain of ours: `CHAIN` is its name,
+/// `FROM` the chain that jumps to it.
+pub fn for_each_chain(commands: &str) -> String {
+    let mut script = String::new();
+    for (table, from, chain) in CHAINS {
+        for command in commands.replace("FROM", from).replace("CHAIN", chain).split(';') {
+            script += &format!("iptables -w -t {table} {command}\n");
+        }
+    }
+    script
 }

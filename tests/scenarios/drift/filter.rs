@@ -1,20 +1,11 @@
 //! Chains, their rules and the jumps to them, as `iptables-save` lists them.
 
-use super::damages::{Deed, Kind};
-use crate::lab::Lab;
+use super::damages::{Damage, Kind};
+use crate::lab::{CHAINS, Lab};
 
-const CHAINS: [&str; 6] = [
-    "mangle WANPOOL",
-    "mangle WANPOOL-OUT",
-    "mangle WANPOOL-POST",
-    "mangle WANPOOL-MSS",
-    "nat WANPOOL",
-    "raw WANPOOL",
-];
-
-pub fn all(lab: &Lab) -> Vec<Deed> {
+pub fn all(lab: &Lab) -> Vec<Damage> {
     let saved = lab.filter();
-    let mut deeds = Vec::new();
+    let mut damages = Vec::new();
     let mut table = "";
     let (mut last, mut place) = ("", 0);
     for line in saved.lines() {
@@ -25,69 +16,70 @@ pub fn all(lab: &Lab) -> Vec<Deed> {
         {
             place = if chain == last { place + 1 } else { 1 };
             last = chain;
-            let ours = |chain: &str| CHAINS.contains(&format!("{table} {chain}").as_str());
+            let is_ours =
+                |chain: &str| CHAINS.iter().any(|&(of, _, name)| (of, name) == (table, chain));
             let target = rule.rsplit(' ').next().unwrap_or_default();
-            if ours(chain) {
-                deeds.extend(of_rule(table, chain, place, rule));
-            } else if ours(target) {
-                deeds.extend(of_jump(table, chain, rule));
-                deeds.extend(of_chain(table, chain, rule, target));
+            if is_ours(chain) {
+                damages.extend(of_rule(table, chain, place, rule));
+            } else if is_ours(target) {
+                damages.extend(of_jump(table, chain, rule));
+                damages.extend(of_chain(table, chain, rule, target));
             }
         }
     }
-    deeds
+    damages
 }
 
-fn of_rule(table: &str, chain: &str, place: usize, rule: &str) -> Vec<Deed> {
+fn of_rule(table: &str, chain: &str, place: usize, rule: &str) -> Vec<Damage> {
     let object = format!("{table} {chain} {place}: {rule}");
-    let deed = |kind, what: String| {
-        let named = format!("-A {chain} {rule}");
-        Deed::new(kind, &object, format!("iptables -w -t {table} {what}"), &named)
+    let damage = |kind, what: String| {
+        let step = format!("-A {chain} {rule}");
+        Damage::new(kind, &object, format!("iptables -w -t {table} {what}"), &step)
     };
     vec![
-        deed(Kind::Deleted, format!("-D {chain} {place}")),
-        deed(Kind::Altered, format!("-R {chain} {place} -s 192.0.2.1/32 {rule}")),
-        deed(Kind::Altered, format!("-R {chain} {place} -j RETURN")),
-        deed(Kind::Altered, format!("-R {chain} {place} -m comment --comment mine {rule}")),
-        deed(Kind::Doubled, format!("-I {chain} {place} {rule}")),
+        damage(Kind::Deleted, format!("-D {chain} {place}")),
+        damage(Kind::Altered, format!("-R {chain} {place} -s 192.0.2.1/32 {rule}")),
+        damage(Kind::Altered, format!("-R {chain} {place} -j RETURN")),
+        damage(Kind::Altered, format!("-R {chain} {place} -m comment --comment mine {rule}")),
+        damage(Kind::Doubled, format!("-I {chain} {place} {rule}")),
     ]
 }
 
-/// A jump that was altered may be somebody else's by now: it is made anew, and the other left.
-fn of_jump(table: &str, from: &str, rule: &str) -> Vec<Deed> {
+/// An altered jump may be a foreign one: ours is added again, and the altered one is kept.
+fn of_jump(table: &str, from: &str, rule: &str) -> Vec<Damage> {
     let object = format!("{table} {from} {rule}");
     let iptables = format!("iptables -w -t {table}");
-    let deed = |kind, damage: String, step: &str| {
-        Deed::new(kind, &object, damage, &format!("{iptables} {step} {from} {rule}"))
+    let damage = |kind, commands: String, step: &str| {
+        Damage::new(kind, &object, commands, &format!("{iptables} {step} {from} {rule}"))
     };
     let altered = format!("-s 192.0.2.1/32 {rule}");
     vec![
-        deed(Kind::Deleted, format!("{iptables} -D {from} {rule}"), "-A"),
-        deed(
+        damage(Kind::Deleted, format!("{iptables} -D {from} {rule}"), "-A"),
+        damage(
             Kind::Altered,
             format!("{iptables} -D {from} {rule}\n{iptables} -A {from} {altered}"),
             "-A",
         )
-        .undone_by(format!("{iptables} -D {from} {altered}")),
-        deed(Kind::Doubled, format!("{iptables} -A {from} {rule}"), "-D"),
-        deed(Kind::Doubled, format!("{iptables} -I {from} {rule}"), "-D"),
+        .with_cleanup(format!("{iptables} -D {from} {altered}")),
+        damage(Kind::Doubled, format!("{iptables} -A {from} {rule}"), "-D"),
+        damage(Kind::Doubled, format!("{iptables} -I {from} {rule}"), "-D"),
     ]
 }
 
-/// A chain cannot be doubled: its name is its own. Under another name it is nobody's.
-fn of_chain(table: &str, from: &str, jump: &str, chain: &str) -> Vec<Deed> {
+/// A chain cannot be doubled, since its name is unique. Under another name it is not ours.
+fn of_chain(table: &str, from: &str, jump: &str, chain: &str) -> Vec<Damage> {
     let iptables = format!("iptables -w -t {table}");
-    let deed = |kind, damage: String| {
-        Deed::new(kind, &format!("{table} {chain}"), damage, &format!(":{chain} - "))
+    let damage = |kind, commands: String| {
+        Damage::new(kind, &format!("{table} {chain}"), commands, &format!(":{chain} - "))
     };
     let renamed = jump.replace(chain, "RENAMED");
     vec![
-        deed(
+        damage(
             Kind::Deleted,
             format!("{iptables} -D {from} {jump}\n{iptables} -F {chain}\n{iptables} -X {chain}"),
         ),
-        deed(Kind::Altered, format!("{iptables} -F {chain}")),
-        deed(Kind::Altered, format!("{iptables} -E {chain} RENAMED")).undone_by(format!(
+        damage(Kind::Altered, format!("{iptables} -F {chain}")),
+        damage(Kind::Altered, format!("{iptables} -E {chain} RENAMED")).with_cleanup(format!(
             "{iptables} -D {from} {renamed}\n{iptables} -F RENAMED\n{iptables} -X RENAMED"
         )),
     ]

@@ -1,40 +1,41 @@
-//! Rules, routes and nexthops, as `ip` lists them, and what a hand can do to each.
+//! Damages to rules, routes and nexthops, as `ip` lists them.
 
 use serde_json::Value;
 
-use super::damages::{Deed, Kind};
+use super::damages::{Damage, Kind};
 use crate::lab::Lab;
 
-pub fn rules(lab: &Lab) -> Vec<Deed> {
+pub fn rules(lab: &Lab) -> Vec<Damage> {
     let listed = lab.gateway.sh("ip -4 rule show");
     listed.lines().filter_map(|line| line.strip_suffix(" proto 87")).flat_map(of_rule).collect()
 }
 
-fn of_rule(line: &str) -> Vec<Deed> {
+fn of_rule(line: &str) -> Vec<Damage> {
     let (pref, text) = line.split_once(":\t").expect("a preference");
     let text = text.replace("[detached] ", "");
     let pref: u32 = pref.parse().expect("a number");
     let rule = |pref: u32, text: &str| format!("pref {pref} {text} proto 87");
     let delete = format!("ip rule del {}", rule(pref, &text));
-    let named = format!("pref {pref} ");
-    let deed = |kind, damage| Deed::new(kind, line, damage, &named);
+    let step = format!("pref {pref} ");
+    let damage = |kind, commands| Damage::new(kind, line, commands, &step);
     let other =
-        |text: &str| deed(Kind::Altered, format!("{delete}\nip rule add {}", rule(pref, text)));
-    let mut deeds = vec![
-        deed(Kind::Deleted, delete.clone()),
-        deed(Kind::Altered, format!("{delete}\nip rule add {}", rule(pref + 5, &text))),
-        other(&invert(&text)),
-        other(&text.replace("from all", "from 192.168.7.0/24")),
-        other(&text.replace("from all", "from all to 10.9.0.0/16")),
-        other(&text.replace("from all", "from all tos 0x10")),
-        Deed::new(
+        |text: &str| damage(Kind::Altered, format!("{delete}\nip rule add {}", rule(pref, text)));
+    let mut damages = vec![
+        damage(Kind::Deleted, delete.clone()),
+        damage(Kind::Altered, format!("{delete}\nip rule add {}", rule(pref + 5, &text))),
+        // While it is there, `ip rule add` takes ours for a copy of it.
+        other(&invert(&text)).beyond_ip(),
+        other(&text.replace("from all", "from 192.168.7.0/24")).beyond_ip(),
+        other(&text.replace("from all", "from all to 10.9.0.0/16")).beyond_ip(),
+        other(&text.replace("from all", "from all tos 0x10")).beyond_ip(),
+        Damage::new(
             Kind::Doubled,
             line,
             format!("ip rule add {}", rule(pref + 5, &text)),
             &format!("ip rule del pref {} ", pref + 5),
         ),
-        // To the letter, which `ip rule add` refuses.
-        deed(Kind::Doubled, doubled_to_the_letter(&rule(pref, &text))),
+        // An exact copy, which `ip rule add` refuses.
+        damage(Kind::Doubled, exact_copy(&rule(pref, &text))),
     ];
     for (part, changed) in [
         ("/0xff", "/0x1ff"),
@@ -49,10 +50,12 @@ fn of_rule(line: &str) -> Vec<Deed> {
         ("blackhole", "unreachable"),
     ] {
         if text.contains(part) {
-            deeds.push(other(&text.replace(part, changed)));
+            let altered = other(&text.replace(part, changed));
+            let is_copy = part.contains("suppress");
+            damages.push(if is_copy { altered.beyond_ip() } else { altered });
         }
     }
-    deeds
+    damages
 }
 
 fn invert(text: &str) -> String {
@@ -62,9 +65,9 @@ fn invert(text: &str) -> String {
     }
 }
 
-/// `ip rule restore` adds what is there already. It reads what a namespace with this rule alone,
-/// and the device that it names, has saved.
-fn doubled_to_the_letter(rule: &str) -> String {
+/// `ip rule restore` adds rules that exist already. It reads what was saved in a namespace that has
+/// only this rule and its device.
+fn exact_copy(rule: &str) -> String {
     let mut words = rule.split(' ');
     let dev = words.find(|word| *word == "iif").and_then(|_| words.next());
     let dev = dev.map(|dev| format!("ip link add {dev} type bridge")).unwrap_or_default();
@@ -74,91 +77,97 @@ fn doubled_to_the_letter(rule: &str) -> String {
     )
 }
 
-pub fn routes(lab: &Lab) -> Vec<Deed> {
+pub fn routes(lab: &Lab) -> Vec<Damage> {
     let listed = lab.gateway.json("ip -j -4 route show table all proto 87");
     listed.as_array().expect("a list").iter().flat_map(of_route).collect()
 }
 
-fn of_route(route: &Value) -> Vec<Deed> {
+fn of_route(route: &Value) -> Vec<Damage> {
     let table = match &route["table"] {
         Value::String(table) => table.clone(),
         other => other.to_string(),
     };
     let metric = route["metric"].as_u64().unwrap_or(0);
     let kind = route["type"].as_str().unwrap_or_default().to_owned();
-    let way = match (route["nhid"].as_u64(), route["gateway"].as_str(), route["dev"].as_str()) {
+    let target = match (route["nhid"].as_u64(), route["gateway"].as_str(), route["dev"].as_str()) {
         (Some(id), ..) => format!("nhid {id}"),
         (None, Some(via), Some(dev)) => format!("via {via} dev {dev} onlink"),
         (None, None, Some(dev)) => format!("dev {dev}"),
         _ => String::new(),
     };
     let at = |metric: u64| format!("table {table} metric {metric}");
-    let (spec, place) = (format!("{kind} default {way} {}", at(metric)), at(metric));
-    let named = format!("table {table}");
-    let object = format!("{kind} default {way} {place}");
-    let deed = |kind, damage: String| Deed::new(kind, &object, damage, &named);
+    let (spec, place) = (format!("{kind} default {target} {}", at(metric)), at(metric));
+    let step = format!("table {table}");
+    let object = format!("{kind} default {target} {place}");
+    let damage = |kind, commands: String| Damage::new(kind, &object, commands, &step);
     let delete = format!("ip route del {spec} proto 87");
-    // Next to it, where no route of ours stands.
+    // A metric next to it that no route of ours has.
     let beside = if metric == u64::from(u32::MAX) { metric - 1 } else { metric + 3 };
-    let mut deeds = vec![
-        deed(Kind::Deleted, delete.clone()),
-        deed(
+    let mut damages = vec![
+        damage(Kind::Deleted, delete.clone()),
+        damage(
             Kind::Altered,
-            format!("{delete}\nip route add {kind} default {way} {} proto 87", at(beside)),
+            format!("{delete}\nip route add {kind} default {target} {} proto 87", at(beside)),
         ),
-        deed(Kind::Altered, format!("{delete}\nip route add {spec} tos 0x10 proto 87")),
-        deed(Kind::Altered, format!("ip route replace prohibit default {place} proto 87")),
-        deed(Kind::Doubled, format!("ip route add {kind} default {way} {} proto 87", at(beside))),
-        deed(Kind::Doubled, format!("ip route add {spec} tos 0x10 proto 87")),
-        deed(Kind::Doubled, format!("ip route append throw default {place} proto 87")),
-        deed(Kind::Doubled, format!("ip route prepend blackhole default {place} proto 87")),
+        damage(Kind::Altered, format!("{delete}\nip route add {spec} tos 0x10 proto 87")),
+        damage(Kind::Altered, format!("ip route replace prohibit default {place} proto 87")),
+        damage(
+            Kind::Doubled,
+            format!("ip route add {kind} default {target} {} proto 87", at(beside)),
+        ),
+        damage(Kind::Doubled, format!("ip route add {spec} tos 0x10 proto 87")),
+        // `ip route del` without a type deletes the first one.
+        damage(Kind::Doubled, format!("ip route append throw default {place} proto 87"))
+            .beyond_ip(),
+        damage(Kind::Doubled, format!("ip route prepend blackhole default {place} proto 87")),
     ];
     if kind.is_empty() {
         for other in ["dev br0", "via 192.168.7.77 dev br0", "nhid 8701"] {
-            if !way.starts_with(other) {
+            if !target.starts_with(other) {
                 let change = format!("ip route replace default {other} {place} proto 87");
-                deeds.push(deed(Kind::Altered, change));
+                damages.push(damage(Kind::Altered, change));
             }
         }
-        if way.ends_with("onlink") {
+        if target.ends_with("onlink") {
             let spec = spec.replace("onlink", "");
-            deeds.push(deed(Kind::Altered, format!("ip route replace {spec} proto 87")));
+            damages.push(damage(Kind::Altered, format!("ip route replace {spec} proto 87")));
         }
-        // The kernel keeps no realm of a route by a nexthop.
+        // The kernel keeps no realm for a route with a nexthop object.
         let more = ["src 192.168.7.1", "mtu 1280", "realm 7"];
-        for more in &more[..if way.starts_with("nhid") { 2 } else { 3 }] {
+        for more in &more[..if target.starts_with("nhid") { 2 } else { 3 }] {
             let change = format!("ip route replace {spec} {more} proto 87");
-            deeds.push(deed(Kind::Altered, change));
+            damages.push(damage(Kind::Altered, change));
         }
     }
-    deeds
+    damages
 }
 
-pub fn nexthops(lab: &Lab) -> Vec<Deed> {
+pub fn nexthops(lab: &Lab) -> Vec<Damage> {
     let listed = lab.gateway.json("ip -j nexthop show");
     let ours = listed.as_array().expect("a list").iter().filter(|it| it["protocol"] == "87");
     ours.flat_map(of_nexthop).collect()
 }
 
-fn of_nexthop(nexthop: &Value) -> Vec<Deed> {
+fn of_nexthop(nexthop: &Value) -> Vec<Damage> {
     let id = nexthop["id"].as_u64().expect("an id");
-    let named = format!("id {id} ");
-    let deed = |kind, damage: String| Deed::new(kind, &format!("nexthop {id}"), damage, &named);
+    let step = format!("id {id} ");
+    let damage =
+        |kind, commands: String| Damage::new(kind, &format!("nexthop {id}"), commands, &step);
     let replace =
-        |what: &str| deed(Kind::Altered, format!("ip nexthop replace id {id} {what} proto 87"));
+        |what: &str| damage(Kind::Altered, format!("ip nexthop replace id {id} {what} proto 87"));
     let anew = |what: &str| {
-        let damage = format!("ip nexthop del id {id}\nip nexthop add id {id} {what} proto 87");
-        deed(Kind::Altered, damage)
+        let commands = format!("ip nexthop del id {id}\nip nexthop add id {id} {what} proto 87");
+        damage(Kind::Altered, commands)
     };
     let twin = |what: &str| {
-        let damage = format!("ip nexthop add id {} {what} proto 87", id + 31);
-        Deed::new(Kind::Doubled, &format!("nexthop {id}"), damage, &format!("id {}", id + 31))
+        let commands = format!("ip nexthop add id {} {what} proto 87", id + 31);
+        Damage::new(Kind::Doubled, &format!("nexthop {id}"), commands, &format!("id {}", id + 31))
     };
-    let mut deeds = vec![Deed::new(
+    let mut damages = vec![Damage::new(
         Kind::Deleted,
         &format!("nexthop {id}"),
         format!("ip nexthop del id {id}"),
-        &named,
+        &step,
     )];
     if let Some(members) = nexthop["group"].as_array() {
         let members: Vec<u64> = members.iter().filter_map(|member| member["id"].as_u64()).collect();
@@ -166,7 +175,7 @@ fn of_nexthop(nexthop: &Value) -> Vec<Deed> {
             let each = members.iter().map(|id| format!("{id},{weight}"));
             format!("group {}", each.collect::<Vec<_>>().join("/"))
         };
-        deeds.extend([
+        damages.extend([
             replace(&with_weight(7)),
             replace(&format!("group {}", members[0])),
             anew(&format!("group {} type resilient buckets 32", members[0])),
@@ -180,13 +189,13 @@ fn of_nexthop(nexthop: &Value) -> Vec<Deed> {
             Some(via) => format!("via {via} dev {dev} onlink"),
             None => format!("dev {dev}"),
         };
-        deeds.extend([
+        damages.extend([
             replace("dev br0"),
             replace("via 192.168.7.77 dev br0"),
             anew("blackhole"),
             twin(&itself),
         ]);
-        deeds.extend(via.map(|via| replace(&format!("via {via} dev {dev}"))));
+        damages.extend(via.map(|via| replace(&format!("via {via} dev {dev}"))));
     }
-    deeds
+    damages
 }
