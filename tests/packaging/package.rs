@@ -89,8 +89,7 @@ pub fn assert_served(lab: &Lab, machine: &Machine) -> String {
     for line in files.lines() {
         let (pool, client) = line.split_once(':').expect("poolN:address");
         let number = pool.trim_start_matches("pool").parse().expect("a number");
-        let seen = lab.client(client.parse().expect("an address")).seen();
-        assert_eq!(seen, Ok(lab.uplink_address(number)), "{line}");
+        lab.assert_leaves_by(client.parse().expect("an address"), &[number]);
         count += 1;
     }
     assert_eq!(count, lab.everyone().len(), "{files}");

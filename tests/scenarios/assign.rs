@@ -60,7 +60,7 @@ fn a_client_is_moved_and_released_by_name(shape: Shape) {
     assert_eq!(moved["moved"], expected);
     assert_eq!(lab.pool(3).last(), Some(&name));
     assert_eq!(lab.marks()[&client], "0x3/0xff");
-    assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(3)));
+    lab.assert_leaves_by(client, &[3]);
     assert_eq!(open.ask(), Ok(lab.uplink_address(1)), "the connection it had");
     lab.wanpool(["assign", &name, "--pool", "3"]).silent();
 

@@ -75,7 +75,7 @@ fn the_path_differs_when_the_set_is_changed_by_hand() {
     ] {
         assert_eq!(said[key], value, "{key}: it is the kernel that is asked");
     }
-    assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(3)));
+    lab.assert_leaves_by(client, &[3]);
     let differs = field(&lab, client, "differs");
     assert!(
         ["0x3/0xff", "0x1/0xff", "wanpool restore"].iter().all(|word| differs.contains(word)),
@@ -97,7 +97,7 @@ fn the_path_differs_when_the_set_is_changed_by_hand() {
 fn the_path_of_a_client_in_no_pool_is_the_group() {
     let lab = Lab::three_uplinks();
     let client = lab.member(1, 0);
-    lab.wanpool(["assign", &client.to_string(), "--release"]).ok();
+    lab.release(client);
     let said = path(&lab, client);
     for (key, value) in [
         ("pool", json!(null)),
@@ -140,7 +140,7 @@ fn the_path_shows_that_the_uplink_is_failed_over_or_down(shape: Shape) {
     assert_eq!(said["nexthop"], "8702 dev ppp1");
     assert_eq!(said["nat"], format!("masquerade to {}", lab.uplink_address(2)));
     assert_eq!(said["differs"], "its uplink ppp0 is failed-over");
-    assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(2)));
+    lab.assert_leaves_by(client, &[2]);
     lab.wanpool(["restore", "ppp0"]).ok();
     assert_eq!(path(&lab, client)["differs"], json!(null));
 
@@ -181,7 +181,7 @@ fn where_the_path_differs_check_finds_it_too() {
         assert_differs_and_check_tells(&lab, client, damage);
         lab.script(repair).ok();
         assert_eq!(path(&lab, client)["differs"], json!(null), "{repair}");
-        assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(1)), "{repair}");
+        lab.assert_leaves_by(client, &[1]);
     }
 }
 

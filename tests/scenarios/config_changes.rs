@@ -1,5 +1,5 @@
-//! A client's whole life with a gateway whose configuration changes: pins, weights, exclusions,
-//! uplinks that go and come.
+//! The configuration changes while clients are served: pins, weights, exclusions, new and removed
+//! uplinks.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -19,30 +19,25 @@ fn two() -> String {
     uplinks("", &["ppp0", "ppp1"])
 }
 
-fn sizes(lab: &Lab) -> [usize; 4] {
-    [1, 2, 3, 4].map(|number| lab.pool(number).len())
-}
-
-/// Everybody has a place, and nobody two.
+/// Every client is in exactly one pool.
 #[track_caller]
-fn assert_nobody_is_lost(lab: &Lab) {
+fn assert_all_assigned(lab: &Lab) {
     for client in lab.everyone() {
         assert!(lab.pool_of(client).is_some(), "{client} is in no pool");
     }
 }
 
-/// Who was moved from which pool, as a run of `-j assign` told it. It told of nothing else.
+/// The clients that `-j assign` has moved, and from which pool. It did nothing else.
 #[track_caller]
-fn moved_from(said: &Value) -> Vec<(String, u64)> {
-    assert_eq!((&said["assigned"], &said["released"]), (&json!([]), &json!([])), "{said}");
+fn moved_from(report: &Value) -> Vec<(String, u64)> {
+    assert_eq!((&report["assigned"], &report["released"]), (&json!([]), &json!([])), "{report}");
     let row = |row: &Value| {
         (row["client"].as_str().expect("a client").to_owned(), row["from"].as_u64().expect("from"))
     };
-    said["moved"].as_array().expect("an array").iter().map(row).collect()
+    report["moved"].as_array().expect("an array").iter().map(row).collect()
 }
 
 fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
-    let lab = shape.raise();
     let pins = "
 [pin]
 \"192.168.7.12/30\" = 3
@@ -50,7 +45,7 @@ fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
 \"192.168.7.14\" = 1
 \"192.168.0.0/16\" = 1
 ";
-    lab.serve(&(three("") + pins));
+    let lab = shape.serving(&(three("") + pins));
     for client in lab.everyone() {
         let pinned = match client.octets()[3] {
             10 | 11 => 2,
@@ -59,7 +54,7 @@ fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
         };
         assert_eq!(lab.pool_of(client), Some(pinned), "{client}");
     }
-    assert_eq!(sizes(&lab), [25, 2, 3, 0]);
+    assert_eq!(lab.pool_sizes(), [25, 2, 3]);
     lab.wanpool(["assign", "--rebalance"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
@@ -71,14 +66,14 @@ fn a_new_pin_moves_its_clients_and_breaks_no_connection() {
         [(1, 4), (2, 9), (3, 9)].map(|(pool, at)| lab.member(pool, at));
     let talk = lab.talk(&[address, of_prefix, there]);
     let net = Ipv4Addr::from(u32::from(of_prefix) & !1);
-    assert!(u32::from(there) & !1 == u32::from(net), "{there} and {of_prefix} are neighbours");
+    assert!(u32::from(there) & !1 == u32::from(net), "{there} and {of_prefix} share a prefix");
     lab.config(&format!("{}\n[pin]\n\"{address}\" = 2\n\"{net}/31\" = 3\n", three("")));
     let lines = format!("{address} pool 2 ppp1 from 1\n{of_prefix} pool 3 ppp2 from 2\n");
     assert_eq!(lab.wanpool(["assign"]).ok().stdout, lines);
     lab.wanpool(["assign"]).silent();
-    assert_eq!(lab.client(address).seen(), Ok(lab.uplink_address(2)));
-    assert_eq!(lab.client(of_prefix).seen(), Ok(lab.uplink_address(3)));
-    talk.goes_on("when they have been moved", |_| true);
+    lab.assert_leaves_by(address, &[2]);
+    lab.assert_leaves_by(of_prefix, &[3]);
+    talk.goes_on("after the move", |_| true);
     for flow in talk.stop() {
         let uplink = [address, of_prefix, there].iter().position(|&client| client == flow.client);
         flow.assert_whole(lab.uplink_address(uplink.expect("one of them") as u8 + 1));
@@ -98,22 +93,22 @@ fn a_pinned_client_cannot_be_moved_by_name() {
 #[test]
 fn a_newly_excluded_client_is_released_and_stays_out() {
     let lab = Lab::three_uplinks();
-    let (client, pool) = (lab.everyone()[3], lab.pool_of(lab.everyone()[3]).unwrap());
-    // The prefix it is in may even be pinned.
+    let client = lab.everyone()[3];
+    let pool = lab.pool_of(client).unwrap();
+    // Its prefix may even be pinned.
     let exclude = format!("exclude = [\"{client}\"]");
     lab.config(&(three(&exclude) + "\n[pin]\n\"192.168.7.12/31\" = 2\n"));
-    let moved = lab.wanpool(["assign"]);
-    let released = format!("{client} released from {pool}");
-    assert!(moved.ok().lines().contains(&released.as_str()), "{moved}");
+    let run = lab.wanpool(["assign"]);
+    assert!(run.ok().lines().contains(&&*format!("{client} released from {pool}")), "{run}");
     lab.wanpool(["assign"]).silent();
     assert_eq!(lab.pool_of(client), None);
-    assert!(!lab.marks().contains_key(&client), "an excluded client is still marked");
+    assert!(!lab.marks().contains_key(&client), "an excluded client is still in the set");
     let before = lab.state();
-    let name = client.to_string();
-    lab.wanpool(["assign", &name]).failed().naming(&[&name, "exclude"]);
-    lab.wanpool(["assign", &name, "--pool", "2"]).failed().naming(&[&name, "exclude"]);
+    for command in [format!("assign {client}"), format!("assign {client} --pool 2")] {
+        lab.run(&command).failed().naming(&[&client.to_string(), "exclude"]);
+    }
     lab.state().assert_is(&before, "after an excluded client was named");
-    assert!(!lab.wanpool(["scan"]).ok().stdout.contains(&format!("{name} ")));
+    assert!(!lab.wanpool(["scan"]).ok().stdout.contains(&format!("{client} ")));
 }
 
 #[test]
@@ -122,12 +117,12 @@ fn a_new_weight_moves_no_client_until_rebalance() {
     let before = lab.files();
     lab.config(&three("").replace("\"ppp1\"", "\"ppp1\"\nweight = 2"));
     lab.wanpool(["assign"]).ok();
-    assert_eq!(lab.files(), before, "a weight alone moves nobody");
+    assert_eq!(lab.files(), before, "a weight alone moves no client");
     let moved = moved_from(&lab.wanpool(["-j", "assign", "--rebalance"]).json());
     assert_eq!(moved.len(), 5, "{moved:?}");
-    let [one, two, three, _] = sizes(&lab);
+    let [one, two, three] = lab.pool_sizes();
     assert!(two == 15 && [one, three].iter().all(|size| [7, 8].contains(size)), "{one} {three}");
-    assert_nobody_is_lost(&lab);
+    assert_all_assigned(&lab);
     lab.wanpool(["assign", "--rebalance"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
@@ -135,32 +130,30 @@ fn a_new_weight_moves_no_client_until_rebalance() {
 fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shape) {
     let lab = shape.serving(&three(""));
     let (others, leaving) = ([lab.pool(1), lab.pool(2)], lab.pool(3));
-    let stay = lab.talk(&[lab.members(1), lab.members(2)].concat());
+    let talk = lab.talk(&[lab.members(1), lab.members(2)].concat());
     lab.config(&two());
 
-    let said = lab.wanpool(["-j", "assign"]).json();
+    let report = lab.wanpool(["-j", "assign"]).json();
     let expected: Vec<_> = leaving.iter().map(|client| (client.clone(), 3)).collect();
-    assert_eq!(moved_from(&said), expected);
-    for row in said["moved"].as_array().unwrap() {
+    assert_eq!(moved_from(&report), expected);
+    for row in report["moved"].as_array().unwrap() {
         let pool = lab.pool_of(row["client"].as_str().unwrap().parse().unwrap()).expect("a pool");
         assert_eq!((&row["pool"], &row["uplink"]), (&json!(pool), &json!(lab.uplink_dev(pool))));
     }
     let names: Vec<String> = lab.files().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["pool1", "pool2"]);
     for (pool, before) in [1, 2].into_iter().zip(others) {
-        assert_eq!(lab.pool(pool)[..10], before, "who was there comes first");
+        assert_eq!(lab.pool(pool)[..10], before, "in order of arrival");
     }
-    assert_eq!(sizes(&lab), [15, 15, 0, 0]);
-    assert_nobody_is_lost(&lab);
+    assert_eq!(lab.pool_sizes(), [15, 15]);
+    assert_all_assigned(&lab);
     lab.wanpool(["assign"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2]);
-    let left = lab
-        .rules()
-        .into_iter()
-        .filter(|(pref, rule)| [1103, 1203].contains(pref) || rule.contains("ppp2"));
-    assert_eq!(left.collect::<Vec<_>>(), [], "rules of an uplink that is no more");
+    let is_of_three =
+        |(pref, rule): &(u32, String)| [1103, 1203].contains(pref) || rule.contains("ppp2");
+    assert!(!lab.rules().iter().any(is_of_three), "rules of a removed uplink");
     assert_eq!((lab.table(203), lab.table(303)), (vec![], vec![]));
-    for flow in stay.stop() {
+    for flow in talk.stop() {
         flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).unwrap()));
     }
 }
@@ -170,41 +163,30 @@ fn the_clients_of_a_removed_uplink_are_reported_as_moved() {
     let lab = Lab::three_uplinks();
     let leaving = lab.pool(2);
     lab.config("lan = [\"br0\"]\n[uplink.1]\ndev = \"ppp0\"\n[uplink.3]\ndev = \"ppp2\"\n");
-    let said = lab.wanpool(["assign"]);
     let lines: Vec<String> = (leaving.iter().zip([(1, "ppp0"), (3, "ppp2")].iter().cycle()))
         .map(|(client, (pool, dev))| format!("{client} pool {pool} {dev} from 2"))
         .collect();
-    assert_eq!(said.ok().lines(), lines);
-}
-
-/// Takes uplink 3 out under strace, which runs `assign` with these words of its own.
-fn traced(lab: &Lab, words: &str) -> (bool, String) {
-    let out = lab.scratch().join("trace");
-    let run =
-        lab.script(&format!("strace -qq -f {words} -o {} \"$WANPOOL\" assign", out.display()));
-    (run.status == 0, fs::read_to_string(out).expect("what strace saw"))
+    assert_eq!(lab.wanpool(["assign"]).ok().lines(), lines);
 }
 
 #[test]
 fn the_pool_file_of_a_removed_uplink_is_deleted_last() {
     let lab = Lab::three_uplinks();
     lab.config(&two());
-    let (done, trace) = traced(&lab, "-e trace='/^(rename|unlink)'");
-    assert!(done, "{trace}");
-    let lines: Vec<&str> = trace.lines().collect();
-    let at =
-        |what: &[&str]| lines.iter().rposition(|line| what.iter().all(|word| line.contains(word)));
-    let gone = at(&["unlink", "/pool3\""]).unwrap_or_else(|| panic!("{trace}"));
-    for pool in ["/pool1\"", "/pool2\""] {
-        let safe = at(&["rename", pool]).unwrap_or_else(|| panic!("{trace}"));
-        assert!(safe < gone, "{trace}");
-    }
+    let (run, trace) = lab.strace("-e trace='/^(rename|unlink)'", "assign");
+    run.ok();
+    let at = |call: &str, file: &str| {
+        let is_it = |line: &str| line.contains(call) && line.contains(file);
+        trace.lines().collect::<Vec<_>>().iter().rposition(|line| is_it(line)).expect(file)
+    };
+    let deleted = at("unlink", "/pool3\"");
+    assert!(at("rename", "/pool1\"") < deleted && at("rename", "/pool2\"") < deleted, "{trace}");
 }
 
 #[test]
 fn a_run_killed_while_it_removes_an_uplink_loses_no_client() {
     let lab = Lab::three_uplinks();
-    let before: Vec<(String, Vec<u8>)> = lab.files();
+    let before = lab.files();
     for call in ["rename", "unlink"] {
         for at in 1.. {
             for (name, bytes) in &before {
@@ -213,18 +195,17 @@ fn a_run_killed_while_it_removes_an_uplink_loses_no_client() {
             lab.config(&two());
             let calls = format!("'/^{call}");
             let kill = format!("-e trace={calls}' -e inject={calls}:signal=KILL:when={at}'");
-            let (ended, _) = traced(&lab, &kill);
-            if ended {
+            if lab.strace(&kill, "assign").0.status == 0 {
                 assert!(at > 1, "it was never killed at {call}");
                 break;
             }
-            // Readers see everybody, whatever the moment; the next run ends what was begun.
-            let seen = lab.wanpool(["-j", "scan"]).json();
-            let placed = seen.as_array().unwrap().iter().filter(|row| !row["pool"].is_null());
-            assert_eq!(placed.count(), 30, "killed at {call} {at}");
+            // A reader sees every client at any time, and the next run ends what was begun.
+            let scan = lab.wanpool(["-j", "scan"]).json();
+            let assigned = scan.as_array().unwrap().iter().filter(|row| !row["pool"].is_null());
+            assert_eq!(assigned.count(), 30, "killed at {call} {at}");
             lab.wanpool(["assign"]).ok();
-            assert_eq!(sizes(&lab), [15, 15, 0, 0], "killed at {call} {at}");
-            assert_nobody_is_lost(&lab);
+            assert_eq!(lab.pool_sizes(), [15, 15], "killed at {call} {at}");
+            assert_all_assigned(&lab);
             assert_eq!(lab.files().len(), 2, "killed at {call} {at}");
         }
     }
@@ -241,21 +222,21 @@ fn a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance(shape: Shape) {
 
     lab.config(&three(""));
     assert_eq!(lab.wanpool(["assign"]).ok().stdout, "uplink 3 ppp2 up\n");
-    assert_eq!([lab.pool(1), lab.pool(2)], before, "nobody moves of their own accord");
+    assert_eq!([lab.pool(1), lab.pool(2)], before, "no client moves");
     lab.hear(&new);
     lab.wanpool(["assign"]).ok();
-    assert_eq!([lab.pool(1), lab.pool(2)], before, "nobody moves of their own accord");
+    assert_eq!([lab.pool(1), lab.pool(2)], before, "no client moves");
     assert_eq!(lab.members(3), new, "all new ones, in order of address");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 
-    lab.config(&uplinks("", &["ppp0", "ppp1", "ppp2"]).replace("\"ppp2\"", "\"ppp2\"\nweight = 2"));
+    lab.config(&three("").replace("\"ppp2\"", "\"ppp2\"\nweight = 2"));
     lab.wanpool(["assign"]).ok();
-    assert_eq!(sizes(&lab), [10, 10, 10, 0]);
+    assert_eq!(lab.pool_sizes(), [10, 10, 10]);
     lab.wanpool(["assign", "--rebalance"]).ok();
-    let [one, two, third, _] = sizes(&lab);
+    let [one, two, third] = lab.pool_sizes();
     assert!(third == 15 && one.abs_diff(two) == 1, "{one} {two} {third}");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-    talk.goes_on("when the new uplink has filled", |_| true);
+    talk.goes_on("after the rebalance", |_| true);
     for flow in talk.stop() {
         let began = if before[0].contains(&flow.client.to_string()) { 1 } else { 2 };
         flow.assert_whole(lab.uplink_address(began));

@@ -1,4 +1,4 @@
-//! Uplinks that stand in for others: backups, and what becomes of the flows they took over.
+//! Backups, and flows on an uplink that took over when their own uplink is back (`failback`).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -9,7 +9,7 @@ with_both_iptables! {
     failback_cut_ends_only_flows_whose_own_uplink_is_back,
 }
 
-/// Two uplinks and a backup, which has these keys too.
+/// Two uplinks and a backup, which has these further keys.
 fn with_backup(top: &str, more: &str) -> String {
     format!(
         "lan = [\"br0\"]\n{top}\n[uplink.1]\ndev = \"ppp0\"\n[uplink.2]\ndev = \"ppp1\"\n\
@@ -17,7 +17,7 @@ fn with_backup(top: &str, more: &str) -> String {
     )
 }
 
-/// Who the far server sees when each of these asks.
+/// The addresses from which the far server sees these clients.
 fn all_seen(lab: &Lab, clients: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
     let mut seen: Vec<_> =
         clients.iter().map(|&client| lab.client(client).seen().unwrap()).collect();
@@ -30,13 +30,13 @@ fn all_seen(lab: &Lab, clients: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
 fn a_backup_carries_no_traffic_while_another_uplink_is_in_service() {
     let lab = Lab::serving(&with_backup("[pin]\n\"192.168.7.30\" = 3\n", "weight = 9"));
     lab.wanpool(["multipath", "on"]).ok();
-    let (pinned, stranger) = (Ipv4Addr::new(192, 168, 7, 30), lab.everyone()[0]);
-    assert_eq!([1, 2, 3].map(|pool| lab.members(pool).len()), [15, 14, 1]);
+    let (pinned, unassigned) = (Ipv4Addr::new(192, 168, 7, 30), lab.everyone()[0]);
+    assert_eq!(lab.pool_sizes::<3>(), [15, 14, 1]);
     assert_eq!(lab.members(3), [pinned]);
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-    lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
+    lab.release(unassigned);
     let before = lab.carried(3);
-    let seen = all_seen(&lab, &[stranger; 20]);
+    let seen = all_seen(&lab, &[unassigned; 20]);
     assert!(!seen.contains(&lab.uplink_address(3)), "{seen:?}");
     for _ in 0..20 {
         let at_gateway = Speaker::new(&lab.gateway, Ipv4Addr::UNSPECIFIED, FAR);
@@ -53,17 +53,17 @@ fn a_backup_carries_no_traffic_while_another_uplink_is_in_service() {
 fn the_backup_takes_over_without_a_process_when_all_others_are_lost() {
     let lab = Lab::serving(&with_backup("", ""));
     let (one, two) = (lab.member(1, 0), lab.member(2, 0));
-    let stranger = lab.member(1, 1);
-    lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
+    let unassigned = lab.member(1, 1);
+    lab.release(unassigned);
     lab.hang_up(1);
-    wait_until("the line is gone", || lab.table(301).is_empty());
-    assert_eq!(all_seen(&lab, &[one, two, stranger]), [lab.uplink_address(2)]);
+    wait_until("the device is gone", || lab.table(301).is_empty());
+    assert_eq!(all_seen(&lab, &[one, two, unassigned]), [lab.uplink_address(2)]);
     lab.hang_up(2);
-    wait_until("the line is gone", || lab.table(302).is_empty());
-    assert_eq!(all_seen(&lab, &[one, two, stranger]), [lab.uplink_address(3)]);
-    // Another run changes nothing about that, and finds nothing amiss after itself.
+    wait_until("the device is gone", || lab.table(302).is_empty());
+    assert_eq!(all_seen(&lab, &[one, two, unassigned]), [lab.uplink_address(3)]);
+    // Another run changes nothing about that, and leaves no drift.
     lab.wanpool(["restore"]).ok();
-    assert_eq!(all_seen(&lab, &[one, two, stranger]), [lab.uplink_address(3)]);
+    assert_eq!(all_seen(&lab, &[one, two, unassigned]), [lab.uplink_address(3)]);
     lab.wanpool(["restore"]);
     assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
     let row = &lab.wanpool(["-j", "pools", "1"]).json()[0];
@@ -126,15 +126,11 @@ fn failback_cut_ends_only_flows_whose_own_uplink_is_back(shape: Shape) {
         flow
     };
     let (_cut, _cut_too, mut kept, mut own) = (flow(one), flow(also_one), flow(two), flow(pinned));
-    // Somebody outside speaks to a client of pool 1 by the backup.
+    // A host outside speaks to a client of pool 1 by the backup.
     let server = lab.member(1, 2);
-    lab.gateway.sh(&format!(
-        "iptables -t nat -I PREROUTING -i ppp2 -p udp --dport 8080 -j DNAT --to {server}:8080
-         iptables -t nat -I PREROUTING -i ppp2 -p tcp --dport 8080 -j DNAT --to {server}:8080"
-    ));
+    lab.forward_port(3, server);
     let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
-    let to = SocketAddrV4::new(lab.uplink_address(3), 8080);
-    let mut outside = Speaker::new(&lab.far, *FAR.ip(), to).udp().unwrap();
+    let mut outside = lab.visitor(3, 8080).udp().unwrap();
     outside.ask().unwrap();
 
     let marks = |client| {
@@ -152,11 +148,11 @@ fn failback_cut_ends_only_flows_whose_own_uplink_is_back(shape: Shape) {
     assert_eq!(report["flows_ended"], 2, "{report}");
     assert!(marks(one).is_empty() && marks(also_one).is_empty());
     assert_eq!((marks(two), marks(pinned)), (vec![0x83], vec![0x83]));
-    let strangers = lab.flows();
-    let strangers = strangers.iter().filter(|flow| flow.contains("dport=8080"));
-    assert_eq!(strangers.count(), 1, "what a stranger began");
+    let incoming = lab.flows();
+    let incoming = incoming.iter().filter(|flow| flow.contains("dport=8080"));
+    assert_eq!(incoming.count(), 1, "an incoming flow");
     outside.ask().unwrap();
-    assert_eq!(lab.client(one).seen(), Ok(lab.uplink_address(1)));
+    lab.assert_leaves_by(one, &[1]);
     assert_eq!(own.ask(), Ok(lab.uplink_address(3)));
     assert_eq!(kept.ask(), Ok(lab.uplink_address(3)), "its own uplink is still out");
     lab.wanpool(["assign"]).silent();
@@ -168,7 +164,7 @@ fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
     let client = lab.member(1, 0);
     lab.hang_up(1);
     lab.hang_up(2);
-    wait_until("the lines are gone", || lab.table(301).is_empty() && lab.table(302).is_empty());
+    wait_until("the devices are gone", || lab.table(301).is_empty() && lab.table(302).is_empty());
     lab.wanpool(["assign"]).ok();
     let mut flow = lab.client(client).udp().unwrap();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
@@ -177,15 +173,15 @@ fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
     lab.wanpool(["assign"]).silent();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "not yet");
     lab.age_runtime_state(20);
-    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "only a run ends it");
-    // A memory that was lost starts the clock again.
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)), "only a run of wanpool ends it");
+    // Without the runtime state the time starts again.
     std::fs::remove_file(lab.runtime_state_file()).unwrap();
     lab.wanpool(["assign"]).silent();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
     lab.age_runtime_state(20);
     let report = lab.wanpool(["-j", "assign"]).json();
     assert_eq!(report["flows_ended"], 1, "{report}");
-    assert_eq!(flow.ask(), Ok(lab.uplink_address(1)), "begun anew");
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(1)), "a new flow");
     lab.wanpool(["assign"]).silent();
 }
 

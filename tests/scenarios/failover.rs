@@ -1,4 +1,4 @@
-//! `failover`: a line that is up but dead is taken out, its pool moves, its flows end; no others.
+//! `failover`: an uplink is taken out of service, its pool moves to others, and only its flows end.
 
 use std::net::Ipv4Addr;
 
@@ -12,21 +12,9 @@ with_both_iptables! {
     restore_brings_the_pool_back_and_breaks_no_flow,
 }
 
-const OUT: &str = "uplink 1 ppp0 failed-over\n";
-
 fn is_of(lab: &Lab, number: u8, kind: Kind) -> impl Fn(&Flow) -> bool {
     let members = lab.members(number);
     move |flow| flow.kind == kind && members.contains(&flow.client)
-}
-
-/// Flows that nobody speaks over, with these connmarks.
-fn track(lab: &Lab, marks: &[u32]) {
-    for (at, mark) in marks.iter().enumerate() {
-        lab.gateway.sh(&format!(
-            "conntrack -I -s 192.168.7.200 -d 198.51.100.7 -p udp --sport {} --dport 53 -t 600 -m {mark} 2>/dev/null",
-            4000 + at
-        ));
-    }
 }
 
 /// The flows by uplink 1, and all others.
@@ -35,20 +23,18 @@ fn split(lab: &Lab) -> [Vec<(u64, u32)>; 2] {
     [of_one, others]
 }
 
-/// Over a new connection of each kind each of these is seen from one of these addresses.
 #[track_caller]
-fn assert_seen(lab: &Lab, clients: &[Ipv4Addr], from: &[Ipv4Addr]) {
-    for &client in clients {
-        let seen = lab.client(client).seen();
-        assert!(seen.as_ref().is_ok_and(|seen| from.contains(seen)), "{client}: {seen:?}");
+fn assert_leave_by(lab: &Lab, pool: u8, uplinks: &[u8]) {
+    for client in lab.members(pool) {
+        lab.assert_leaves_by(client, uplinks);
     }
 }
 
 fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
     let lab = shape.serving(&three(""));
     let talk = lab.talk(&lab.everyone());
-    // With bits of others; a pool's mark; none at all; foreign bits alone.
-    track(&lab, &[0x81, 0x5a81, 0x6b_0082, 0x83, 0x01, 0x80, 0, 0x8100, 0x8181_0000]);
+    // Some with foreign bits, one with the mark of a pool, one without, and foreign bits alone.
+    lab.track(&[0x81, 0x5a81, 0x6b_0082, 0x83, 0x01, 0x80, 0, 0x8100, 0x8181_0000]);
     let [of_one, others] = split(&lab);
     assert!(of_one.len() >= 22, "{of_one:?}");
     assert!(others.len() >= 47, "{others:?}");
@@ -58,17 +44,17 @@ fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
     let ended = lab.wanpool(["-j", "failover", "ppp0"]).json()["flows_ended"].clone();
     let tracked = lab.tracked();
     for (id, mark) in others {
-        assert_eq!(tracked.get(&id), Some(&mark), "a flow of another uplink, or of none");
+        assert_eq!(tracked.get(&id), Some(&mark), "a flow of another uplink or of none");
     }
     let left: Vec<_> = tracked.iter().filter(|(_, mark)| *mark & 0xff == 0x81).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(ended, of_one.len(), "flows_ended");
-    assert_seen(&lab, &lab.members(1), &rest);
+    assert_leave_by(&lab, 1, &[2, 3]);
 
     let (tcp, udp) = (is_of(&lab, 1, Kind::Tcp), is_of(&lab, 1, Kind::Udp));
     talk.goes_on("by another uplink", |flow| udp(flow));
     talk.goes_on("by the other uplinks", |flow| !tcp(flow) && !udp(flow));
-    for end in talk.end_of("rather than hang", tcp) {
+    for end in talk.end_of("after failover", tcp) {
         assert!(end.contains("reset"), "{end}");
     }
     for flow in talk.stop() {
@@ -84,13 +70,12 @@ fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
 fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
     let lab = shape.serving(&three(""));
     let before = lab.state();
-    let [one, two, three] = [1, 2, 3].map(|number| lab.uplink_address(number));
-    let clients = lab.members(1);
-    let talk = lab.talk(&clients);
+    let (one, three) = (lab.uplink_address(1), lab.uplink_address(3));
+    let talk = lab.talk(&lab.members(1));
 
     lab.swallow(1, true);
     lab.wanpool(["failover", "ppp0", "--to", "ppp2"]).ok();
-    assert_seen(&lab, &clients, &[three]);
+    assert_leave_by(&lab, 1, &[3]);
     let udp = |flow: &Flow| flow.kind == Kind::Udp;
     talk.goes_on("by the uplink named", udp);
     talk.stop().iter().filter(|flow| udp(flow)).for_each(|flow| flow.assert_moved(one, &[three]));
@@ -103,9 +88,9 @@ fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
     lab.state().assert_is(&sent, "twice");
 
     lab.wanpool(["failover", "1", "--to", "2"]).ok();
-    assert_seen(&lab, &clients, &[two]);
+    assert_leave_by(&lab, 1, &[2]);
     lab.hang_up(2);
-    assert_seen(&lab, &clients, &[three]);
+    assert_leave_by(&lab, 1, &[3]);
     lab.redial(2);
     lab.wanpool(["restore", "2"]).ok();
     lab.swallow(1, false);
@@ -117,10 +102,10 @@ fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
 fn failover_done_twice_changes_nothing_and_prints_nothing(shape: Shape) {
     let lab = shape.serving(&three(""));
     let talk = lab.talk(&lab.everyone());
-    // The line lives: what is still under way on it arrives while its flows end.
-    assert_eq!(lab.wanpool(["failover", "ppp0"]).ok().stdout, OUT);
+    // The uplink is healthy: packets still arrive by it while its flows end.
+    assert_eq!(lab.wanpool(["failover", "ppp0"]).ok().stdout, "uplink 1 ppp0 failed-over\n");
     let tcp = is_of(&lab, 1, Kind::Tcp);
-    talk.end_of("rather than hang", &tcp);
+    talk.end_of("after failover", &tcp);
     talk.goes_on("by another uplink", |flow| !tcp(flow));
     let (before, [_, flows]) = (lab.state(), split(&lab));
     for again in ["ppp0", "1"] {
@@ -143,7 +128,7 @@ fn restore_brings_the_pool_back_and_breaks_no_flow(shape: Shape) {
     assert!(!meanwhile.contains(&lab.uplink_address(1)));
     assert_eq!(lab.wanpool(["restore", "ppp0"]).ok().stdout, "uplink 1 ppp0 up\n");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-    talk.goes_on("when the line is restored", |_| true);
+    talk.goes_on("after restore", |_| true);
     lab.state().assert_is(&before, "as before");
     for (flow, seen) in talk.stop().iter().zip(meanwhile) {
         flow.assert_whole(seen);
@@ -154,7 +139,7 @@ fn restore_brings_the_pool_back_and_breaks_no_flow(shape: Shape) {
 fn a_repeated_failover_ends_no_new_flow() {
     let lab = Lab::three_uplinks();
     lab.wanpool(["failover", "ppp0"]).ok();
-    track(&lab, &[0x81]);
+    lab.track(&[0x81]);
     let [of_one, _] = split(&lab);
     lab.wanpool(["failover", "ppp0"]).silent();
     assert_eq!(split(&lab)[0], of_one, "done already: no change");
@@ -166,8 +151,7 @@ fn failover_works_without_any_flow() {
     lab.gateway.sh("conntrack -F 2>/dev/null");
     let said = lab.wanpool(["-j", "failover", "ppp1"]).json();
     assert_eq!(said["flows_ended"], 0);
-    let others = [1, 3].map(|number| lab.uplink_address(number));
-    assert_seen(&lab, &lab.members(2), &others);
+    assert_leave_by(&lab, 2, &[1, 3]);
     lab.wanpool(["failover", "ppp1"]).silent();
 }
 
@@ -175,7 +159,7 @@ fn failover_works_without_any_flow() {
 fn failover_works_when_the_device_is_gone() {
     let lab = Lab::three_uplinks();
     lab.hang_up(1);
-    track(&lab, &[0x81, 0x82, 0x5a81]);
+    lab.track(&[0x81, 0x82, 0x5a81]);
     lab.wanpool(["failover", "ppp0"]).ok();
     let marks: Vec<u32> = lab.tracked().into_values().collect();
     assert!(marks.contains(&0x82) && !marks.iter().any(|mark| mark & 0xff == 0x81), "{marks:x?}");
@@ -184,7 +168,7 @@ fn failover_works_when_the_device_is_gone() {
     lab.state().assert_is(&before, "twice");
 
     lab.wanpool(["failover", "ppp0", "--to", "ppp2"]).ok();
-    assert_seen(&lab, &lab.members(1), &[lab.uplink_address(3)]);
+    assert_leave_by(&lab, 1, &[3]);
     lab.wanpool(["failover", "ppp0", "--to", "ppp2"]).silent();
 }
 
@@ -193,33 +177,27 @@ fn impossible_failovers_and_restores_are_refused() {
     let lab = Lab::three_uplinks();
     lab.hang_up(3);
     let before = lab.state();
-    let impossible = [
-        (["failover", "9"].as_slice(), "9"),
-        (&["failover", "nosuch0"], "nosuch0"),
-        (&["failover", "ppp0", "--to", "nosuch0"], "nosuch0"),
-        (&["failover", "ppp0", "--to", "ppp0"], "ppp0"),
-        (&["failover", "ppp0", "--to", "ppp2"], "ppp2"),
-        (&["restore", "nosuch0"], "nosuch0"),
-        (&["restore", "ppp2"], "ppp2"),
-    ];
-    for (args, word) in impossible {
-        lab.run(&args.join(" ")).failed().naming(&[word]);
-        lab.state().assert_is(&before, args.join(" "));
+    for (command, word) in [
+        ("failover 9", "9"),
+        ("failover nosuch0", "nosuch0"),
+        ("failover ppp0 --to nosuch0", "nosuch0"),
+        ("failover ppp0 --to ppp0", "ppp0"),
+        ("failover ppp0 --to ppp2", "ppp2"),
+        ("restore nosuch0", "nosuch0"),
+        ("restore ppp2", "ppp2"),
+    ] {
+        lab.run(command).failed().naming(&[word]);
+        lab.state().assert_is(&before, command);
     }
-    lab.script("$WANPOOL failover").failed();
+    lab.run("failover").failed();
 }
 
 #[test]
 fn flows_end_by_one_message_after_the_route_has_moved() {
     let lab = Lab::three_uplinks();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-    let trace = lab.scratch().join("trace");
-    lab.script(&format!(
-        "strace -f -o {} -e trace=sendto,sendmsg,execve $WANPOOL failover ppp0",
-        trace.display()
-    ))
-    .ok();
-    let trace = std::fs::read_to_string(trace).expect("what strace saw");
+    let (run, trace) = lab.strace("-e trace=sendto,sendmsg,execve", "failover ppp0");
+    run.ok();
     let at = |name: &str| -> Vec<usize> {
         let lines = trace.lines().enumerate().filter(|(_, line)| line.contains(name));
         lines.map(|(at, _)| at).collect()

@@ -1,6 +1,7 @@
-//! Doing it twice, taking it out, bringing it back.
+//! The same command twice, `flush` and `restore`: a second run changes nothing, and `restore` builds
+//! the same slice again.
 
-use crate::lab::{Lab, Shape, four};
+use crate::lab::{Lab, Shape, four, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -11,24 +12,27 @@ with_both_iptables! {
 fn a_second_run_of_anything_changes_nothing_and_prints_nothing(shape: Shape) {
     let lab = shape.serving(&four(""));
     let before = lab.state();
-    lab.wanpool(["assign"]).silent();
-    lab.wanpool(["restore"]).silent();
-    lab.wanpool(["assign", "192.168.7.10", "192.168.7.22"]).silent();
-    lab.wanpool(["assign", "192.168.7.10", "--pool", "1"]).silent();
-    lab.wanpool(["assign", "192.168.9.9", "--release"]).silent();
-    let said = lab.wanpool(["-j", "restore"]).json();
-    assert_eq!(said["steps"], serde_json::json!([]));
-    lab.state().assert_is(&before, "after doing it all again");
+    for command in [
+        "assign",
+        "restore",
+        "assign 192.168.7.10 192.168.7.22",
+        "assign 192.168.7.10 --pool 1",
+        "assign 192.168.9.9 --release",
+    ] {
+        lab.run(command).silent();
+    }
+    assert_eq!(lab.wanpool(["-j", "restore"]).json()["steps"], serde_json::json!([]));
+    lab.state().assert_is(&before, "after the second runs");
 }
 
 fn flush_removes_every_object_and_restore_rebuilds_it_from_the_files(shape: Shape) {
     let lab = shape.raise();
-    let virgin = lab.kernel_state();
+    let empty = lab.kernel_state();
     lab.serve(&four(""));
     let (served, files) = (lab.state(), lab.files());
 
     lab.wanpool(["flush"]).ok();
-    lab.kernel_state().assert_is(&virgin, "after flush");
+    lab.kernel_state().assert_is(&empty, "after flush");
     assert_eq!(lab.files(), files);
     lab.wanpool(["flush"]).silent();
     let brief = std::time::Duration::from_millis(500);
@@ -41,26 +45,9 @@ fn flush_removes_every_object_and_restore_rebuilds_it_from_the_files(shape: Shap
 }
 
 #[test]
-fn assign_builds_missing_parts_of_the_slice() {
-    let lab = Lab::four_uplinks();
-    let served = lab.state();
-    lab.gateway.sh("ip rule del pref 1000
-         ip route del default table 201 metric 10
-         ip rule del pref 1202
-         iptables -t nat -F WANPOOL
-         iptables -t mangle -F WANPOOL
-         ipset del wanpool 192.168.7.10");
-    lab.wanpool(["assign"]).ok();
-    lab.state().assert_is(&served, "after assign");
-    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
-}
-
-#[test]
 fn restore_removes_what_the_config_no_longer_names() {
-    let lab = Lab::four_uplinks();
-    let smaller = Lab::new();
-    let config = crate::lab::three("unassigned = \"unreachable\"");
-    smaller.serve(&config);
+    let config = three("unassigned = \"unreachable\"");
+    let (lab, smaller) = (Lab::four_uplinks(), Lab::serving(&config));
     lab.wanpool(["flush"]).ok();
     for pool in 1..=4 {
         let _ = std::fs::remove_file(lab.pool_dir().join(format!("pool{pool}")));

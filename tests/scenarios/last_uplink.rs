@@ -1,4 +1,5 @@
-//! The last uplink in service, and none at all: told so at once, never a foreign default route.
+//! The last uplink in service, and none at all: clients get "unreachable", never a foreign default
+//! route.
 
 use std::net::Ipv4Addr;
 use std::thread;
@@ -13,24 +14,25 @@ with_both_iptables! {
     restoring_any_one_uplink_serves_all_clients,
 }
 
-/// A line of somebody else's that works, and is what main's default route says.
+/// A foreign uplink that works, and that the default route in main uses.
 const FOREIGN: &str = "
 ip route add default via 10.65.4.1 dev eth1
 iptables -t nat -A POSTROUTING -o eth1 -j MASQUERADE
 ";
 
-/// Each of these is told so. Over UDP one after the other: of the first ICMP errors that two CPUs want
-/// to send at once, the kernel's limiter may drop one (`icmp_global_allow`). Over TCP all at the same time: the first answer comes while the client's kernel is
-/// still busy with the SYN, and counts only when that is sent again, a second later.
+/// Each of these clients gets "unreachable". Over UDP one after the other: of the first ICMP errors
+/// that two CPUs want to send at once, the kernel's limiter may drop one (`icmp_global_allow`). Over
+/// TCP all at the same time: the first answer may come while the client's kernel is busy with the
+/// SYN, and then counts only for the next one, a second later.
 fn assert_unreachable(lab: &Lab, clients: &[Ipv4Addr]) {
     for &client in clients {
-        let why = lab.client(client).udp().unwrap().ask().expect_err("nobody to serve it");
+        let why = lab.client(client).udp().unwrap().ask().expect_err("no uplink");
         assert!(why.contains("No route to host"), "over UDP: {why}");
     }
     thread::scope(|scope| {
         for &client in clients {
             scope.spawn(move || {
-                let why = lab.client(client).tcp().err().expect("nobody to serve it");
+                let why = lab.client(client).tcp().err().expect("no uplink");
                 assert!(why.contains("UNREACH"), "over TCP: {why}");
             });
         }
@@ -55,32 +57,32 @@ fn failover_of_the_last_uplink_is_refused(shape: Shape) {
     assert!(tracked.iter().all(|(id, mark)| now.get(id) == Some(mark)), "a flow was ended");
     talk.stop().iter().for_each(|flow| flow.assert_whole(lab.uplink_address(3)));
 
-    // Those that are out already are no matter.
+    // Uplinks that are out already may be failed over.
     lab.wanpool(["failover", "ppp1"]).silent();
     lab.wanpool(["failover", "ppp0"]).ok();
-    lab.state().assert_is(&before, "those that are out already");
+    lab.state().assert_is(&before, "uplinks that are out already");
 }
 
 fn without_any_uplink_clients_get_unreachable_whatever_main_has(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(FOREIGN);
     lab.serve(&three(""));
-    let none = lab.member(2, 0);
-    lab.wanpool(["assign", &none.to_string(), "--release"]).ok();
+    let unassigned = lab.member(2, 0);
+    lab.release(unassigned);
     let open = lab.member(3, 9);
     let mut flow = lab.client(open).udp().unwrap();
     assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
-    // One out on purpose, its device alive; the others gone.
+    // One is failed over, its device is up; the devices of the others are gone.
     lab.wanpool(["failover", "ppp0"]).ok();
     lab.hang_up(2);
     lab.hang_up(3);
     let foreign = lab.carried(4);
-    // Each is asked once: the kernel tells an address but so often.
+    // Each client asks once: the kernel limits the rate of errors to one address.
     let witnesses = |at| [lab.member(1, at), lab.member(2, at), lab.member(3, at)];
-    assert_unreachable(&lab, &[&witnesses(0)[..], &[none]].concat());
-    let why = flow.ask().expect_err("nobody to serve it");
+    assert_unreachable(&lab, &[&witnesses(0)[..], &[unassigned]].concat());
+    let why = flow.ask().expect_err("no uplink");
     assert!(why.contains("No route to host"), "{why}");
-    // Told by the program too, and no run of it opens a way to the foreign route.
+    // The program says so, too, and no run of it leads to the foreign route.
     lab.wanpool(["assign"]).ok();
     lab.wanpool(["failover", "ppp1"]).ok();
     assert_unreachable(&lab, &witnesses(1));
@@ -102,7 +104,7 @@ fn restoring_any_one_uplink_serves_all_clients(shape: Shape) {
         lab.redial(number);
         lab.wanpool(["restore", &lab.uplink_dev(number)]).ok();
         for client in lab.everyone() {
-            assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(number)), "{client}");
+            lab.assert_leaves_by(client, &[number]);
         }
         (1..=3).filter(|&other| other != number).for_each(|other| lab.redial(other));
         lab.wanpool(["restore"]).ok();
@@ -118,9 +120,9 @@ fn a_failed_over_uplink_can_be_restored_when_all_others_are_down() {
     lab.hang_up(3);
     let client = lab.member(2, 0);
     let brief = lab.client(client).patience(Duration::from_millis(500));
-    assert!(brief.tcp().is_err(), "service by a line that was failed over");
+    assert!(brief.tcp().is_err(), "service by a failed over uplink");
     lab.wanpool(["restore", "ppp0"]).ok();
     for client in lab.everyone() {
-        assert_eq!(lab.client(client).seen(), Ok(lab.uplink_address(1)), "{client}");
+        lab.assert_leaves_by(client, &[1]);
     }
 }

@@ -65,7 +65,7 @@ fn multipath_survives_the_loss_of_any_uplink(shape: Shape) {
     let lab = shape.one_gateway().serving(CONFIG);
     lab.wanpool(["multipath", "on"]).ok();
     let stranger = lab.member(1, 9);
-    lab.wanpool(["assign", &stranger.to_string(), "--release"]).ok();
+    lab.release(stranger);
     let on = lab.state();
     for (gone, _) in WEIGHTS {
         let left: Vec<u8> =

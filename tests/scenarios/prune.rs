@@ -1,10 +1,11 @@
-//! `assign --prune`: who has left is released; who is only silent, cut off or pinned is not.
+//! `assign --prune`: clients that have left are released, but not those that are pinned, have flows
+//! or are behind a device that is down.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde_json::json;
 
-use crate::lab::{EchoServer, FAR, Lab, LanHosts, Shape, Speaker, three, wait_until};
+use crate::lab::{EchoServer, FAR, Lab, LanHosts, Shape, three, wait_until};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -12,7 +13,7 @@ with_both_iptables! {
     a_client_with_a_live_flow_is_not_released,
 }
 
-/// They are not heard any more.
+/// Deletes them from the neighbour table.
 fn forget(lab: &Lab, clients: &[Ipv4Addr]) {
     for client in clients {
         lab.gateway.sh(&format!("ip neigh del {client} dev br0"));
@@ -44,7 +45,7 @@ fn only_clients_missing_from_the_neighbour_table_are_released(shape: Shape) {
     lab.wanpool(["assign", "--prune"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 
-    // Who comes back is a new client.
+    // A client that comes back is a new one.
     lab.hear(&gone);
     assert_eq!(lab.wanpool(["assign", "--prune"]).ok().lines().len(), 2);
     assert_eq!(lab.client(gone[0]).seen(), Ok(lab.uplink_address(lab.pool_of(gone[0]).unwrap())));
@@ -76,8 +77,7 @@ fn a_client_with_a_live_flow_is_not_released(shape: Shape) {
     assert_eq!((tcp.ask(), udp.ask()), (Ok(lab.uplink_address(1)), Ok(lab.uplink_address(2))));
 
     drop((tcp, udp));
-    let closed = format!("conntrack -L -p tcp -s {over_tcp} 2>/dev/null");
-    wait_until("the connection is over", || lab.gateway.sh(&closed).contains("TIME_WAIT"));
+    lab.await_closed(over_tcp);
     lab.gateway.sh(&format!("conntrack -D -p udp -s {over_udp} 2>/dev/null"));
     forget(&lab, &clients);
     lab.wanpool(["assign", "--prune"]).ok();
@@ -89,11 +89,8 @@ fn a_client_with_an_incoming_flow_is_not_released() {
     let lab = Lab::three_uplinks();
     let server = lab.member(2, 0);
     let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
-    lab.gateway.sh(&format!(
-        "iptables -t nat -I PREROUTING -i ppp0 -p tcp --dport 8080 -j DNAT --to {server}:8080"
-    ));
-    let to = SocketAddrV4::new(lab.uplink_address(1), 8080);
-    let mut visitor = Speaker::new(&lab.far, *FAR.ip(), to).tcp().unwrap();
+    lab.forward_port(1, server);
+    let mut visitor = lab.visitor(1, 8080).tcp().unwrap();
     assert_eq!(visitor.ask(), Ok(*FAR.ip()));
     forget(&lab, &[server]);
     lab.wanpool(["assign", "--prune"]).silent();
@@ -111,7 +108,7 @@ fn a_pinned_client_is_never_released() {
     assert_eq!(gone.map(|client| lab.pool_of(client)), [Some(3), Some(2), None]);
 }
 
-/// It is refused in one line that names the device, and nothing changes.
+/// It is refused with one line that names the device, and nothing changes.
 #[track_caller]
 fn refused(lab: &Lab, dev: &str) {
     let before = lab.state();
@@ -134,7 +131,7 @@ fn prune_is_refused_while_the_lan_device_is_down_or_missing() {
         let look = "{ ip link show dev br0 && ip route show table all dev br0; } 2>&1 || true";
         wait_until(damage, || lab.gateway.sh(look).contains(until));
         refused(&lab, "br0");
-        assert_eq!([1, 2, 3].map(|pool| lab.pool(pool).len()), [10; 3], "{damage}");
+        assert_eq!(lab.pool_sizes::<3>(), [10; 3], "{damage}");
     }
 }
 
@@ -157,7 +154,7 @@ fn prune_and_rebalance_together_release_first() {
     let gone = lab.members(1);
     forget(&lab, &gone);
     lab.wanpool(["assign", "--prune", "--rebalance"]).ok();
-    let mut sizes = [1, 2, 3].map(|pool| lab.pool(pool).len());
+    let mut sizes = lab.pool_sizes::<3>();
     sizes.sort_unstable();
     assert_eq!(sizes, [6, 7, 7]);
     assert!(gone.iter().all(|client| lab.pool_of(*client).is_none()));

@@ -1,10 +1,10 @@
-//! Moving clients that are in the middle of things: no connection breaks, new ones take the new way.
+//! Clients with open connections are moved: no connection breaks, and new ones use the new uplink.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde_json::{Value, json};
 
-use crate::lab::{EchoServer, FAR, Flow, Lab, Shape, Speaker, three, uplinks, wait_until};
+use crate::lab::{EchoServer, FAR, Flow, Lab, Shape, three, uplinks};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -24,7 +24,7 @@ fn moved_from(said: &Value, pool: u8) -> Vec<Ipv4Addr> {
     rows.filter(|row| row["from"] == pool).map(client).collect()
 }
 
-/// Each flow has gone on by the uplink it began on, which was its client's then.
+/// Each flow has stayed on the uplink on which it began, which was its client's at that time.
 #[track_caller]
 fn assert_all_whole(lab: &Lab, flows: &[Flow], before: &[Vec<Ipv4Addr>]) {
     for flow in flows {
@@ -68,7 +68,7 @@ fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
         let said =
             lab.script(&format!("$WANPOOL -j assign {} --pool ppp2", names.join(" "))).json();
         assert_eq!([1, 2].map(|pool| moved_from(&said, pool)), before[..2]);
-        assert!(moved_from(&said, 3).is_empty(), "who is there is not moved there");
+        assert!(moved_from(&said, 3).is_empty(), "clients of the pool are not moved");
         assert_eq!(lab.members(3).len(), 30);
         lab.assert_each_leaves_by_its_own_uplink(&[3]);
         // And back, from a list.
@@ -85,21 +85,20 @@ fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
 fn rebalance_moves_clients_without_a_live_flow_first() {
     let lab = Lab::serving(&two());
     let [one, two] = [1, 2].map(|pool| lab.members(pool));
-    // Idle are the first five of pool 1, who came first, and three of pool 2.
+    // The first five of pool 1 and the first three of pool 2 are idle.
     let busy = [&one[5..], &two[3..]].concat();
     let talk = lab.talk(&busy);
-    // A connection that is over is none.
+    // A closed connection does not count.
     let mut over = lab.client(one[0]).tcp().unwrap();
     assert_eq!(over.ask(), Ok(lab.uplink_address(1)));
     drop(over);
-    let closed = format!("conntrack -L -p tcp -s {} 2>/dev/null", one[0]);
-    wait_until("it is over", || lab.gateway.sh(&closed).contains("TIME_WAIT"));
+    lab.await_closed(one[0]);
 
     lab.config(&three(""));
     let said = lab.wanpool(["-j", "assign", "--rebalance"]).json();
     let [mut from_one, from_two] = [1, 2].map(|pool| moved_from(&said, pool));
     from_one.sort();
-    assert_eq!(from_one, one[..5], "exactly those who were idle");
+    assert_eq!(from_one, one[..5], "exactly the idle clients");
     assert_eq!(from_two.len(), 5);
     assert!(two[..3].iter().all(|idle| from_two.contains(idle)), "{from_two:?}");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
@@ -115,11 +114,8 @@ fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
     let (idle, server) = (one[0], one[14]);
     let _talk = lab.talk(&[&one[1..14], &two].concat());
     let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
-    lab.gateway.sh(&format!(
-        "iptables -t nat -I PREROUTING -i ppp0 -p tcp --dport 8080 -j DNAT --to {server}:8080"
-    ));
-    let to = SocketAddrV4::new(lab.uplink_address(1), 8080);
-    let mut visitor = Speaker::new(&lab.far, *FAR.ip(), to).tcp().unwrap();
+    lab.forward_port(1, server);
+    let mut visitor = lab.visitor(1, 8080).tcp().unwrap();
     assert_eq!(visitor.ask(), Ok(*FAR.ip()));
     assert!(lab.connmarks(idle).is_empty(), "the idle one has no flow");
 
@@ -138,7 +134,7 @@ fn rebalance_never_moves_a_pinned_client() {
     let pinned: Vec<Ipv4Addr> = pinned.collect();
     assert_eq!(pinned.len(), 16);
     lab.wanpool(["assign", "--rebalance"]).ok();
-    assert_eq!(lab.members(1), pinned, "they, and nobody else");
+    assert_eq!(lab.members(1), pinned, "only the pinned clients");
     assert_eq!([2, 3].map(|pool| lab.pool(pool).len()), [7, 7]);
     lab.wanpool(["assign", "--rebalance"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);

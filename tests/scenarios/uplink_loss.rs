@@ -1,11 +1,10 @@
-//! A line's death and its return. No process runs when a device goes: the kernel alone does it.
+//! An uplink is lost and comes back. No process runs when a device goes: the kernel does the
+//! failover by itself.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{
-    EchoServer, Flow, Kind, Lab, Shape, assert_spread, count_seen, four, three, uplinks,
-};
+use crate::lab::{EchoServer, Flow, Kind, Lab, Shape, assert_spread, count_seen, three, uplinks};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -38,10 +37,10 @@ fn a_lost_device_needs_no_process_and_other_pools_lose_no_packet(shape: Shape) {
         }
     }
     let of_one = of_pool(&lab, 1);
-    talk.goes_on("over the other lines", |flow| !of_one(flow));
-    talk.goes_on("over another line", |flow| of_one(flow) && flow.kind == Kind::Udp);
-    fast.goes_on("over another line", |_| true);
-    talk.end_of("with the line", |flow| of_one(flow) && flow.kind == Kind::Tcp);
+    talk.goes_on("over the other uplinks", |flow| !of_one(flow));
+    talk.goes_on("over another uplink", |flow| of_one(flow) && flow.kind == Kind::Udp);
+    fast.goes_on("over another uplink", |_| true);
+    talk.end_of("with the uplink", |flow| of_one(flow) && flow.kind == Kind::Tcp);
 
     for flow in talk.stop() {
         match (lab.pool_of(flow.client), flow.kind) {
@@ -73,7 +72,7 @@ fn a_restored_uplink_gets_its_pool_back_and_no_packet_is_lost(shape: Shape) {
         talk.goes_on("when the device is back", |_| true);
         assert_eq!(lab.wanpool(["restore", "ppp0"]).ok().stdout, "uplink 1 ppp0 up\n");
         lab.assert_each_leaves_by_its_own_uplink(&[1]);
-        talk.goes_on("when the line is restored", |_| true);
+        talk.goes_on("after restore", |_| true);
         lab.wanpool(["restore", "ppp0"]).silent();
         lab.wanpool(["restore", "1"]).silent();
         lab.wanpool(["assign"]).silent();
@@ -97,7 +96,7 @@ fn old_and_new_connections_work_after_restore() {
     after.goes_on("beside the old ones", |_| true);
     meanwhile.stop().iter().for_each(|flow| flow.assert_whole(flow.seen()[0]));
     after.stop().iter().for_each(|flow| flow.assert_whole(lab.uplink_address(1)));
-    lab.state().assert_is(&before, "as before its death");
+    lab.state().assert_is(&before, "as before");
 }
 
 #[test]
@@ -159,7 +158,7 @@ fn a_flow_without_nat_continues_by_another_uplink() {
     let config = uplinks("unassigned = \"unreachable\"", &["ppp0", "ppp1"]);
     lab.serve(&config.replace("\"ppp0\"", "\"ppp0\"\nnat = false"));
     let client = lab.member(1, 0);
-    // The provider knows the client itself, by either line.
+    // The provider has routes to the client itself by both uplinks.
     lab.provider.sh(&format!(
         "ip route add {client} dev isp1 metric 1\nip route add {client} dev isp2 metric 2"
     ));

@@ -1,18 +1,15 @@
-//! What no hook told us, `assign` heals; what was done on purpose it leaves alone.
+//! Uplinks that are lost and come back without a hook: `assign` puts them in service again, but
+//! leaves those that were failed over as they are.
 
 use serde_json::json;
 
-use crate::lab::{Lab, Shape, four, three, wait_until};
+use crate::lab::{Lab, Shape, four, wait_until};
 use crate::with_both_iptables;
 
 with_both_iptables! {
     assign_restores_an_uplink_redialled_without_a_hook,
     assign_restores_an_uplink_after_carrier_loss,
     assign_leaves_a_failed_over_uplink_out_of_service,
-}
-
-fn nexthops(lab: &Lab) -> String {
-    lab.gateway.sh("ip nexthop show")
 }
 
 fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
@@ -26,16 +23,14 @@ fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
         lab.wanpool(["assign"]).silent();
         lab.wanpool(["restore"]).silent();
     }
-    // All at once, and the ethernet uplink with them.
     let whole = lab.state();
     for flow in others.stop() {
-        let number = lab.pool_of(flow.client).expect("a pool");
-        flow.assert_whole(lab.uplink_address(number));
+        flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).expect("a pool")));
     }
     (1..=4).for_each(|number| lab.redial(number));
     lab.wanpool(["assign"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
-    lab.state().assert_is(&whole, "all were dialled anew");
+    lab.state().assert_is(&whole, "all were redialled at once");
 }
 
 fn assign_restores_an_uplink_after_carrier_loss(shape: Shape) {
@@ -43,29 +38,28 @@ fn assign_restores_an_uplink_after_carrier_loss(shape: Shape) {
     let before = lab.state();
     for number in [1, 4] {
         let (id, table) = (format!("id {} ", 8700 + u32::from(number)), 300 + u32::from(number));
-        lab.carrier(number, false);
-        wait_until("the kernel drops the nexthop", || !nexthops(&lab).contains(&id));
+        let lose_carrier = || {
+            lab.carrier(number, false);
+            let nexthops = || lab.gateway.sh("ip nexthop show");
+            wait_until("the kernel drops the nexthop", || !nexthops().contains(&id));
+        };
+        lose_carrier();
         assert!(!lab.table(table).is_empty(), "the uplink's own table is kept");
-        let client = lab.member(number, 0);
-        let seen = lab.client(client).seen();
-        assert!(seen.as_ref().is_ok_and(|&seen| seen != lab.uplink_address(number)), "{seen:?}");
-        // While it is out, a run does no harm: it has no carrier.
+        lab.assert_leaves_by_another(lab.member(number, 0), number);
+        // Without carrier a run leaves it out of service.
         lab.wanpool(["assign"]).ok();
-        let state = lab.wanpool(["-j", "pools"]).json()[usize::from(number) - 1]["state"].clone();
-        assert_eq!(state, "down");
-
+        assert_eq!(lab.state_of(number), "down");
         lab.carrier(number, true);
         lab.wanpool(["assign"]).ok();
         lab.assert_each_leaves_by_its_own_uplink(&[number]);
         lab.state().assert_is(&before, "the carrier is back");
 
-        // For a moment, between two runs.
-        lab.carrier(number, false);
-        wait_until("the kernel drops the nexthop", || !nexthops(&lab).contains(&id));
+        // Lost for a moment between two runs.
+        lose_carrier();
         lab.carrier(number, true);
         let line = format!("uplink {number} {} up\n", lab.uplink_dev(number));
         assert_eq!(lab.wanpool(["assign"]).ok().stdout, line);
-        lab.state().assert_is(&before, "the carrier was gone for a moment");
+        lab.state().assert_is(&before, "the carrier was lost for a moment");
     }
 }
 
@@ -77,50 +71,32 @@ fn assign_leaves_a_failed_over_uplink_out_of_service(shape: Shape) {
     lab.wanpool(["restore"]).ok();
     lab.wanpool(["assign"]).ok();
     for number in [1, 4] {
-        let (own, dev) = (lab.uplink_address(number), lab.uplink_dev(number));
+        let dev = lab.uplink_dev(number);
         let whole = lab.kernel_state();
         lab.wanpool(["failover", &dev]).ok();
         let out = lab.state();
         lab.wanpool(["assign"]).silent();
         lab.wanpool(["assign", "192.168.7.10"]).silent();
         lab.state().assert_is(&out, "after assign");
-        // Another line comes and goes meanwhile.
+        // Another uplink is redialled meanwhile.
         lab.redial(2);
         lab.wanpool(["assign"]).ok();
-        lab.state().assert_is(&out, "another line is healed");
+        lab.state().assert_is(&out, "another uplink is restored");
         for client in lab.members(number) {
-            let seen = lab.client(client).seen();
-            assert!(seen.as_ref().is_ok_and(|&seen| seen != own), "{client}: {seen:?}");
+            lab.assert_leaves_by_another(client, number);
         }
         lab.wanpool(["restore", &dev]).ok();
         lab.kernel_state().assert_is(&whole, "restored");
         lab.assert_each_leaves_by_its_own_uplink(&[number]);
     }
-    // New clients are placed in its pool all the same, and wait there for its return.
+    // New clients are assigned to its pool all the same, and use other uplinks until it is back.
     lab.wanpool(["failover", "ppp0"]).ok();
     lab.hear(&later);
     lab.wanpool(["assign"]).ok();
     assert!(lab.pool(1).len() >= 7, "{:?}", lab.pool(1));
-    let client = *lab.members(1).last().unwrap();
-    let seen = lab.client(client).seen();
-    assert!(seen.as_ref().is_ok_and(|&seen| seen != lab.uplink_address(1)), "{seen:?}");
+    lab.assert_leaves_by_another(*lab.members(1).last().unwrap(), 1);
     lab.wanpool(["restore"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
-}
-
-#[test]
-fn assign_restores_a_deleted_nexthop() {
-    let lab = Lab::three_uplinks();
-    let before = lab.state();
-    for what in ["id 8702", "id 8700"] {
-        lab.gateway.sh(&format!("ip nexthop del {what}"));
-        lab.wanpool(["assign"]).ok();
-        lab.state().assert_is(&before, what);
-    }
-    lab.gateway.sh("ip link set ppp1 down; ip link set ppp1 up");
-    lab.wanpool(["assign"]).ok();
-    lab.state().assert_is(&before, "down and up");
-    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 
 #[test]
@@ -130,20 +106,19 @@ fn redialling_a_failed_over_uplink_puts_it_in_service() {
     lab.wanpool(["failover", "ppp0"]).ok();
     lab.redial(1);
     lab.wanpool(["assign"]).ok();
-    lab.state().assert_is(&before, "dialled anew");
+    lab.state().assert_is(&before, "redialled");
 }
 
 #[test]
 fn an_uplink_without_address_is_down() {
     let lab = Lab::three_uplinks();
     let before = lab.state();
-    // As pppd leaves it between two sessions, and as a dial that fails leaves it.
+    // As pppd leaves it between two sessions, and after it could not connect.
     lab.gateway.sh("ip addr flush dev ppp0");
     lab.wanpool(["assign"]).ok();
     let row = lab.wanpool(["-j", "pools"]).json()[0].clone();
     assert_eq!((&row["state"], &row["carried_by"]), (&json!("down"), &json!("ppp1,ppp2")));
-    let seen = lab.client(lab.member(1, 0)).seen();
-    assert!(seen.as_ref().is_ok_and(|&seen| seen != lab.uplink_address(1)), "{seen:?}");
+    lab.assert_leaves_by_another(lab.member(1, 0), 1);
     lab.wanpool(["restore", "ppp0"]).refused(1).naming(&["ppp0", "address"]);
     lab.gateway.sh("ip addr add 10.64.1.2 peer 10.64.1.1 dev ppp0");
     lab.wanpool(["assign"]).ok();
@@ -170,7 +145,7 @@ fn failover_survives_carrier_loss_and_works_without_carrier() {
         lab.wanpool(["failover", &dev]).ok();
         lab.carrier(number, true);
         lab.wanpool(["assign"]).silent();
-        lab.state().assert_is(&out, "failed over while the carrier was lost");
+        lab.state().assert_is(&out, "failed over without carrier");
         lab.wanpool(["restore", &dev]).ok();
         lab.state().assert_is(&whole, "restored");
     }
