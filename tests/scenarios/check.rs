@@ -1,5 +1,4 @@
-//! `pools --check`: each finding provoked once for real, and found with its remedy. None of them is
-//! drift.
+//! `pools --check`: each problem is caused once, and found with its remedy. None of them is drift.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,30 +14,30 @@ with_both_iptables! {
     rules_in_both_kinds_of_iptables_are_found,
 }
 
-/// Whether every client is served by its own uplink and no other.
-fn served_within(lab: &Lab, patience: Duration) -> bool {
-    let by_own = |client: Ipv4Addr| {
+/// Whether every client leaves by its own uplink.
+fn all_served_within(lab: &Lab, patience: Duration) -> bool {
+    lab.everyone().into_iter().all(|client| {
         let seen = lab.client(client).patience(patience).udp().and_then(|mut conn| conn.ask());
         seen == Ok(lab.uplink_address(lab.pool_of(client).expect("a pool")))
-    };
-    lab.everyone().into_iter().all(by_own)
+    })
 }
 
 #[track_caller]
-fn assert_all_served(lab: &Lab, when: &str) {
-    assert!(served_within(lab, Duration::from_secs(5)), "{when}");
+fn assert_all_served(lab: &Lab) {
+    assert!(all_served_within(lab, Duration::from_secs(5)), "not all clients are served");
 }
 
-/// Somebody is not served, or not as the pool files say.
 #[track_caller]
-fn assert_harm(lab: &Lab, by: &str) {
-    assert!(!served_within(lab, Duration::from_millis(100)), "{by} does no harm");
+fn assert_harm(lab: &Lab, what: &str) {
+    assert!(!all_served_within(lab, Duration::from_millis(100)), "{what} does no harm");
 }
 
-/// Does what a finding says; its remedy is a command.
+/// Runs the remedy of a finding, which is a command.
 #[track_caller]
 fn follow(lab: &Lab, finding: &str) {
     lab.gateway.sh(finding.split_once(": ").expect("a remedy").1);
+    lab.check().clean();
+    assert_all_served(lab);
 }
 
 #[test]
@@ -48,18 +47,16 @@ fn disabled_forwarding_is_found() {
     assert_harm(&lab, "forwarding that is off");
     let check = lab.check();
     check.naming(&["forwarding is off: sysctl -w net.ipv4.ip_forward=1"]);
-    // It is one of the sysctls that we set, and so drift as well.
+    // It is a sysctl that wanpool sets, and so it is drift as well.
     assert_eq!(check.drifted(), "sysctl -qw net.ipv4.ip_forward=1\n");
     follow(&lab, &check.findings[0]);
-    lab.check().clean();
-    assert_all_served(&lab, "once mended");
 }
 
 #[test]
 fn rp_filter_without_src_valid_mark_is_found() {
     for (key, value) in [("all", "1"), ("all", "2"), ("ppp0", "1"), ("br0", "1")] {
         let lab = Lab::new();
-        // With the group of all uplinks to fall back on, the reverse check finds a way for most.
+        // With the group of all uplinks the reverse check would succeed for most clients.
         lab.serve(&three("unassigned = \"unreachable\""));
         lab.gateway.sysctl(&format!("net/ipv4/conf/{key}/rp_filter"), value);
         if key != "br0" {
@@ -70,16 +67,14 @@ fn rp_filter_without_src_valid_mark_is_found() {
         check.naming(&[&what, "sysctl -w net.ipv4.conf.all.src_valid_mark=1"]);
         assert_eq!(check.drifted(), "sysctl -qw net.ipv4.conf.all.src_valid_mark=1\n");
         follow(&lab, &check.findings[0]);
-        lab.check().clean();
-        assert_all_served(&lab, key);
     }
 }
 
-/// Each with what of it the finding must name, and its preferences.
-const THIEVES: [(&str, &str, &[u32]); 7] = [
+/// Conflicting rules, the part of each that the finding names, and their preferences.
+const CONFLICTING_RULES: [(&str, &str, &[u32]); 7] = [
     ("ip rule add pref 500 lookup 77", "pref 500 lookup 77", &[500]),
     ("ip rule add pref 900 iif br0 lookup 77", "pref 900 iif br0 lookup 77", &[900]),
-    // wg-quick, started after us: the kernel gives it the next places in front.
+    // wg-quick, started later: the kernel gives it the next preferences in front.
     (
         "ip rule add not fwmark 0xca6c lookup 77; ip rule add lookup main suppress_prefixlength 0",
         "pref 999 not fwmark 0xca6c",
@@ -91,28 +86,26 @@ const THIEVES: [(&str, &str, &[u32]); 7] = [
     ("ip rule add pref 700 iif br0 unreachable", "pref 700 iif br0 unreachable", &[700]),
 ];
 #[track_caller]
-fn assert_found(lab: &Lab, thieves: &[(&str, &str, &[u32])]) {
+fn assert_found(lab: &Lab, rules: &[(&str, &str, &[u32])]) {
     lab.serve(&four(""));
-    // Somebody else's table, with a way of its own.
     lab.gateway.sh("ip route add default dev ppp1 table 77");
-    for (thief, words, prefs) in thieves {
-        println!("{thief}");
-        lab.gateway.sh(thief);
-        assert_harm(lab, thief);
+    for (rule, words, prefs) in rules {
+        lab.gateway.sh(rule);
+        assert_harm(lab, rule);
         lab.check().found(&["a rule takes our packets first", words, "preference above 1301"]);
         prefs.iter().for_each(|pref| drop(lab.gateway.sh(&format!("ip rule del pref {pref}"))));
         lab.check().clean();
-        assert_all_served(lab, "without it");
+        assert_all_served(lab);
     }
 }
 
 fn a_conflicting_routing_rule_is_found(shape: Shape) {
     let lab = shape.raise();
-    assert_found(&lab, &THIEVES);
-    // The remedy: behind ours it takes nothing.
+    assert_found(&lab, &CONFLICTING_RULES);
+    // The remedy: behind ours.
     lab.gateway.sh("ip rule add pref 1302 lookup 77");
     lab.check().clean();
-    assert_all_served(&lab, "once mended");
+    assert_all_served(&lab);
 }
 
 #[test]
@@ -126,7 +119,7 @@ fn a_goto_rule_that_skips_ours_is_found() {
     assert_found(&Lab::new(), &[("ip rule add pref 700 goto 32766", "pref 700", &[700])]);
 }
 
-/// Each as one rule to insert, with what must be made before.
+/// Rules to insert, and the commands that must run before.
 const ACCEPTED: [(&str, &str); 6] = [
     ("", "mangle PREROUTING -i br0 -j ACCEPT"),
     ("iptables -t mangle -A vpn -i br0 -j ACCEPT", "mangle PREROUTING -i br0 -j vpn"),
@@ -138,7 +131,7 @@ const ACCEPTED: [(&str, &str); 6] = [
     ("", "mangle POSTROUTING -o ppp+ -j ACCEPT"),
     ("", "nat POSTROUTING -o ppp+ -j ACCEPT"),
 ];
-/// Behind the end of a built-in chain stands its policy, which is to accept.
+/// At the end of a built-in chain its policy accepts.
 const RETURNED: [(&str, &str); 2] = [
     ("", "mangle PREROUTING -i br0 -j RETURN"),
     ("iptables -t mangle -A vpn -p udp -j RETURN", "mangle PREROUTING -g vpn"),
@@ -148,14 +141,13 @@ const RETURNED: [(&str, &str); 2] = [
 fn assert_accepting_is_found(lab: &Lab, cases: &[(&str, &str)]) {
     lab.serve(&three(""));
     for (made, rule) in cases {
-        println!("{made}: {rule}");
         let (table, rest) = rule.split_once(' ').unwrap();
         let (chain, selector) = rest.split_once(' ').unwrap();
         lab.gateway.sh(&format!(
             "for chain in vpn deep; do iptables -t mangle -N $chain; done\n{made}
              iptables -t {table} -I {chain} {selector}"
         ));
-        // Without its connmark a flow is served, until it has to stay where it is.
+        // A flow without connmark is served until its uplink changes.
         if !rule.contains("mangle POSTROUTING") {
             assert_harm(lab, rule);
         }
@@ -165,7 +157,7 @@ fn assert_accepting_is_found(lab: &Lab, cases: &[(&str, &str)]) {
             "iptables -t {table} -D {chain} {selector}\niptables -t {table} -A {chain} {selector}"
         ));
         lab.check().clean();
-        assert_all_served(lab, "behind ours");
+        assert_all_served(lab);
         lab.gateway.sh(&format!(
             "iptables -t {table} -D {chain} {selector}
              for chain in vpn deep; do iptables -t mangle -F $chain; done
@@ -202,7 +194,7 @@ fn a_nearly_full_conntrack_table_is_found() {
     drop(talk);
     let count: u64 = lab.gateway.sh("conntrack -C").trim().parse().unwrap();
     assert!(count >= 60, "{count} flows");
-    // The limit is the machine's: another number stands before it, for us alone.
+    // The limit belongs to the machine, so another file is mounted over it for this test only.
     let file = lab.scratch().join("max");
     let limit = |max: u64| {
         std::fs::write(&file, format!("{max}\n")).unwrap();

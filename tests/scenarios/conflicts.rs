@@ -1,5 +1,5 @@
-//! Our names and numbers, taken by somebody else: an error that says so and what to do next, with
-//! nothing touched; `flush` passes over what is not ours and takes away the rest.
+//! Foreign objects that use our names or numbers: an error names them and the next step, and nothing
+//! changes; `flush` keeps them and removes what is ours.
 
 use crate::lab::{CHAINS, Lab, Shape, four};
 use crate::with_both_iptables;
@@ -10,8 +10,8 @@ with_both_iptables! {
     an_altered_chain_of_ours_is_still_recognised,
 }
 
-/// Makes a chain of somebody else's, with rules and a jump of its own.
-fn take(lab: &Lab, table: &str, name: &str, from: &str) {
+/// Makes a foreign chain with this name, with rules and a jump.
+fn make_foreign_chain(lab: &Lab, table: &str, name: &str, from: &str) {
     lab.gateway.sh(&format!(
         "iptables -t {table} -N {name}
          iptables -t {table} -A {name} -s 198.51.100.7 -j RETURN
@@ -20,18 +20,13 @@ fn take(lab: &Lab, table: &str, name: &str, from: &str) {
     ));
 }
 
-/// Nothing that changes anything runs; each says why, and what to do.
+/// Every command that changes anything fails with these words, and the check finds them.
 #[track_caller]
-fn assert_in_the_way(lab: &Lab, words: &[&str]) {
+fn assert_conflict(lab: &Lab, words: &[&str]) {
     let before = lab.state();
-    for command in ["restore", "assign", "failover", "multipath"] {
-        let more: &[&str] = match command {
-            "failover" => &["ppp0"],
-            "multipath" => &["on"],
-            _ => &[],
-        };
-        for dry in ["", "-n "] {
-            let run = lab.script(&format!("\"$WANPOOL\" {dry}{command} {}", more.join(" ")));
+    for command in ["restore", "assign", "failover ppp0", "multipath on"] {
+        for option in ["", "-n "] {
+            let run = lab.run(&format!("{option}{command}"));
             run.refused(1).naming(words);
             lab.state().assert_is(&before, &run);
         }
@@ -39,21 +34,20 @@ fn assert_in_the_way(lab: &Lab, words: &[&str]) {
     let check = lab.check();
     assert_eq!((check.status, &*check.steps), (3, ""), "{check}");
     check.naming(words);
-    lab.wanpool(["pools"]).ok();
-    lab.wanpool(["scan"]).ok();
-    lab.wanpool(["pools", "192.168.7.10"]).ok();
-    lab.state().assert_is(&before, "what only reads");
+    for command in ["pools", "scan", "pools 192.168.7.10"] {
+        lab.run(command).ok();
+    }
+    lab.state().assert_is(&before, "commands that only read");
 }
 
 fn a_foreign_chain_with_our_name_is_reported_and_kept(shape: Shape) {
     let lab = shape.raise();
     lab.config(&four("helpers = [\"ftp\"]"));
     for (table, from, name) in CHAINS {
-        println!("{table} {name}");
-        take(&lab, table, name, from);
+        make_foreign_chain(&lab, table, name, from);
         let advice = format!("iptables -w -t {table} -E {name} OTHER");
-        assert_in_the_way(&lab, &[name, table, "no rule of ours", &advice]);
-        // What it tells to do is all there is to do.
+        assert_conflict(&lab, &[name, table, "no rule of ours", &advice]);
+        // The next step that it names is enough.
         lab.gateway.sh(&advice.replace("OTHER", "ADMINS"));
         let theirs = lab.kernel_state();
         lab.wanpool(["restore"]).ok();
@@ -68,9 +62,9 @@ fn a_foreign_chain_with_our_name_is_reported_and_kept(shape: Shape) {
 
 fn flush_keeps_a_foreign_chain_and_removes_the_rest(shape: Shape) {
     let lab = shape.serving(&four(""));
-    // No helpers, so no chain of ours is there.
-    take(&lab, "raw", "WANPOOL", "PREROUTING");
-    assert_in_the_way(&lab, &["WANPOOL", "raw"]);
+    // Without helpers there is no chain of ours in the table raw.
+    make_foreign_chain(&lab, "raw", "WANPOOL", "PREROUTING");
+    assert_conflict(&lab, &["WANPOOL", "raw"]);
     lab.wanpool(["flush"]).ok();
     lab.wanpool(["flush"]).silent();
     let left = lab.filter();
@@ -90,21 +84,20 @@ fn flush_keeps_a_foreign_chain_and_removes_the_rest(shape: Shape) {
 
 fn an_altered_chain_of_ours_is_still_recognised(shape: Shape) {
     let lab = shape.raise();
-    // Other devices, other bits of the mark.
+    // With other devices and other bits of the mark.
     lab.serve("[uplink.9]\ndev = \"eth1\"\nvia = \"10.65.4.1\"\n[kernel]\nmark-mask = 0xff0000\n");
     lab.config(&four("helpers = [\"ftp\"]"));
     lab.wanpool(["restore"]).ok();
     lab.wanpool(["assign"]).ok();
     let right = lab.filter();
     for damage in [
-        // A chain of a single rule, which is now none of ours.
+        // A chain with one rule, which is no longer one of ours.
         "iptables -t mangle -R WANPOOL-OUT 1 -j RETURN",
         "iptables -t raw -R WANPOOL 1 -j RETURN",
         "iptables -t mangle -F WANPOOL",
         "iptables -t nat -I WANPOOL -s 192.168.7.99 -j RETURN",
         "iptables -t nat -D WANPOOL 2; iptables -t nat -D POSTROUTING -j WANPOOL",
     ] {
-        println!("{damage}");
         lab.gateway.sh(damage);
         let check = lab.check();
         check.drifted();
@@ -119,7 +112,7 @@ fn a_foreign_nexthop_route_or_set_in_conflict_is_reported_and_kept() {
     let lab = Lab::new();
     lab.config(&four(""));
     lab.hear(&lab.everyone());
-    for (taken, undone, words) in [
+    for (make, undo, words) in [
         (
             "ip nexthop add id 8701 dev br0 protocol 42",
             "ip nexthop del id 8701",
@@ -147,13 +140,12 @@ fn a_foreign_nexthop_route_or_set_in_conflict_is_reported_and_kept() {
             ["wanpool", "timeout", "rename"],
         ),
     ] {
-        println!("{taken}");
-        lab.gateway.sh(taken);
+        lab.gateway.sh(make);
         let theirs = lab.kernel_state();
-        assert_in_the_way(&lab, &words);
+        assert_conflict(&lab, &words);
         lab.wanpool(["flush"]).silent();
         lab.kernel_state().assert_is(&theirs, "after flush");
-        lab.gateway.sh(undone);
+        lab.gateway.sh(undo);
     }
     lab.wanpool(["restore"]).ok();
 }

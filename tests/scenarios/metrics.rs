@@ -1,4 +1,4 @@
-//! `pools --metrics`: the textfile format, judged by promtool, with the values the kernel has.
+//! `pools --metrics`: promtool accepts the format, and the values are those of the kernel.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,15 +10,15 @@ with_both_iptables! {
     the_metrics_match_files_and_kernel,
 }
 
-/// The page's samples by name and labels; it is well-formed by promtool's judgement.
+/// The samples by name and labels; promtool accepts the page.
 #[track_caller]
 fn samples(lab: &Lab, page: &str) -> BTreeMap<String, f64> {
     let promtool = Path::new("/usr/bin/promtool");
     assert!(promtool.exists(), "the lab needs promtool (apt install prometheus)");
     let mut check = lab.gateway.command("promtool");
     check.args(["check", "metrics"]);
-    let judged = lab.gateway.output(check, page);
-    assert!(judged.status.success() && judged.stderr.is_empty(), "{judged:?}\n{page}");
+    let checked = lab.gateway.output(check, page);
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}\n{page}");
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').expect("a value");
         (name.to_owned(), value.parse().expect("a number"))
@@ -26,7 +26,7 @@ fn samples(lab: &Lab, page: &str) -> BTreeMap<String, f64> {
     page.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
-/// What `ip` says of the bytes that went by each uplink there is, by the samples' names.
+/// The bytes that `ip` counts on each uplink, by the names of the samples.
 fn counted(lab: &Lab) -> BTreeMap<String, f64> {
     let mut counted = BTreeMap::new();
     for link in lab.gateway.json("ip -s -j link show").as_array().unwrap() {
@@ -101,13 +101,9 @@ fn the_metrics_are_well_formed_before_restore_and_without_root() {
     assert_eq!(empty["wanpool_pool_share_ratio{pool=\"1\",uplink=\"ppp0\"}"], 0.0);
 
     lab.serve(&four(""));
-    let copy = lab.scratch().join("wanpool");
-    crate::lab::copy_to(&copy);
-    let nobody =
-        "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
-    let page = lab.script(&format!("{nobody} {} pools --metrics", copy.display()));
+    let page = lab.run_as_nobody("pools --metrics");
     let by_nobody = samples(&lab, &page.ok().stdout);
     assert_eq!(by_nobody["wanpool_pool_clients{pool=\"1\",uplink=\"ppp0\"}"], 8.0);
     let flows = by_nobody.keys().filter(|name| name.starts_with("wanpool_uplink_flows"));
-    assert_eq!(flows.count(), 0, "only root sees the flows");
+    assert_eq!(flows.count(), 0, "flows need root");
 }

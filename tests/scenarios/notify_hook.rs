@@ -1,4 +1,4 @@
-//! `[hook] exec`: the admin's command, told of what goes out and comes back.
+//! `[hook] exec`: the command that runs when an uplink goes out of service or comes back.
 
 use std::fs;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::lab::{Lab, QUICK, three, wait_until, write_script};
 
-/// A script that writes down what it is told, and then does as it is told.
+/// A hook that logs its environment and its stdin, and then runs these commands.
 fn notify(lab: &Lab, then: &str) -> String {
     let file = lab.scratch().join("notify");
-    let log = lab.scratch().join("told").display().to_string();
+    let log = lab.scratch().join("hook-log").display().to_string();
     let text = format!(
         "#!/bin/sh\nread -r json\necho \"$WANPOOL_EVENT $WANPOOL_UPLINK $WANPOOL_POOL \
          $WANPOOL_CARRIED_BY $json\" >>{log}\necho to nowhere\n{then}\n"
@@ -18,9 +18,9 @@ fn notify(lab: &Lab, then: &str) -> String {
     format!("[hook]\nexec = \"{}\"\n", file.display())
 }
 
-/// What the script was told since the last time.
-fn told(lab: &Lab) -> Vec<String> {
-    let log = lab.scratch().join("told");
+/// What the hook has logged since the last call.
+fn logged(lab: &Lab) -> Vec<String> {
+    let log = lab.scratch().join("hook-log");
     let text = fs::read_to_string(&log).unwrap_or_default();
     let _ = fs::remove_file(log);
     text.lines().map(str::to_owned).collect()
@@ -29,17 +29,17 @@ fn told(lab: &Lab) -> Vec<String> {
 #[test]
 fn the_hook_runs_for_each_uplink_that_goes_down_or_up() {
     let lab = Lab::new();
-    // It finds the lock free.
+    // The lock is free while the hook runs.
     let locked = lab.scratch().join("locked");
     let assign = format!("{} assign -w 0", crate::lab::binary().display());
     let hook = notify(&lab, &format!("{assign} || touch {}", locked.display()));
     lab.serve(&three(&format!("{QUICK}{hook}")));
-    assert_eq!(told(&lab).len(), 3, "all came into service");
-    // Those three stood in one another's way.
+    assert_eq!(logged(&lab).len(), 3, "all uplinks are in service");
+    // These three hooks have run at the same time.
     let _ = fs::remove_file(&locked);
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
-    let events = told(&lab);
+    let events = logged(&lab);
     assert_eq!(events.len(), 1, "{events:?}");
     let (words, json) = events[0].split_once(" {").unwrap();
     assert_eq!(words, "down ppp0 1 ppp1,ppp2");
@@ -52,19 +52,19 @@ fn the_hook_runs_for_each_uplink_that_goes_down_or_up() {
     assert_eq!((&json["state"], &json["carried_by"]), (&"failed-over".into(), &"ppp1,ppp2".into()));
     lab.swallow(1, false);
     assert_eq!(lab.runs_until(1, "up"), 3);
-    assert!(told(&lab)[0].starts_with("up ppp0 1 ppp0 {"));
+    assert!(logged(&lab)[0].starts_with("up ppp0 1 ppp0 {"));
 
-    // By hand too, and what no command did is told by the next one.
+    // Also by hand; a change by no command is reported by the next one.
     lab.wanpool(["failover", "2"]).ok();
-    assert!(told(&lab)[0].starts_with("down ppp1 2 ppp0,ppp2 {"));
+    assert!(logged(&lab)[0].starts_with("down ppp1 2 ppp0,ppp2 {"));
     lab.wanpool(["-n", "restore", "2"]).ok();
-    assert_eq!(told(&lab), [""; 0]);
+    assert_eq!(logged(&lab), [""; 0]);
     lab.hang_up(3);
     wait_until("the line is gone", || lab.table(303).is_empty());
     lab.wanpool(["failover", "3"]).ok();
-    assert!(told(&lab)[0].starts_with("down ppp2 3 ppp0 {"));
+    assert!(logged(&lab)[0].starts_with("down ppp2 3 ppp0 {"));
     lab.wanpool(["assign"]).ok();
-    assert_eq!(told(&lab), [""; 0]);
+    assert_eq!(logged(&lab), [""; 0]);
     assert!(!locked.exists(), "the lock was held while the hook ran");
 }
 
@@ -82,7 +82,7 @@ fn a_hook_that_fails_or_hangs_changes_nothing() {
     assert_eq!((run.status, run.stdout.as_str()), (0, "uplink 1 ppp0 up\n"), "{run}");
     assert!(run.stderr.contains("/nowhere/notify") && run.stderr.contains("No such file"), "{run}");
 
-    // It would go on for an hour; after ten seconds it is ended, with all that it started.
+    // A hook that hangs is killed after ten seconds, with all its child processes.
     let pids = lab.scratch().join("pids");
     notify(&lab, &format!("sleep 3600 &\necho $! $$ >{}\nsleep 3600", pids.display()));
     lab.config(&three(&fails));
@@ -91,11 +91,11 @@ fn a_hook_that_fails_or_hangs_changes_nothing() {
     let pids = fs::read_to_string(pids).unwrap();
     assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
     for pid in pids.split_whitespace() {
-        wait_until("what the hook started has ended", || has_ended(pid));
+        wait_until("the child processes of the hook have ended", || has_ended(pid));
     }
 }
 
-/// Whether there is no such process any more, or nothing but its exit status.
+/// Whether there is no such process, or only its exit status.
 fn has_ended(pid: &str) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
@@ -104,7 +104,7 @@ fn has_ended(pid: &str) -> bool {
 }
 
 impl Lab {
-    /// Like `serve`, where what the hook complains of is no matter.
+    /// Like `serve`, but warnings about the hook are allowed.
     fn serve_quietly(&self, config: &str) {
         self.config(config);
         self.hear(&self.everyone());

@@ -1,11 +1,11 @@
-//! Who may do what, and what a stranger can make of it: capabilities without root, files of the
-//! right mode whatever the umask, no link followed, nothing believed that others could have written.
+//! Privileges and file permissions: two capabilities are enough, files have the right mode whatever
+//! the umask, no symlink is followed, and no file is trusted that another user could have written.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::lab::{Lab, Run, Shape, three};
+use crate::lab::{Lab, Shape, three};
 use crate::with_both_iptables;
 
 with_both_iptables! {
@@ -15,56 +15,42 @@ with_both_iptables! {
 
 const ALICE: u32 = 12345;
 const MALLORY: u32 = 12346;
-
-/// The program as another user with these capabilities, and no others.
-fn run_as(lab: &Lab, user: u32, capabilities: &str, command: &str) -> Run {
-    let copy = lab.scratch().join("wanpool");
-    if !copy.exists() {
-        crate::lab::copy_to(&copy);
-    }
-    let caps = format!("-all{capabilities}");
-    lab.script(&format!(
-        "WANPOOL_RUN_DIR={}/run exec setpriv --reuid {user} --regid {user} --clear-groups \
-         --inh-caps={caps} --ambient-caps={caps} --bounding-set={caps} {} {command}",
-        lab.pool_dir().display(),
-        copy.display()
-    ))
-}
-
 const BOTH: &str = ",+net_admin,+net_raw";
 
-/// A state folder of Alice's, who may use the lock of iptables.
+/// The state directory, the runtime directory and the lock of iptables belong to Alice.
 fn of_alice(shape: Shape) -> Lab {
     let lab = shape.raise();
     lab.config(&three(""));
-    fs::create_dir(lab.pool_dir()).unwrap();
-    let lock = lab.scratch().join("xtables.lock");
-    fs::write(&lock, "").unwrap();
-    for path in [lab.pool_dir(), lock] {
-        chown(path, Some(ALICE), Some(ALICE)).unwrap();
-    }
+    lab.gateway.sh(&format!(
+        "cd {}\nmkdir state run\ntouch xtables.lock\nchown {ALICE}:{ALICE} state run xtables.lock",
+        lab.scratch().display()
+    ));
+    lab.hear(&lab.everyone());
     lab
 }
 
 fn two_capabilities_and_an_own_state_directory_are_enough(shape: Shape) {
     let lab = of_alice(shape);
-    lab.hear(&lab.everyone());
-    let alice = |command: &str| run_as(&lab, ALICE, BOTH, command);
+    let alice = |command: &str| lab.run_as(ALICE, BOTH, command);
     alice("restore").ok();
     alice("assign").ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 3]);
-    alice("pools --check").ok();
-    alice("failover ppp0").ok();
-    alice("restore ppp0").ok();
-    alice("multipath on").ok();
-    alice("multipath off").ok();
-    alice("assign 192.168.7.10 --pool 3").ok();
-    alice("assign --rebalance").ok();
+    for command in [
+        "pools --check",
+        "failover ppp0",
+        "restore ppp0",
+        "multipath on",
+        "multipath off",
+        "assign 192.168.7.10 --pool 3",
+        "assign --rebalance",
+    ] {
+        alice(command).ok();
+    }
     alice("restore").silent();
-    // One alone does not do: iptables asks for names of sets by a raw socket.
+    // One is not enough: iptables asks for the names of sets by a raw socket.
     let before = lab.state();
     for capabilities in ["", ",+net_admin", ",+net_raw"] {
-        let run = run_as(&lab, ALICE, capabilities, "flush");
+        let run = lab.run_as(ALICE, capabilities, "flush");
         run.refused(1).naming(&["root", "CAP_NET_ADMIN", "CAP_NET_RAW"]);
     }
     lab.state().assert_is(&before, "too few capabilities");
@@ -74,21 +60,17 @@ fn two_capabilities_and_an_own_state_directory_are_enough(shape: Shape) {
 
 fn a_run_as_root_keeps_the_owner_of_the_state_directory(shape: Shape) {
     let lab = of_alice(shape);
-    lab.hear(&lab.everyone());
     lab.wanpool(["restore"]).ok();
     lab.wanpool(["assign"]).ok();
     let owner = |name: &str| fs::metadata(lab.pool_dir().join(name)).unwrap().uid();
     assert_eq!([".lock", "pool1", "pool3"].map(owner), [ALICE; 3]);
-    run_as(&lab, ALICE, BOTH, "assign 192.168.7.10 --pool 2").ok();
+    lab.run_as(ALICE, BOTH, "assign 192.168.7.10 --pool 2").ok();
     lab.wanpool(["assign", "192.168.7.10", "--pool", "3"]).ok();
-    run_as(&lab, ALICE, BOTH, "restore").silent();
-    // A lock of root's own, as older versions left it.
+    lab.run_as(ALICE, BOTH, "restore").silent();
+    // A lock file of root, which older versions left.
     chown(lab.pool_dir().join(".lock"), Some(0), Some(0)).unwrap();
-    run_as(&lab, ALICE, BOTH, "restore").refused(1).naming(&[
-        ".lock",
-        "Permission denied",
-        "owner",
-    ]);
+    let run = lab.run_as(ALICE, BOTH, "restore");
+    run.refused(1).naming(&[".lock", "Permission denied", "owner"]);
 }
 
 #[test]
@@ -107,9 +89,9 @@ fn scan_and_pools_need_no_capability_at_all() {
         "multipath show",
         "",
     ] {
-        run_as(&lab, 65534, "", command).ok();
+        lab.run_as_nobody(command).ok();
     }
-    lab.state().assert_is(&before, "what nobody asked");
+    lab.state().assert_is(&before, "commands that only read");
 }
 
 #[test]
@@ -117,28 +99,33 @@ fn file_modes_do_not_depend_on_the_umask() {
     for umask in ["000", "022", "077", "277"] {
         let lab = Lab::new();
         lab.config(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
-        let (deep, run) = (lab.scratch().join("a/b/state"), lab.scratch().join("c/run"));
+        let (state, run) = (lab.scratch().join("a/b/state"), lab.scratch().join("c/run"));
         lab.script(&format!(
             "umask {umask}; export WANPOOL_STATE_DIR={} WANPOOL_RUN_DIR={}
              \"$WANPOOL\" restore >/dev/null && \"$WANPOOL\" assign 192.168.7.10 192.168.7.11",
-            deep.display(),
+            state.display(),
             run.display()
         ))
         .ok();
-        let mode = |path: PathBuf| format!("{:o}", fs::metadata(path).unwrap().mode() & 0o7777);
-        for folder in [&deep, &run, deep.parent().unwrap(), run.parent().unwrap()] {
-            assert_eq!(mode(folder.to_owned()), "755", "{} with {umask}", folder.display());
+        for (path, expected) in [
+            (state.clone(), "755"),
+            (run.clone(), "755"),
+            (lab.scratch().join("a/b"), "755"),
+            (lab.scratch().join("c"), "755"),
+            (state.join("pool1"), "644"),
+            (state.join("pool2"), "644"),
+            (run.join("uplinks"), "644"),
+            (state.join(".lock"), "600"),
+        ] {
+            let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
+            assert_eq!(format!("{mode:o}"), expected, "{} with {umask}", path.display());
         }
-        for file in [deep.join("pool1"), deep.join("pool2"), run.join("uplinks")] {
-            assert_eq!(mode(file.clone()), "644", "{} with {umask}", file.display());
-        }
-        assert_eq!(mode(deep.join(".lock")), "600", "with {umask}");
     }
 }
 
-/// A file that nobody may change, and a folder likewise, for links to lead to.
-fn victims(lab: &Lab) -> (PathBuf, PathBuf) {
-    let (file, folder) = (lab.scratch().join("victim"), lab.scratch().join("folder"));
+/// A file and a directory that symlinks lead to, and that must not change.
+fn targets(lab: &Lab) -> (PathBuf, PathBuf) {
+    let (file, folder) = (lab.scratch().join("target"), lab.scratch().join("folder"));
     fs::write(&file, "192.168.7.77\n").unwrap();
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("pool1"), "192.168.7.78\n").unwrap();
@@ -155,16 +142,18 @@ fn assert_unharmed(file: &Path, folder: &Path) {
 #[test]
 fn symlinks_in_the_state_directory_are_not_followed() {
     let lab = Lab::three_uplinks();
-    let (file, folder) = victims(&lab);
+    let (file, folder) = targets(&lab);
     let at = |name: &str| lab.pool_dir().join(name);
     let change = || lab.wanpool(["assign", "192.168.7.99"]);
-    let undo = || drop(lab.wanpool(["assign", "192.168.7.99", "--release"]).ok().lines());
-    // Names that others may think we use are nothing to us.
+    let change_and_undo = || {
+        change().ok();
+        lab.wanpool(["assign", "192.168.7.99", "--release"]).ok();
+    };
+    // Names that the program does not use.
     for name in ["pool1.tmp", ".pool1", "pool1~", "tmp"] {
         symlink(&file, at(name)).unwrap();
     }
-    change().ok();
-    undo();
+    change_and_undo();
     fs::remove_file(at(".lock")).unwrap();
     for (name, to, word) in [
         (".lock", &file, "not a plain file"),
@@ -178,18 +167,16 @@ fn symlinks_in_the_state_directory_are_not_followed() {
         fs::remove_file(at(name)).unwrap();
         assert_unharmed(&file, &folder);
     }
-    // Preparations that were never finished are forgotten: the link, not what it leads to.
+    // What an interrupted run has prepared is deleted: the symlink, not its target.
     for to in [&folder, &file, Path::new("/nonexistent")] {
         symlink(to, at(".next")).unwrap();
-        change().ok();
-        undo();
+        change_and_undo();
         assert!(fs::symlink_metadata(at(".next")).is_err());
         assert_unharmed(&file, &folder);
     }
     lab.gateway.sh(&format!("mkfifo {}", at(".next").display()));
-    change().ok();
-    undo();
-    // A link within a commit.
+    change_and_undo();
+    // A symlink within a commit.
     fs::create_dir(at(".commit")).unwrap();
     symlink(&file, at(".commit/pool1")).unwrap();
     change().refused(1).naming(&[".commit/pool1", "a symlink"]);
@@ -200,7 +187,7 @@ fn symlinks_in_the_state_directory_are_not_followed() {
 #[test]
 fn symlinks_in_the_runtime_directory_are_not_followed() {
     let lab = Lab::serving(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
-    let (file, folder) = victims(&lab);
+    let (file, folder) = targets(&lab);
     let at = |name: &str| lab.scratch().join("run").join(name);
     for name in ["uplinks", ".uplinks"] {
         let _ = fs::remove_file(at(name));
@@ -210,58 +197,60 @@ fn symlinks_in_the_runtime_directory_are_not_followed() {
         assert!(fs::symlink_metadata(at("uplinks")).unwrap().is_file());
         assert_unharmed(&file, &folder);
     }
-    // Nor is a FIFO waited for.
+    // Reading a FIFO does not block.
     lab.gateway.sh(&format!("rm {0}\nmkfifo {0}", at("uplinks").display()));
     lab.script("exec timeout 60 \"$WANPOOL\" pools").ok();
+}
+
+/// With each mode, owner and group, each command is refused, and the error names the next step.
+#[track_caller]
+fn assert_refused(
+    lab: &Lab,
+    file: &Path,
+    status: i32,
+    commands: &[&str],
+    cases: &[(u32, u32, u32, &str)],
+) {
+    let before = lab.state();
+    for &(mode, owner, group, step) in cases {
+        chown(file, Some(owner), Some(group)).unwrap();
+        fs::set_permissions(file, Permissions::from_mode(mode)).unwrap();
+        for command in commands {
+            let step = format!("{step} {}", file.display());
+            lab.run(command).refused(status).naming(&[&step]);
+        }
+    }
+    lab.gateway.sh(&format!("chown root {}", file.display()));
+    lab.wanpool(["restore"]).silent();
+    lab.state().assert_is(&before, "a file that others may write");
 }
 
 #[test]
 fn a_config_writable_by_others_is_refused() {
     let lab = Lab::three_uplinks();
-    let before = lab.state();
-    let file = lab.config_file();
-    for (mode, owner, group, word) in [
+    let commands = ["restore", "assign", "pools", "scan", "flush", "failover ppp0"];
+    let cases = [
         (0o666, 0, 0, "chmod o-w"),
         (0o646, 0, 0, "chmod o-w"),
         (0o664, 0, 100, "chmod g-w"),
         (0o644, MALLORY, 0, "chown root"),
-    ] {
-        chown(&file, Some(owner), Some(group)).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        let next = format!("{word} {}", file.display());
-        for command in ["restore", "assign", "pools", "scan", "flush", "failover ppp0"] {
-            lab.run(command).refused(2).naming(&[&next]);
-        }
-    }
-    // What it says helps.
-    lab.gateway.sh(&format!("chown root {}", file.display()));
+    ];
+    assert_refused(&lab, &lab.config_file(), 2, &commands, &cases);
+    // The group root may.
+    fs::set_permissions(lab.config_file(), Permissions::from_mode(0o664)).unwrap();
     lab.wanpool(["restore"]).silent();
-    // A group of root's may.
-    fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
-    lab.wanpool(["restore"]).silent();
-    lab.state().assert_is(&before, "a config that others may write");
 }
 
 #[test]
 fn a_pool_file_writable_by_others_is_refused() {
     let lab = Lab::three_uplinks();
-    let before = lab.state();
-    let file = lab.pool_dir().join("pool2");
-    for (mode, owner, group, word) in [
+    let commands = ["restore", "assign 192.168.7.99", "pools", "scan", "-n restore"];
+    let cases = [
         (0o666, 0, 0, "chmod o-w"),
         (0o664, 0, 100, "chmod g-w"),
         (0o600, MALLORY, MALLORY, "chown root"),
-    ] {
-        chown(&file, Some(owner), Some(group)).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-        let next = format!("{word} {}", file.display());
-        for command in ["restore", "assign 192.168.7.99", "pools", "scan", "-n restore"] {
-            lab.run(command).refused(1).naming(&[&next]);
-        }
-    }
-    lab.gateway.sh(&format!("chown root {}", file.display()));
-    lab.wanpool(["restore"]).silent();
-    lab.state().assert_is(&before, "a pool file that others may write");
+    ];
+    assert_refused(&lab, &lab.pool_dir().join("pool2"), 1, &commands, &cases);
 }
 
 #[test]
@@ -269,24 +258,24 @@ fn a_commit_of_another_user_is_refused() {
     let lab = Lab::three_uplinks();
     let before = lab.state();
     let commit = lab.pool_dir().join(".commit");
-    for (folder_of, file_of, mode) in
-        [(MALLORY, MALLORY, 0o755), (MALLORY, 0, 0o755), (0, MALLORY, 0o755), (0, 0, 0o777)]
-    {
+    let plant = |folder_owner, file_owner, mode| {
         fs::create_dir(&commit).unwrap();
         fs::write(commit.join("pool1"), "10.6.6.6\n").unwrap();
-        chown(&commit, Some(folder_of), Some(folder_of)).unwrap();
-        chown(commit.join("pool1"), Some(file_of), Some(file_of)).unwrap();
+        chown(&commit, Some(folder_owner), Some(folder_owner)).unwrap();
+        chown(commit.join("pool1"), Some(file_owner), Some(file_owner)).unwrap();
         fs::set_permissions(&commit, Permissions::from_mode(mode)).unwrap();
+    };
+    for (folder_owner, file_owner, mode) in
+        [(MALLORY, MALLORY, 0o755), (MALLORY, 0, 0o755), (0, MALLORY, 0o755), (0, 0, 0o777)]
+    {
+        plant(folder_owner, file_owner, mode);
         for command in ["restore", "assign 192.168.7.99", "pools", "scan"] {
-            let run = lab.run(command);
-            run.refused(1).naming(&[".commit", "; ch"]);
+            lab.run(command).refused(1).naming(&[".commit", "; ch"]);
         }
         fs::remove_dir_all(&commit).unwrap();
-        lab.state().assert_is(&before, "a commit of somebody else's");
+        lab.state().assert_is(&before, "a commit of another user");
     }
-    // Our own is.
-    fs::create_dir(&commit).unwrap();
-    fs::write(commit.join("pool1"), "10.6.6.6\n").unwrap();
+    plant(0, 0, 0o755);
     lab.wanpool(["restore"]).ok();
-    assert_eq!(lab.pool(1), ["10.6.6.6"]);
+    assert_eq!(lab.pool(1), ["10.6.6.6"], "a commit of root is finished");
 }

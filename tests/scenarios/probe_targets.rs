@@ -1,4 +1,4 @@
-//! By which way probes go, what they ask, and what counts as an answer.
+//! By which uplink probes leave, what they send, and what counts as an answer.
 
 use std::net::Ipv4Addr;
 use std::thread;
@@ -15,7 +15,7 @@ fn an_uplink_with_30_percent_loss_is_never_failed_over() {
             lab.probe().silent();
             lost += (1..=4).filter(|&no| lab.recorded(no, "loss") != "0").count();
         }
-        assert!(lost > 100, "only {lost} of 200 lost anything: is this a busy line?");
+        assert!(lost > 100, "only {lost} of 200 probes lost anything");
         lab.assert_all_up(4);
     };
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(fifty_runs))));
@@ -49,7 +49,7 @@ fn a_probe_leaves_by_its_own_uplink_and_no_other() {
     (1..=4).for_each(|number| lab.count_for(host(number)));
     lab.far_host(host(2));
     lab.far_host(host(4));
-    // By hand out, swallowing, with no address, gone while it is probed.
+    // One failed over, one dead, one lost while it is probed, one without address.
     lab.wanpool(["failover", "4"]).ok();
     lab.swallow(3, true);
     lab.probe();
@@ -77,7 +77,7 @@ fn each_kind_of_target_uses_its_protocol() {
     lab.far_host(host);
     let kinds =
         ["tcp:100.66.0.9:80", "dns:100.66.0.9:example.org", "http://100.66.0.9/generate_204"];
-    // A run ends as soon as all has been answered; only silence takes all of the time.
+    // A run ends when everything is answered; only silence takes the whole time.
     let config = |target: &str, answers: bool| {
         let timeout = if answers { "5s" } else { "200ms" };
         three(&format!("[probe]\ntargets = [\"{target}\"]\ntimeout = \"{timeout}\"\n"))
@@ -93,7 +93,7 @@ fn each_kind_of_target_uses_its_protocol() {
         assert_answers(2, target, false, "without a server");
     }
     let servers = Servers::start(&lab.far, host);
-    // What the server says, and which of the kinds that is an answer to.
+    // The answers of the server, and for which kinds of target they count.
     for (code, status, answers) in [
         (0, "204 No Content", [true, true, true]),
         (3, "302 Found", [true, true, false]),

@@ -1,5 +1,5 @@
-//! What bears our numbers and names, and cannot be proved to be ours: it stays, and the check tells
-//! of it where it is in our way.
+//! Objects with our numbers and names that cannot be proved to be ours: they are kept, and the check
+//! reports them where they are a conflict.
 
 use super::drift::Repair;
 use crate::lab::{Lab, four};
@@ -20,7 +20,7 @@ fn a_rule_put_back_by_hand_without_our_protocol_is_replaced() {
         repair.run(&lab, &check).ok();
         lab.wanpool(["assign"]).silent();
         assert_eq!(lab.check().status, 0);
-        // What somebody else put there stays.
+        // The foreign rule is kept.
         lab.gateway.sh(&by_hand.replace("add", "del"));
         lab.check().clean();
         assert_eq!(lab.rules(), right);
@@ -34,7 +34,7 @@ fn a_set_that_is_too_small_is_reported_with_a_remedy_that_works() {
          ipset swap small wanpool
          ipset save small | sed -n 's/^add small/add wanpool/p' | ipset restore
          ipset destroy small");
-    // Nothing that changes can run; the check says why, and what to do.
+    // No command can change anything; the error and the check name the reason and the next step.
     lab.wanpool(["assign", "192.168.7.99"]).refused(1).naming(&["room for 64", "wanpool flush"]);
     lab.check().naming(&["room for 64", "wanpool flush"]);
     lab.wanpool(["flush"]).ok();
@@ -50,11 +50,10 @@ fn a_route_replaced_by_hand_with_a_foreign_one_is_reported() {
         "ip route replace default dev ppp1 table 301",
         "ip route add default dev ppp1 table 201",
     ] {
-        println!("{damage}");
         let lab = served();
         lab.gateway.sh(damage);
         let check = lab.check();
-        // It cannot be proved to be ours, so no step may take it away: the check must tell of it.
+        // It cannot be proved to be ours, so no step removes it, and the check reports it.
         check.naming(&["table", "default"]);
         lab.gateway.sh(&damage.replace("replace", "del").replace("add", "del"));
         lab.wanpool(["restore"]).ok();
@@ -88,7 +87,6 @@ fn an_altered_jump_is_added_again_and_the_altered_one_kept() {
 #[test]
 fn foreign_jumps_with_comments_do_not_stop_flush() {
     for comment in ["two words", "a \\\"quote\\\"", "it's mine", "\\$(reboot) -j ACCEPT"] {
-        println!("{comment}");
         let lab = served();
         let jump = format!("-j WANPOOL -m comment --comment \"{comment}\"");
         lab.gateway.sh(&format!("iptables -t mangle -A PREROUTING {jump}"));
