@@ -1,14 +1,6 @@
 //! The gateway end to end: the real program, real packets, network namespaces of its own for each
 //! test. A test is judged by what the kernel's own tools say and by whom the far server saw.
 
-mod cli;
-mod documents;
-mod faults;
-mod house;
-mod lab;
-mod packaging;
-mod scenarios;
-
 /// Makes each of these functions, which take a `Shape`, a test with either kind of iptables.
 macro_rules! with_both_iptables {
     ($($name:ident,)*) => {$(
@@ -27,10 +19,9 @@ macro_rules! with_both_iptables {
         }
     )*};
 }
-pub(crate) use with_both_iptables;
 
-/// Makes each of these functions, which take a `Debian`, a test inside every release on which what
-/// is built here can run.
+/// Makes each of these functions, which take a `Debian`, a test inside every release on which the
+/// program can run.
 macro_rules! inside_each_debian {
     ($($name:ident,)*) => {$(
         mod $name {
@@ -46,4 +37,11 @@ macro_rules! inside_each_debian {
         }
     )*};
 }
-pub(crate) use inside_each_debian;
+
+mod cli;
+mod documents;
+mod faults;
+mod house;
+mod lab;
+mod packaging;
+mod scenarios;

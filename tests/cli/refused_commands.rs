@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::lab::{Lab, Run, Shape, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     without_root_nothing_is_changed,

@@ -6,7 +6,6 @@ use std::os::unix::fs::symlink;
 use std::thread;
 
 use crate::lab::{Lab, Run, Shape, four, write_script};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_device_removed_between_observe_and_apply_does_no_harm,

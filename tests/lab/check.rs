@@ -1,13 +1,13 @@
-//! `pools --check`, in a world of its own: with the gateway's network, and no process or file of
-//! this machine that could tell of other things than the lab's.
+//! `pools --check` in mount and process namespaces of its own, so that no process or file of this
+//! machine is found.
 
 use super::{Lab, Run};
 
-/// What a check said.
+/// The result of a check.
 pub struct Check {
     /// 0, or 3 where it found drift.
     pub status: i32,
-    /// What is wrong, each with its remedy behind it.
+    /// The problems, each with its remedy.
     pub findings: Vec<String>,
     /// The steps, as a script.
     pub steps: String,
@@ -19,7 +19,7 @@ impl Lab {
         self.check_where("")
     }
 
-    /// Behind a `prelude`: lines of the shell, in mount and process namespaces of its own.
+    /// The same after these lines of the shell.
     #[track_caller]
     pub fn check_where(&self, prelude: &str) -> Check {
         let run = self.apart(prelude, "pools --check");
@@ -33,7 +33,7 @@ impl Lab {
         }
     }
 
-    /// The program behind a prelude, in mount and process namespaces of its own.
+    /// Runs the program after a prelude in these namespaces.
     pub fn apart(&self, prelude: &str, command: &str) -> Run {
         let inside = format!("{prelude}\nexec \"$WANPOOL\" {command}").replace('\'', r"'\''");
         let apart = "exec unshare --pid --fork --kill-child --mount-proc";
@@ -48,7 +48,7 @@ impl Check {
         assert!(self.status == 0 && self.findings.is_empty() && self.steps.is_empty(), "{self}");
     }
 
-    /// It found just this, which has these words in it, and no drift.
+    /// It has found only one problem, with these words, and no drift.
     #[track_caller]
     pub fn found(&self, words: &[&str]) {
         assert!(self.status == 0 && self.steps.is_empty(), "{self}");
@@ -56,14 +56,14 @@ impl Check {
         self.naming(words);
     }
 
-    /// A finding has all these words in it.
+    /// A finding has all these words.
     #[track_caller]
     pub fn naming(&self, words: &[&str]) {
         let has_all = |finding: &String| words.iter().all(|word| finding.contains(word));
         assert!(self.findings.iter().any(has_all), "no finding with {words:?}: {self}");
     }
 
-    /// It found drift, and says what would mend it.
+    /// It has found drift; returns the steps.
     #[track_caller]
     pub fn drifted(&self) -> &str {
         assert!(self.status == 3 && !self.steps.is_empty(), "{self}");

@@ -1,5 +1,5 @@
-//! A program that runs in a namespace as long as a value lives, and dies with the test that
-//! started it, however that ends.
+//! A program that runs in a namespace until a value is dropped, and dies with the test however that
+//! ends.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -16,7 +16,7 @@ pub struct ChildGuard {
 }
 
 impl ChildGuard {
-    /// Starts `command` in the namespace. What it says goes where the command says.
+    /// Starts `command` in the namespace.
     pub fn start(ns: &Netns, command: &Command) -> ChildGuard {
         let mut program = ns.command("setpriv");
         program.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
@@ -27,7 +27,7 @@ impl ChildGuard {
         let (stop, stopped) = UnixStream::pair().expect("a pair of sockets");
         let (tell, pid) = mpsc::channel();
         let inside = ns.file();
-        // It dies with the thread that started it, so that thread stays.
+        // It dies with the thread that started it, so that thread waits.
         let keeper = thread::spawn(move || {
             super::netns::enter_for_good(&inside);
             let child = program.spawn().unwrap_or_else(|why| panic!("{program:?}: {why}"));
@@ -43,7 +43,7 @@ impl ChildGuard {
 }
 
 impl Drop for ChildGuard {
-    /// As a power cut would: with SIGKILL.
+    /// With SIGKILL, like a power cut.
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(keeper) = self.keeper.take() {

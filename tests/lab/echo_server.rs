@@ -1,4 +1,4 @@
-//! Somebody who answers: every message comes back with the address it was seen to come from.
+//! A server that answers every message with the address from which it came.
 //!
 //! One thread serves TCP (a line a message) and UDP (a datagram a message) on one port. It ends,
 //! and its sockets with it, when the value is dropped.
@@ -44,8 +44,8 @@ impl Drop for EchoServer {
     }
 }
 
-/// Binds a socket as soon as the address is free. One that was closed may live on for a moment: a
-/// process that another test starts just then has a copy of it until it calls exec.
+/// Binds a socket as soon as the address is free. A closed socket may stay open for a moment in a
+/// process that another test starts, until that calls exec.
 pub fn when_free<T>(at: SocketAddrV4, bind: impl Fn() -> io::Result<T>) -> T {
     let mut bound = None;
     wait_until(&format!("{at} is free"), || match bind() {
@@ -59,8 +59,7 @@ pub fn when_free<T>(at: SocketAddrV4, bind: impl Fn() -> io::Result<T>) -> T {
     bound.expect("a socket")
 }
 
-/// Room for some seconds of datagrams, so that a slow thread of ours loses none: a packet that the
-/// tests miss was lost on its way.
+/// A buffer for some seconds of datagrams, so that a slow thread loses none.
 pub fn make_room(socket: &UdpSocket) {
     setsockopt(socket, sockopt::RcvBufForce, &(8 << 20)).expect("room for datagrams");
 }
@@ -95,14 +94,14 @@ fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
     }
 }
 
-/// `None` when the caller has hung up before we came to accept the connection.
+/// `None` if the caller has closed the connection already.
 fn accept(listener: &TcpListener) -> Option<Caller> {
     let (stream, _) = listener.accept().ok()?;
     let _ = stream.set_nodelay(true);
     Some(Caller { stream, heard: Vec::new() })
 }
 
-/// False when the caller is gone.
+/// False when the caller has closed the connection.
 fn answer_line(caller: &mut Caller) -> bool {
     let mut bytes = [0; 2048];
     let (Ok(count), Ok(peer)) = (caller.stream.read(&mut bytes), caller.stream.peer_addr()) else {

@@ -1,5 +1,5 @@
-//! A real FTP server at the far end and a real client on the LAN, in active mode: the server
-//! opens the data connection, so the gateway must read along (conntrack helper `ftp`).
+//! An FTP server at the far end and a client on the LAN, in active mode: the server opens the data
+//! connection, so the gateway needs the conntrack helper `ftp`.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -31,7 +31,7 @@ impl Ftp {
         Ftp { _server: server }
     }
 
-    /// Fetches the file from this client in active mode; `Err` has curl's words.
+    /// Fetches the file from this client in active mode; `Err` is the output of curl.
     pub fn fetch(&self, lab: &Lab, client: Ipv4Addr) -> Result<String, String> {
         let mut curl = lab.clients.command("curl");
         let from = client.to_string();

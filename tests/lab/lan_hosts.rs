@@ -1,4 +1,5 @@
-//! What else there is behind the gateway that is no uplink: neighbours a client also speaks to.
+//! Hosts behind the gateway that are not reached by an uplink: on the LAN, in another LAN, behind a
+//! VPN.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

@@ -1,4 +1,4 @@
-//! A whole world in network namespaces, raised in a line: `let lab = Lab::new();`.
+//! A gateway with everything around it in network namespaces: `let lab = Lab::new();`.
 //!
 //! ```text
 //! clients ──eth0 lan0── gateway ──ppp0 isp1── provider ──far0 eth0── far server
@@ -7,10 +7,10 @@
 //!                                 eth1 isp4
 //! ```
 //!
-//! The gateway starts with no default route, no rule, no packet filter: all that is `wanpool`'s
-//! work, or a test's. Uplink N's own address is 10.64.N.2 (10.65.4.2 on the ethernet uplink), the
-//! provider drops whatever else comes by that line, and the far server tells who it saw. The root
-//! namespace is never touched.
+//! The gateway starts without default route, rules and packet filter: wanpool or a test adds them.
+//! Uplink N's own address is 10.64.N.2 (10.65.4.2 on the ethernet uplink), the provider drops all
+//! other addresses on that uplink, and the far server answers with the address that it sees. The
+//! root namespace is never changed.
 
 mod check;
 mod child_guard;
@@ -28,7 +28,6 @@ mod pool_files;
 mod probing;
 mod program;
 mod second_gateway;
-mod self_test;
 mod setup;
 mod shape;
 mod snapshot;
@@ -62,7 +61,7 @@ pub use lan_hosts::{DMZ, LanHosts, OFFICE, PORT, PRINTER};
 pub use machine::Machine;
 pub use netns::{Env, Netns};
 pub use pool_files::places;
-pub use probing::{QUICK, Servers};
+pub use probing::QUICK;
 pub use program::{Run, binary, copy, copy_to, write_script};
 pub use second_gateway::{GatewayPair, cut_power};
 pub use setup::{four, three, uplinks};
@@ -105,7 +104,7 @@ impl Lab {
         Shape::default().raise()
     }
 
-    /// The same, to be varied before `.raise()`.
+    /// The same, to be changed before `.raise()`.
     pub fn with() -> Shape {
         Shape::default()
     }
@@ -124,12 +123,12 @@ impl Lab {
         self.dir.path().join("state")
     }
 
-    /// A directory for whatever a test wants to write.
+    /// A directory for files of the test.
     pub fn scratch(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Pool N's lines; no file is no line.
+    /// The lines of pool N's file.
     pub fn pool(&self, number: u8) -> Vec<String> {
         let text = fs::read_to_string(self.pool_dir().join(format!("pool{number}")));
         text.unwrap_or_default().lines().map(str::to_owned).collect()
@@ -149,7 +148,7 @@ impl Lab {
         pools.first().copied()
     }
 
-    /// Every file of the pool directory by name, with its bytes; the lock file aside.
+    /// Every file of the pool directory except the lock file, by name, with its bytes.
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let Ok(entries) = fs::read_dir(self.pool_dir()) else {
             return Vec::new();
@@ -164,7 +163,7 @@ impl Lab {
         files
     }
 
-    /// One more namespace, connected to nothing yet.
+    /// A further namespace without any connection.
     pub fn new_netns(&self) -> Netns {
         Netns::new(&self.env)
     }
@@ -212,7 +211,7 @@ impl Lab {
         }
     }
 
-    /// Makes the gateway learn these clients by ARP: each asks it something and is answered.
+    /// Makes the gateway discover these clients by ARP: each asks it something and is answered.
     pub fn hear(&self, clients: &[Ipv4Addr]) {
         let at = SocketAddrV4::new(GATEWAY, 5353);
         let _server = EchoServer::start(&self.gateway, at);
@@ -232,13 +231,12 @@ impl Lab {
     }
 }
 
-/// Waits for a condition; the test fails when a minute has not brought it about, which is long
-/// enough on a machine that has a lot of other work.
+/// Waits for a condition; the test fails after a minute, which is enough on a busy machine.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,4 @@
-//! The pool files, as whoever knows the script of 2003 reads them.
+//! The pool files, as a reader of the script of 2003 expects them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, File};
@@ -18,7 +18,7 @@ impl Lab {
         files_in(&self.pool_dir())
     }
 
-    /// The pools as whoever knows the folder reads them: a commit that has begun counts as done.
+    /// The pools as the program reads them: an unfinished commit counts as done.
     pub fn pools_as_read(&self) -> Files {
         let mut files = self.pool_files();
         files.extend(files_in(&self.pool_dir().join(".commit")));
@@ -48,7 +48,7 @@ fn files_in(dir: &Path) -> Files {
     entries.filter_map(file).collect()
 }
 
-/// Each client's pool. Each line is whole and an address, and none is there twice.
+/// Each client's pool. Each line is complete, an address, and unique.
 #[track_caller]
 pub fn places(files: &Files) -> BTreeMap<Ipv4Addr, u8> {
     let mut places = BTreeMap::new();

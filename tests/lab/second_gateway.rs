@@ -1,7 +1,7 @@
-//! A second gateway beside the first: on the same LAN, with lines of its own to the same provider.
+//! A second gateway: on the same LAN, with its own uplinks to the same provider.
 //!
 //! The LAN's switch is on the clients' side, so that either gateway can lose its power. Each has an
-//! address of its own, and `GATEWAY`, which the clients send to, is nobody's at first.
+//! address of its own, and `GATEWAY`, which the clients send to, belongs to neither at first.
 
 use std::net::Ipv4Addr;
 
@@ -61,7 +61,7 @@ impl GatewayPair<'_> {
         Ipv4Addr::new(10, 64, number, 3)
     }
 
-    /// The second gateway has the first one's address on uplink N too, as keepalived would see to.
+    /// The second gateway has the first one's address on uplink N too, as keepalived would do.
     pub fn carry_over(&self, number: u8) {
         let (dev, peer) = (self.lab.uplink_dev(number), self.lab.uplink_gateway(number));
         let address = self.lab.uplink_address(number);
@@ -104,7 +104,7 @@ impl GatewayPair<'_> {
     }
 }
 
-/// The gateway's power is cut: its cables are dead.
+/// Cuts the gateway's power: its cables are dead.
 pub fn cut_power(gateway: &Netns) {
     gateway.sh("for dev in lan0 ppp0 ppp1 ppp2; do ip link set $dev down; done");
 }

@@ -1,4 +1,5 @@
-//! The client's side of a conversation: connect from one address, ask, learn who the other saw.
+//! The client side of a conversation: connect from one address, ask, and learn which address the
+//! other side saw.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
@@ -11,7 +12,7 @@ use nix::sys::time::TimeVal;
 
 use super::netns::Netns;
 
-/// How long an answer may take. On a working path it takes microseconds.
+/// How long an answer may take; it takes microseconds if the path works.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One address of a namespace, to speak from.
@@ -27,12 +28,12 @@ impl<'lab> Speaker<'lab> {
         Speaker { ns, from, to, patience: PATIENCE }
     }
 
-    /// Speaks to somebody else than the far server.
+    /// Speaks to another server.
     pub fn to(self, to: SocketAddrV4) -> Speaker<'lab> {
         Speaker { to, ..self }
     }
 
-    /// Gives up sooner, where silence is what is expected.
+    /// Gives up sooner, for tests that expect silence.
     pub fn patience(self, patience: Duration) -> Speaker<'lab> {
         Speaker { patience, ..self }
     }
@@ -61,7 +62,7 @@ impl<'lab> Speaker<'lab> {
         Ok(self.conn(Socket::Udp(socket)))
     }
 
-    /// Who the other side sees, over one new connection of each kind.
+    /// The address that the other side sees, over one new connection of each kind.
     pub fn seen(&self) -> Result<Ipv4Addr, String> {
         let by_tcp = self.tcp()?.ask()?;
         let by_udp = self.udp()?.ask()?;
@@ -78,14 +79,13 @@ impl<'lab> Speaker<'lab> {
     }
 }
 
-/// A port that no socket of ours had before: at one that the kernel picks, the gateway may still
-/// remember a flow of earlier, and a new one would take its way.
+/// A port that no socket of ours has used: for one that the kernel picks, the gateway may still
+/// track an earlier flow.
 pub fn fresh_port() -> u16 {
     const FIRST: u16 = 20_000;
     const PORTS: u16 = 40_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let count = |next: u16| Some((next + 1) % PORTS);
-    // The function always gives a value, so this cannot fail.
     let next = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or_default();
     FIRST + next
 }
@@ -115,7 +115,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// The address the other side sees us come from, told over this very connection.
+    /// The address that the other side sees, over this connection.
     pub fn ask(&mut self) -> Result<Ipv4Addr, String> {
         self.asked += 1;
         let question = self.asked.to_string();
@@ -130,7 +130,7 @@ impl Conn {
             let answer =
                 answer.map_err(|why| format!("{}, question {question}: {why}", self.name))?;
             let Some((seen, asked)) = answer.trim().split_once(' ') else { continue };
-            // A late answer to an earlier question is none to this one.
+            // Skips a late answer to an earlier question.
             if asked == question {
                 return seen.parse().map_err(|why| format!("{seen}: {why}"));
             }

@@ -1,8 +1,8 @@
-//! Conversations that never pause: over each flow a question every few milliseconds. One thread
-//! asks, another listens; see [`Flow`] for what is told of them.
+//! Traffic without pause: a question every few milliseconds over each flow. One thread asks, another
+//! one listens, and a [`Flow`] records what happens.
 //!
-//! A conversation that is stopped ends in order: first nobody asks any more, and only then does the
-//! listener wait for what is still under way, so that no last question counts as lost.
+//! At the end the asker stops first, and then the listener waits for the answers that are under way,
+//! so that the last question does not count as lost.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
@@ -17,18 +17,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::flow::{Answer, Flow, Kind};
 use super::{FAR, Lab, Netns, echo_server, speaker, wait_until};
 
-/// Where the answer to the last question has come, no earlier one is under way after so much
-/// silence.
+/// When the last question has been answered, no earlier answer is under way after this time.
 const SILENCE: Duration = Duration::from_millis(700);
-/// How long the answer to the last question of a flow is awaited: longer than the busiest machine
-/// needs for it. Only a flow whose line is dead takes all of it.
+/// How long to wait for the answer to the last question: longer than the busiest machine needs.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the listener looks up when nothing comes.
+/// How often the listener checks whether it is to stop.
 const LOOK_UP: Duration = Duration::from_millis(20);
-/// So many more answers show that a flow goes on.
+/// So many further answers show that a flow continues.
 const MORE: usize = 20;
 
-/// Flows that talk until this value is dropped.
+/// Flows that ask until this value is dropped.
 pub struct TrafficGen {
     shared: Arc<Shared>,
     asker: Option<JoinHandle<()>>,
@@ -39,11 +37,11 @@ struct Shared {
     /// One a flow, in the same order.
     sockets: Vec<Socket>,
     flows: Mutex<Vec<Flow>>,
-    /// Nothing is to be asked any more.
+    /// The asker is to stop.
     asking_is_over: AtomicBool,
-    /// The last question has been asked: what is not answered yet is under way, or lost.
+    /// The asker has stopped.
     all_is_asked: AtomicBool,
-    /// Nobody wants to know what becomes of them.
+    /// The listener need not wait.
     is_dropped: AtomicBool,
 }
 
@@ -87,7 +85,7 @@ impl TrafficGen {
         talk
     }
 
-    /// What has become of them so far.
+    /// The flows so far.
     pub fn flows(&self) -> Vec<Flow> {
         self.shared.flows().clone()
     }
@@ -116,10 +114,18 @@ impl TrafficGen {
         ends().into_iter().flatten().collect()
     }
 
-    /// Asks no more, and waits for the answers that are under way.
+    /// Stops it, and waits for the answers that are under way.
     pub fn stop(mut self) -> Vec<Flow> {
         self.end();
         self.flows()
+    }
+
+    /// Stops it: every flow has stayed on the uplink of its client's pool, and lost nothing.
+    #[track_caller]
+    pub fn assert_on_own_uplinks(self, lab: &Lab) {
+        for flow in self.stop() {
+            flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).expect("a pool")));
+        }
     }
 
     fn end(&mut self) {
@@ -188,7 +194,7 @@ impl Socket {
                 stream.write_all(format!("{question}\n").as_bytes())
             }
             Socket::Udp(socket) => {
-                // What the network said of an earlier packet is not about this one.
+                // An error about an earlier packet is not about this one.
                 let _ = socket.take_error();
                 socket.send(question.to_string().as_bytes()).map(drop)
             }
@@ -201,7 +207,7 @@ impl Socket {
         }
     }
 
-    /// What there is to read. The rest of a TCP answer may come later, and is kept in `heard`.
+    /// Reads all there is. The start of an incomplete TCP answer stays in `heard`.
     fn listen(&self, heard: &mut Vec<u8>, flow: &mut Flow) {
         let mut bytes = [0; 2048];
         while flow.ended.is_none() {
@@ -252,7 +258,7 @@ fn listen(shared: &Shared) {
     let mut heard = vec![Vec::new(); shared.sockets.len()];
     let mut last_heard = Instant::now();
     while !shared.is_dropped.load(Ordering::Relaxed) {
-        // Before the flows are looked at: what is asked later is not waited for in vain.
+        // Read this first: a question that is asked later cannot be missed then.
         let all_is_asked = shared.all_is_asked.load(Ordering::Relaxed);
         if wait_for_answers(shared) {
             last_heard = Instant::now();
@@ -272,7 +278,7 @@ fn listen(shared: &Shared) {
     }
 }
 
-/// Whether any came before it was time to look up.
+/// Whether any answer came in time.
 fn wait_for_answers(shared: &Shared) -> bool {
     let is_open: Vec<bool> = shared.flows().iter().map(|flow| flow.ended.is_none()).collect();
     let open = shared.sockets.iter().zip(is_open).filter(|(_, is_open)| *is_open);

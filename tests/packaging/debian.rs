@@ -1,9 +1,8 @@
-//! The core of what is promised, inside each Debian: the same tests as here, with the iptables,
-//! ipset, iproute2 and libc of that release. The kernel is this machine's.
+//! The most important tests, run inside each Debian with its iptables, ipset, iproute2 and libc. The
+//! kernel is that of this machine.
 
 use std::env;
 
-use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, copy, copy_to};
 
 inside_each_debian! {
@@ -22,7 +21,7 @@ const CORE: [&str; 5] = [
 const CORE_WITH_BOTH: [&str; 8] = [
     "scenarios::assign::thirty_clients_are_assigned_ten_each_to_three_equal_uplinks",
     "scenarios::slice::the_slice_has_the_chains_of_the_contract",
-    "scenarios::foreign::objects::foreign_objects_are_unchanged_after_flush",
+    "scenarios::foreign::objects::foreign_bits_of_marks_are_kept",
     "scenarios::drift::damage_to_all_chains_and_the_set_is_repaired",
     "scenarios::drift::a_flushed_slice_is_repaired",
     "scenarios::uplink_loss::a_lost_device_needs_no_process_and_other_pools_lose_no_packet",

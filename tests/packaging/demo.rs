@@ -3,7 +3,6 @@
 
 use std::process::Command;
 
-use crate::inside_each_debian;
 use crate::lab::{Debian, binary, copy_to};
 
 inside_each_debian! {

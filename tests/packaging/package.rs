@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::documents::doctests::{project, read};
-use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, binary};
 use crate::packaging::need_rust::put;
 

@@ -1,7 +1,6 @@
 //! The units of the package, run by systemd itself: at an installation, every half minute, at a
 //! reload, at a stop; with the rights they have there and no more.
 
-use crate::inside_each_debian;
 use crate::lab::{Debian, Lab, Machine, QUICK, wait_until};
 use crate::packaging::package::{CRON, assert_served, packages, write_config};
 

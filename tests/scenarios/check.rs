@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Shape, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_conflicting_routing_rule_is_found,

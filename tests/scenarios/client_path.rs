@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Shape, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     the_path_of_a_client_is_shown_step_by_step,

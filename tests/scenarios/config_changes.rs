@@ -7,7 +7,6 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Shape, three, uplinks};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     the_longest_matching_pin_wins_whatever_the_load,
@@ -153,9 +152,7 @@ fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shap
         |(pref, rule): &(u32, String)| [1103, 1203].contains(pref) || rule.contains("ppp2");
     assert!(!lab.rules().iter().any(is_of_three), "rules of a removed uplink");
     assert_eq!((lab.table(203), lab.table(303)), (vec![], vec![]));
-    for flow in talk.stop() {
-        flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).unwrap()));
-    }
+    talk.assert_on_own_uplinks(&lab);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! changes; `flush` keeps them and removes what is ours.
 
 use crate::lab::{CHAINS, Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_foreign_chain_with_our_name_is_reported_and_kept,

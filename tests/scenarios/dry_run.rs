@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::lab::{Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     the_printed_commands_do_the_same_as_the_run,

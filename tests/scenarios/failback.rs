@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lab::{EchoServer, FAR, Lab, Shape, Speaker, wait_until};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     failback_cut_ends_only_flows_whose_own_uplink_is_back,

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use crate::lab::{Flow, Kind, Lab, Shape, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink,

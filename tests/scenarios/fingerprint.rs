@@ -4,7 +4,6 @@
 use std::fs;
 
 use crate::lab::{Iptables, Lab, Shape, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     assign_repairs_what_is_missing_after_a_clean_run,

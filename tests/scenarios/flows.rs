@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::lab::{EchoServer, FAR, Ftp, Lab, Shape, Speaker, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_port_forward_answers_by_the_uplink_it_came_in_by,

@@ -8,7 +8,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::lab::{Hooks, Lab, Shape, binary, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     ip_up_puts_a_line_in_service_with_no_more_than_pppd_gives,

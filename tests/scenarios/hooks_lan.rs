@@ -4,7 +4,6 @@
 use std::net::Ipv4Addr;
 
 use crate::lab::{Hooks, Lab, Run, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     dhclient_brings_a_lease_renews_it_with_another_gateway_and_loses_it,

@@ -2,7 +2,6 @@
 //! the same slice again.
 
 use crate::lab::{Lab, Shape, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_second_run_of_anything_changes_nothing_and_prints_nothing,

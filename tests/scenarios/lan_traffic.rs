@@ -6,7 +6,6 @@ use crate::lab::{
     DMZ, EchoServer, FAR, GATEWAY, Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, Speaker, four,
     wait_until,
 };
-use crate::with_both_iptables;
 
 with_both_iptables! {
     traffic_to_the_lan_the_gateway_and_static_routes_uses_no_uplink,

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::lab::{Lab, Shape, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     failover_of_the_last_uplink_is_refused,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::lab::{Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     the_metrics_match_files_and_kernel,

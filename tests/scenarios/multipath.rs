@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::lab::{
     EchoServer, FAR, GATEWAY, Lab, Shape, Speaker, assert_spread, count_seen, four, three,
 };
-use crate::with_both_iptables;
 
 with_both_iptables! {
     flows_are_spread_by_weight,

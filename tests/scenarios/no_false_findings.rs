@@ -2,7 +2,6 @@
 //! harmless foreign rules there are.
 
 use crate::lab::{Lab, LanHosts, Shape, four, three, uplinks};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     check_is_clean_with_any_rp_filter_and_any_state_of_the_uplinks,

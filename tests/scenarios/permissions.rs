@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::lab::{Lab, Shape, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     two_capabilities_and_an_own_state_directory_are_enough,

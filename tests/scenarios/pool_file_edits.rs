@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use crate::lab::{Lab, Shape, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     restore_follows_a_client_moved_between_pool_files,

@@ -5,7 +5,6 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     pools_of_one_uplink_counts_connections_and_live_flows,

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::thread;
 
-use crate::lab::{EchoServer, FAR, Lab, QUICK, Servers, four, three, uplinks};
+use crate::lab::{EchoServer, FAR, Lab, QUICK, four, three, uplinks};
 
 #[test]
 fn an_uplink_with_30_percent_loss_is_never_failed_over() {
@@ -92,7 +92,7 @@ fn each_kind_of_target_uses_its_protocol() {
     for target in kinds {
         assert_answers(2, target, false, "without a server");
     }
-    let servers = Servers::start(&lab.far, host);
+    let servers = lab.start_servers(host);
     // The answers of the server, and for which kinds of target they count.
     for (code, status, answers) in [
         (0, "204 No Content", [true, true, true]),

@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde_json::json;
 
 use crate::lab::{EchoServer, FAR, Lab, LanHosts, Shape, three, wait_until};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     only_clients_missing_from_the_neighbour_table_are_released,

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde_json::{Value, json};
 
 use crate::lab::{EchoServer, FAR, Flow, Lab, Shape, three, uplinks};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     rebalance_breaks_no_connection,

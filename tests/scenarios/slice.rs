@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::lab::{CHAINS, Iptables, Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     the_slice_has_the_chains_of_the_contract,

@@ -4,7 +4,6 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::lab::{DMZ, EchoServer, GATEWAY, LanHosts, PORT, PRINTER, Shape, four, three};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_client_in_no_pool_is_served_and_keeps_its_connections_when_assigned,

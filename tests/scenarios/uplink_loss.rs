@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lab::{EchoServer, Flow, Kind, Lab, Shape, assert_spread, count_seen, three, uplinks};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_lost_device_needs_no_process_and_other_pools_lose_no_packet,
@@ -80,23 +79,6 @@ fn a_restored_uplink_gets_its_pool_back_and_no_packet_is_lost(shape: Shape) {
             flow.assert_whole(seen);
         }
     }
-}
-
-#[test]
-fn old_and_new_connections_work_after_restore() {
-    let lab = Lab::three_uplinks();
-    let before = lab.state();
-    let client = lab.member(1, 0);
-    lab.hang_up(1);
-    let meanwhile = lab.talk(&[client]);
-    lab.redial(1);
-    lab.wanpool(["restore", "ppp0"]).ok();
-    let after = lab.talk(&[client]);
-    meanwhile.goes_on("beside the new ones", |_| true);
-    after.goes_on("beside the old ones", |_| true);
-    meanwhile.stop().iter().for_each(|flow| flow.assert_whole(flow.seen()[0]));
-    after.stop().iter().for_each(|flow| flow.assert_whole(lab.uplink_address(1)));
-    lab.state().assert_is(&before, "as before");
 }
 
 #[test]

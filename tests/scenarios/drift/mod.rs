@@ -9,7 +9,6 @@ mod routing;
 mod set;
 
 use crate::lab::{Lab, Shape, four, uplinks};
-use crate::with_both_iptables;
 pub use damages::Repair;
 use damages::{assert_repaired, for_each_chain, state};
 

@@ -1,11 +1,10 @@
-//! docker, ufw and firewalld beside ours: clients are served, and a reload of theirs is healed.
+//! docker, ufw and firewalld on the same gateway: clients are served, and reloads are repaired.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::reloads::{assert_healed, served};
+use super::reloads::{assert_repaired, served};
 use super::snapshot::foreign;
-use crate::lab::{EchoServer, FAR, Iptables, Lab, Shape, Speaker};
-use crate::with_both_iptables;
+use crate::lab::{EchoServer, FAR, Iptables, Lab, Shape};
 
 with_both_iptables! {
     docker_keeps_its_published_port_through_restarts,
@@ -40,14 +39,12 @@ fn docker_keeps_its_published_port_through_restarts(shape: Shape) {
     let _published = EchoServer::start(&container, SocketAddrV4::new(CONTAINER, 80));
     let asked_from_outside = || {
         for number in 1..=4 {
-            let to = SocketAddrV4::new(lab.uplink_address(number), PUBLISHED);
-            let stranger = Speaker::new(&lab.far, *FAR.ip(), to);
-            let seen = stranger.tcp().and_then(|mut conn| conn.ask());
+            let seen = lab.visitor(number, PUBLISHED).tcp().and_then(|mut conn| conn.ask());
             assert_eq!(seen, Ok(*FAR.ip()), "by uplink {number}");
         }
     };
     asked_from_outside();
-    // What dockerd does when it starts: its chains emptied and filled, its jumps at the top again.
+    // What dockerd does when it starts: it fills its chains again and moves its jumps to the top.
     let restart = format!(
         "iptables -w -t nat -D PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
          iptables -w -t nat -F DOCKER
@@ -62,7 +59,7 @@ fn docker_keeps_its_published_port_through_restarts(shape: Shape) {
          iptables -w -I FORWARD -j DOCKER-ISOLATION-STAGE-1
          iptables -w -I FORWARD -j DOCKER-USER"
     );
-    assert_healed(&lab, &restart, false);
+    assert_repaired(&lab, &restart, false);
     asked_from_outside();
     let theirs = foreign(&lab);
     lab.wanpool(["failover", "ppp0"]).ok();
@@ -106,7 +103,7 @@ fn ufw_reloads_are_repaired(shape: Shape) {
     // ufw sets sysctls too, a strict rp_filter among them.
     lab.wanpool(["assign"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
-    assert_healed(&lab, &ufw(&lab, "ufw reload"), false);
+    assert_repaired(&lab, &ufw(&lab, "ufw reload"), false);
 }
 
 #[test]
@@ -116,9 +113,9 @@ fn firewalld_reloads_are_repaired() {
         let load = format!("nft -f {}", fixture("firewalld.nft"));
         lab.gateway.sh(&load);
         lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
-        assert_healed(&lab, &format!("nft delete table inet firewalld\n{load}"), false);
-        // All that nftables holds goes when its own service is started again.
+        assert_repaired(&lab, &format!("nft delete table inet firewalld\n{load}"), false);
+        // A restart of the nftables service flushes everything.
         let drifts = iptables == Iptables::Nft;
-        assert_healed(&lab, &format!("nft flush ruleset\n{load}"), drifts);
+        assert_repaired(&lab, &format!("nft flush ruleset\n{load}"), drifts);
     }
 }

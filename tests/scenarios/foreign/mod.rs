@@ -1,5 +1,5 @@
-//! Other people's firewalls and routing on the same gateway: ours leaves them alone, whatever is
-//! done, and comes back after whatever they do.
+//! Foreign firewalls and routing on the same gateway: wanpool does not change them, and repairs its
+//! own slice after they have changed it.
 
 mod firewalls;
 mod objects;

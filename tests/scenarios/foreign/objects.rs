@@ -1,16 +1,14 @@
-//! What is not ours stays as it is: rules, routes, chains, sets, and the other bits of a mark.
+//! Foreign objects of an admin, and the foreign bits of a mark, which are kept.
 
 use std::net::Ipv4Addr;
 
 use crate::lab::{Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
-    foreign_objects_are_unchanged_after_flush,
     foreign_bits_of_marks_are_kept,
 }
 
-/// An admin's objects, some with numbers and names next to ours.
+/// Objects of an admin, some with numbers and names next to ours.
 pub const FOREIGN: &str = "
 ip link add side0 type veth peer name side1
 ip link set side0 up
@@ -54,31 +52,7 @@ COMMIT
 END
 ";
 
-/// Whether the lines of `part` are all in `whole`, in the same order.
-fn is_within(part: &str, whole: &str) -> Result<(), String> {
-    let mut lines = whole.lines();
-    part.lines().try_for_each(|line| {
-        if lines.any(|other| other == line) {
-            Ok(())
-        } else {
-            Err(format!("{line:?} is lost or moved in\n{whole}"))
-        }
-    })
-}
-
-fn foreign_objects_are_unchanged_after_flush(shape: Shape) {
-    let lab = shape.raise();
-    lab.gateway.sh(FOREIGN);
-    let before = lab.kernel_state();
-    lab.serve(&four(""));
-    assert_eq!(is_within(&before.0, &lab.kernel_state().0), Ok(()));
-    lab.assert_each_leaves_by_its_own_uplink(&[1, 4]);
-    lab.wanpool(["restore"]).silent();
-    lab.wanpool(["flush"]).ok();
-    lab.kernel_state().assert_is(&before, "after flush");
-}
-
-/// Counts every packet of the client that passes, and those whose foreign bits are wrong.
+/// Counts every forwarded packet of the client, and those whose foreign bits are wrong.
 fn count_marked(lab: &Lab, client: Ipv4Addr) {
     lab.gateway.sh(&format!(
         "iptables-restore --noflush <<END
@@ -109,7 +83,7 @@ fn foreign_bits_of_marks_are_kept(shape: Shape) {
     let client = lab.everyone()[0];
     count_marked(&lab, client);
     lab.serve(&four(""));
-    // No packet of its own accord follows an answer over UDP, as an ACK may over TCP.
+    // UDP, since over TCP an ACK may follow an answer at any time.
     let mut open = lab.client(client).udp().unwrap();
     for _ in 0..5 {
         assert_eq!(open.ask(), Ok(lab.uplink_address(1)));

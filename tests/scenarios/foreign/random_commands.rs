@@ -1,18 +1,16 @@
-//! Any sequence of our commands beside other people's rules, routes, nexthops, sets, marks, queues
-//! and nftables tables.
+//! Random commands beside foreign rules, routes, nexthops, sets, marks, queues and nftables tables.
 
 use std::time::Duration;
 
 use super::objects::FOREIGN;
 use super::snapshot::foreign;
 use crate::lab::{Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     random_commands_change_no_foreign_object,
 }
 
-/// Beside those of `foreign`: with numbers around ours, and a default of their own in main.
+/// Further objects: with numbers around ours, and a default route in main.
 const MORE: &str = "
 ip addr add 172.29.0.1/24 dev side0
 ip addr add 172.29.1.1/24 dev side1
@@ -50,7 +48,7 @@ table netdev admin { }
 END
 ";
 
-/// Steps a test: enough that each command meets most states.
+/// Commands per seed: enough that each command meets most states.
 const STEPS: usize = 30;
 
 /// Numbers that look random and are the same each time (Knuth's MMIX).
@@ -96,7 +94,7 @@ fn random_commands_change_no_foreign_object(shape: Shape) {
     lab.serve(&four(""));
     foreign(&lab).assert_is(&before, "served");
     let client = lab.everyone()[0];
-    // While nothing serves it there is no answer, and none is waited for.
+    // While no uplink serves it there is no answer, and the test does not wait for one.
     let brief = Duration::from_millis(100);
     let mut open = lab.client(client).patience(brief).udp().expect("a socket");
     let mut marked = 0;
@@ -105,7 +103,7 @@ fn random_commands_change_no_foreign_object(shape: Shape) {
         let mut done: Vec<String> = Vec::new();
         for _ in 0..STEPS {
             match dice.below(8) {
-                // A line comes or goes of its own accord.
+                // An uplink is lost or redialled.
                 0 => lab.redial(1 + dice.below(4) as u8),
                 1 => hang_up(&lab, 1 + dice.below(4) as u8),
                 _ => {}
@@ -114,7 +112,7 @@ fn random_commands_change_no_foreign_object(shape: Shape) {
             let run = lab.run(&command);
             done.push(command);
             let done = format!("seed {seed}: {}", done.join("; "));
-            // The last uplink cannot go, nor one that is away come back.
+            // The last uplink cannot be failed over, nor a lost one be restored.
             assert!(
                 run.status == 0 || run.status == 1 && run.stderr.lines().count() == 1,
                 "{done}: {run}"

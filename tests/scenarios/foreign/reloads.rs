@@ -1,9 +1,8 @@
-//! What other programs do that takes ours with it, or could: a run of `restore`, or of `assign`,
-//! and every client is served again, and what is theirs is as they left it.
+//! Other programs delete parts of the slice: `restore` or `assign` repairs it and changes nothing of
+//! theirs.
 
 use super::snapshot::foreign;
 use crate::lab::{Lab, Shape, four};
-use crate::with_both_iptables;
 
 with_both_iptables! {
     a_ruleset_loaded_over_ours_is_repaired,
@@ -15,9 +14,9 @@ pub fn served(shape: Shape) -> Lab {
     lab
 }
 
-/// Does it, and sees that it is healed by either command.
+/// Does it twice: `restore` repairs it, and so does `assign`.
 #[track_caller]
-pub fn assert_healed(lab: &Lab, reload: &str, drifts: bool) {
+pub fn assert_repaired(lab: &Lab, reload: &str, drifts: bool) {
     let right = ours(lab);
     for command in ["restore", "assign"] {
         lab.gateway.sh(reload);
@@ -34,7 +33,7 @@ pub fn assert_healed(lab: &Lab, reload: &str, drifts: bool) {
     }
 }
 
-/// Every line of the gateway's that is ours, whatever stands between.
+/// Every line of the gateway that is ours.
 fn ours(lab: &Lab) -> Vec<String> {
     let theirs = foreign(lab).0;
     let theirs: Vec<&str> = theirs.lines().collect();
@@ -55,7 +54,7 @@ fn a_ruleset_loaded_over_ours_is_repaired(shape: Shape) {
         let file = format!("{}/tests/fixtures/{fixture}.iptables", env!("CARGO_MANIFEST_DIR"));
         let empty =
             "printf '*mangle\\nCOMMIT\\n*raw\\nCOMMIT\\n*nat\\nCOMMIT\\n' | iptables-restore";
-        assert_healed(&lab, &format!("{empty}\niptables-restore {file}"), true);
+        assert_repaired(&lab, &format!("{empty}\niptables-restore {file}"), true);
     }
 }
 
@@ -68,7 +67,7 @@ fn flushes_by_other_programs_are_repaired(shape: Shape) {
         every_table("-F"),
         every_table("-F") + &every_table("-X"),
         "ipset flush".to_owned(),
-        // Flushed and rebuilt, as many a script for several lines begins.
+        // How many scripts for several uplinks begin.
         "ip rule flush
          ip rule add pref 32766 lookup main
          ip rule add pref 32767 lookup default"
@@ -76,17 +75,16 @@ fn flushes_by_other_programs_are_repaired(shape: Shape) {
         "ip nexthop flush".to_owned(),
         "ip nexthop flush; ip rule del pref 1000; iptables -w -t mangle -F; ipset flush".to_owned(),
     ] {
-        println!("{reload}");
-        assert_healed(&lab, &reload, true);
+        assert_repaired(&lab, &reload, true);
     }
-    // A set that rules refer to stays, whoever tries.
-    assert_healed(&lab, "ipset destroy || true; ipset destroy wanpool || true", false);
+    // The kernel keeps a set that rules refer to.
+    assert_repaired(&lab, "ipset destroy || true; ipset destroy wanpool || true", false);
 }
 
 #[test]
 fn nft_flush_ruleset_is_repaired() {
     let lab = served(Lab::with());
-    assert_healed(&lab, "nft flush ruleset", true);
+    assert_repaired(&lab, "nft flush ruleset", true);
 }
 
 /// As `systemctl restart networking`: every device down, its addresses gone, and set up again, with
@@ -107,5 +105,5 @@ fn a_restart_of_networking_is_repaired() {
         };
         reload += &format!("ip addr add {peer} dev {dev}\nip link set {dev} up\n");
     }
-    assert_healed(&lab, &reload, true);
+    assert_repaired(&lab, &reload, true);
 }

@@ -1,9 +1,6 @@
-//! All that is on the gateway and is not ours, as the kernel's own tools tell it.
+//! Every object on the gateway that is not ours, as the kernel's own tools show it.
 
-use crate::lab::{Lab, State};
-
-/// The chains of the contract: the rest of the packet filter is somebody else's.
-const OURS: [&str; 4] = ["WANPOOL", "WANPOOL-OUT", "WANPOOL-POST", "WANPOOL-MSS"];
+use crate::lab::{CHAINS, Lab, State};
 
 pub fn foreign(lab: &Lab) -> State {
     let text = lab.gateway.sh("echo == rules; ip -4 rule show
@@ -13,7 +10,7 @@ pub fn foreign(lab: &Lab) -> State {
          echo == queues; tc qdisc show dev br0; tc qdisc show dev lo
          echo == nft; nft -s list tables | grep -v ' ip6* \\(raw\\|mangle\\|nat\\|filter\\|security\\)$' |
              while read -r line; do nft -s list $line; done");
-    // What the kernel makes of an address comes and goes with it.
+    // Routes that the kernel makes for addresses come and go with them.
     let ours = |line: &&str| {
         [" proto 87", " proto kernel "].iter().any(|proto| line.contains(proto))
             || ["create wanpool ", "add wanpool "].iter().any(|start| line.starts_with(start))
@@ -34,7 +31,8 @@ fn foreign_rules(save: &str, saved: &str) -> Vec<String> {
         if let Some(name) = line.strip_prefix('*') {
             table = name;
         }
-        let ours = line.split(' ').any(|word| OURS.contains(&word.trim_start_matches(':')));
+        let is_chain = |word: &str| CHAINS.iter().any(|(_, _, name)| *name == word);
+        let ours = line.split(' ').any(|word| is_chain(word.trim_start_matches(':')));
         let says = line.starts_with("-A ") || line.starts_with(':') && !line.contains(" ACCEPT [");
         if says && !ours {
             let line = line.split(" [").next().unwrap_or(line);
