@@ -1,6 +1,5 @@
-//! What the texts say of each other and of the tree: the two READMEs are one text, what they name
-//! is there, and what there is of crates and versions is in them. What their commands print is in
-//! `documents.rs`.
+//! The texts agree with each other and with the tree: both READMEs have the same structure, the files
+//! that they name exist, and dependencies and versions are listed. `doctests.rs` runs the commands.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -14,27 +13,27 @@ fn text(name: &str) -> String {
     read(&project(name))
 }
 
-/// What is the same in any language: blocks with their directions, headings' levels, the number of
-/// a table's cells and of a list's items, where links and footnotes lead.
-fn bones(text: &str) -> Vec<String> {
-    let (mut bones, mut in_block) = (Vec::new(), false);
+/// What is the same in any language: blocks and directions, levels of headings, the number of table
+/// cells and list items.
+fn structure(text: &str) -> Vec<String> {
+    let (mut structure, mut in_block) = (Vec::new(), false);
     for line in text.lines() {
         let is_fence = line.starts_with("```");
         in_block ^= is_fence;
         if in_block || is_fence || line.starts_with("<!--") {
-            bones.push(line.to_owned());
+            structure.push(line.to_owned());
         } else if line.starts_with('#') {
-            bones.push(line.split(' ').next().unwrap_or_default().to_owned());
+            structure.push(line.split(' ').next().unwrap_or_default().to_owned());
         } else if line.starts_with('|') {
-            bones.push("|".repeat(line.matches('|').count()));
+            structure.push("|".repeat(line.matches('|').count()));
         } else if line.starts_with("- ") {
-            bones.push("-".to_owned());
+            structure.push("-".to_owned());
         }
     }
-    bones
+    structure
 }
 
-/// What stands between these two, wherever they do: `](` and `)` of a link, a pair of backticks.
+/// Every text between these two, as `](` and `)` of a link.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> BTreeSet<&'a str> {
     let ends = |part: &'a str| part.split_once(end).map(|(inside, _)| inside);
     text.split(begin).skip(1).filter_map(ends).collect()
@@ -43,11 +42,11 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> BTreeSet<&'a str> {
 #[test]
 fn both_readmes_have_the_same_structure() {
     let [english, chinese] = READMES.map(text);
-    let (english_bones, chinese_bones) = (bones(&english), bones(&chinese));
-    for (one, other) in english_bones.iter().zip(&chinese_bones) {
-        assert_eq!(one, other, "{READMES:?} part here");
+    let (english_structure, chinese_structure) = (structure(&english), structure(&chinese));
+    for (one, other) in english_structure.iter().zip(&chinese_structure) {
+        assert_eq!(one, other, "{READMES:?} differ here");
     }
-    assert_eq!(english_bones.len(), chinese_bones.len(), "one of {READMES:?} goes on");
+    assert_eq!(english_structure.len(), chinese_structure.len(), "one of {READMES:?} is longer");
     assert_eq!(between(&english, "<http", ">"), between(&chinese, "<http", ">"));
     assert_eq!(between(&english, "[^", "]"), between(&chinese, "[^", "]"));
 }
@@ -57,14 +56,14 @@ fn every_footnote_is_defined_once_and_used() {
     for name in READMES {
         let text = text(name);
         for note in between(&text, "[^", "]") {
-            let (told, named) = (format!("\n[^{note}]: "), format!("[^{note}]"));
-            assert_eq!(text.matches(&told).count(), 1, "{name}: {named}");
-            assert!(text.matches(&named).count() > 1, "{name}: nothing refers to {named}");
+            let (defined, used) = (format!("\n[^{note}]: "), format!("[^{note}]"));
+            assert_eq!(text.matches(&defined).count(), 1, "{name}: {used}");
+            assert!(text.matches(&used).count() > 1, "{name}: nothing refers to {used}");
         }
     }
 }
 
-/// Whether a word is a path of this tree, and not the beginning of one.
+/// Whether a word is a path of this tree.
 fn is_path(word: &str) -> bool {
     ["src/", "tests/", "scripts/", "man/", "completions/"].iter().any(|at| word.starts_with(at))
 }
@@ -122,9 +121,6 @@ fn the_picture_is_well_formed_and_accessible() {
     assert!(status.expect("python3 (apt install python3)").success(), "not well-formed");
     let picture = read(&path);
     for part in ["<title", "<desc", "fill=\"#f6f7f9\""] {
-        assert!(
-            picture.contains(part),
-            "no {part}: whoever cannot see it, or has it dark, reads it"
-        );
+        assert!(picture.contains(part), "no {part}, for a screen reader or a dark background");
     }
 }

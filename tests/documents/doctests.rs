@@ -1,5 +1,5 @@
-//! What the documents show is what is printed: every command line of the man pages and the README
-//! is run in a lab, in order (see `lab/tour.rs`), and the pages are what the program generates.
+//! Every command line of the man pages and the README is run in a lab, in order (see
+//! `lab/doctest.rs`), and the man pages are those that the program generates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::process::Command;
 
 use crate::lab::{Doctest, Piece, binary, exchanges, matches};
 
-/// Commands of the README that no test of this kind can run, and why.
+/// Commands of the README that cannot be run here, and why.
 const NOT_RUN: [(&str, &str); 8] = [
     ("apt ", "changes the packages of this machine"),
     ("cargo ", "builds what these tests test"),
     ("install ", "writes to the system's folders; tests of the package do that in a chroot"),
     ("systemctl ", "needs systemd as PID 1"),
-    ("rm ", "takes away what the tour is run with"),
+    ("rm ", "deletes the program under test"),
     ("cd /usr/share/doc/", "is there once the package is installed"),
     ("echo '* * * * *", "writes a line for cron"),
-    ("scripts/", "a step of its own, or (demo) the tour itself"),
+    ("scripts/", "is a test of its own"),
 ];
 
 pub fn project(path: &str) -> PathBuf {
@@ -38,7 +38,7 @@ fn pages() -> Vec<(String, String)> {
     pages
 }
 
-/// What a terminal shows of a verbatim line.
+/// A verbatim line as a terminal shows it.
 fn rendered(line: &str) -> String {
     let line = line.strip_prefix("\\&").unwrap_or(line);
     let names = [("\\-", "-"), ("\\(aq", "'"), ("\\(ga", "`"), ("\\(ha", "^"), ("\\(ti", "~")];
@@ -46,28 +46,28 @@ fn rendered(line: &str) -> String {
     text.replace("\\e", "\\")
 }
 
-fn scenes_of_page(text: &str) -> Vec<Piece> {
-    let mut scenes = Vec::new();
+fn pieces_of_page(text: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
     let mut block: Option<Vec<String>> = None;
     for (at, line) in text.lines().enumerate() {
         match (&mut block, line) {
             (None, ".EX") => block = Some(vec![]),
             (Some(_), ".EE") => {
                 let lines = block.take().unwrap_or_default();
-                scenes.push(Piece::Block(at + 1 - lines.len(), lines));
+                pieces.push(Piece::Block(at + 1 - lines.len(), lines));
             }
             (Some(lines), _) => lines.push(rendered(line)),
             (None, _) => {
                 let direction = line.strip_prefix(".\\\" lab: ");
-                scenes.extend(direction.map(|text| Piece::Direction(text.to_owned())));
+                pieces.extend(direction.map(|text| Piece::Direction(text.to_owned())));
             }
         }
     }
-    scenes
+    pieces
 }
 
-fn scenes_of_markdown(text: &str) -> Vec<Piece> {
-    let mut scenes = Vec::new();
+fn pieces_of_markdown(text: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
     let mut block: Option<(String, Vec<String>)> = None;
     let mut is_config = false;
     for (at, line) in text.lines().enumerate() {
@@ -76,7 +76,7 @@ fn scenes_of_markdown(text: &str) -> Vec<Piece> {
             (Some(_), Some(_)) => {
                 let (kind, lines) = block.take().unwrap_or_default();
                 if kind == "console" || is_config {
-                    scenes.push(Piece::Block(at + 1 - lines.len(), lines));
+                    pieces.push(Piece::Block(at + 1 - lines.len(), lines));
                 }
                 is_config = false;
             }
@@ -85,65 +85,65 @@ fn scenes_of_markdown(text: &str) -> Vec<Piece> {
                 let direction = line.strip_prefix("<!-- lab: ");
                 let direction = direction.and_then(|text| text.strip_suffix(" -->"));
                 is_config |= direction == Some("config");
-                scenes.extend(direction.map(|text| Piece::Direction(text.to_owned())));
+                pieces.extend(direction.map(|text| Piece::Direction(text.to_owned())));
             }
         }
     }
-    scenes
+    pieces
 }
 
 /// Without the commands that are not run here.
-fn runnable(scenes: Vec<Piece>) -> Vec<Piece> {
+fn runnable(pieces: Vec<Piece>) -> Vec<Piece> {
     let is_exempt = |line: &String| {
         let command = line.trim_start_matches(['#', '$']).trim_start();
         line.starts_with(['#', '$']) && NOT_RUN.iter().any(|(begin, _)| command.starts_with(begin))
     };
-    let keep = |scene| match scene {
+    let keep = |piece| match piece {
         Piece::Block(at, lines) => {
             Piece::Block(at, lines.into_iter().filter(|line| !is_exempt(line)).collect())
         }
         direction => direction,
     };
-    scenes.into_iter().map(keep).collect()
+    pieces.into_iter().map(keep).collect()
 }
 
-fn commands(scenes: &[Piece]) -> usize {
-    let count = |scene: &Piece| match scene {
+fn commands(pieces: &[Piece]) -> usize {
+    let count = |piece: &Piece| match piece {
         Piece::Block(_, lines) => exchanges(lines).len(),
         Piece::Direction(_) => 0,
     };
-    scenes.iter().map(count).sum()
+    pieces.iter().map(count).sum()
 }
 
 #[track_caller]
-fn is_as_it_says(name: &str, scenes: &[Piece]) {
-    let faults = Doctest::run(name, scenes);
+fn assert_output_matches(name: &str, pieces: &[Piece]) {
+    let faults = Doctest::run(name, pieces);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The tours of the pages, each a test, so that they run side by side.
-macro_rules! tours {
+/// One test for each page, so that they run in parallel.
+macro_rules! pages {
     ($($name:ident: $page:literal,)*) => {
         $(
             #[test]
             fn $name() {
-                let scenes = scenes_of_page(&read(&project("man").join($page)));
-                assert!(commands(&scenes) > 0, "no command line in {}", $page);
-                is_as_it_says($page, &scenes);
+                let pieces = pieces_of_page(&read(&project("man").join($page)));
+                assert!(commands(&pieces) > 0, "no command line in {}", $page);
+                assert_output_matches($page, &pieces);
             }
         )*
 
         #[test]
         fn every_man_page_is_tested() {
             let names: Vec<String> = pages().into_iter().map(|(name, _)| name).collect();
-            let mut toured = vec![$($page),*];
-            toured.sort_unstable();
-            assert_eq!(names, toured);
+            let mut tested = vec![$($page),*];
+            tested.sort_unstable();
+            assert_eq!(names, tested);
         }
     };
 }
 
-tours! {
+pages! {
     wanpool_8: "wanpool.8",
     wanpool_assign_8: "wanpool-assign.8",
     wanpool_failover_8: "wanpool-failover.8",
@@ -158,9 +158,9 @@ tours! {
 
 #[test]
 fn the_readme_shows_the_real_output() {
-    let scenes = runnable(scenes_of_markdown(&read(&project("README.md"))));
-    assert!(commands(&scenes) > 0, "no command line in the README");
-    is_as_it_says("README.md", &scenes);
+    let pieces = runnable(pieces_of_markdown(&read(&project("README.md"))));
+    assert!(commands(&pieces) > 0, "no command line in the README");
+    assert_output_matches("README.md", &pieces);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn commands_that_are_not_run_are_in_the_readme() {
     let readme = read(&project("README.md"));
     for (begin, why) in NOT_RUN {
         let is_there = readme.lines().any(|line| line.starts_with(&format!("# {begin}")));
-        assert!(is_there, "the README has no {begin:?} any more, which {why}");
+        assert!(is_there, "the README no longer has {begin:?}, which {why}");
     }
 }
 

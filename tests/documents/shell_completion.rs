@@ -1,4 +1,4 @@
-//! Completions, typed into each real shell; and what the program answers them with.
+//! Shell completions, typed into each shell, and the candidates that the program prints.
 
 use std::fmt::Write;
 use std::fs;
@@ -19,7 +19,7 @@ fn lab() -> Lab {
     lab
 }
 
-/// What is typed before TAB, and what the line is then.
+/// What is typed before TAB, and the line after it.
 const TYPED: [(&str, &str); 17] = [
     ("wanpool failo", "wanpool failover"),
     ("wanpool assign --reb", "wanpool assign --rebalance"),
@@ -65,9 +65,9 @@ fn fish_completes_what_is_typed() {
     completes_what_is_typed("fish");
 }
 
-/// The candidates behind these words, and nothing else said.
+/// The candidates after these words.
 #[track_caller]
-fn asked(lab: &Lab, words: &str) -> Vec<String> {
+fn candidates(lab: &Lab, words: &str) -> Vec<String> {
     let run = lab.script(&format!("$WANPOOL --complete wanpool {words}"));
     values(&run)
 }
@@ -83,19 +83,19 @@ fn only_valid_words_are_offered() {
     let lab = lab();
     let uplinks = ["ppp0", "ppp1", "ppp2", "eth1", "1", "2", "3", "4"];
     for words in ["failover ''", "restore ''", "fa --probe ''", "assign 1.2.3.4 --pool ''"] {
-        assert_eq!(asked(&lab, words), uplinks, "{words}");
+        assert_eq!(candidates(&lab, words), uplinks, "{words}");
     }
-    assert_eq!(asked(&lab, "failover 1 --to ''"), uplinks);
+    assert_eq!(candidates(&lab, "failover 1 --to ''"), uplinks);
     let clients = ["192.168.7.10", "192.168.7.20", "192.168.7.37"];
-    assert_eq!(asked(&lab, "assign ''"), clients);
-    assert_eq!(asked(&lab, "pools ''"), [&uplinks[..], &clients].concat());
-    assert_eq!(asked(&lab, "scan --dev ''"), ["br0"], "behind what clients are");
+    assert_eq!(candidates(&lab, "assign ''"), clients);
+    assert_eq!(candidates(&lab, "pools ''"), [&uplinks[..], &clients].concat());
+    assert_eq!(candidates(&lab, "scan --dev ''"), ["br0"], "LAN devices");
     let commands = ["scan", "assign", "pools", "failover", "restore", "multipath", "flush", "help"];
-    assert_eq!(asked(&lab, "''"), commands);
-    assert_eq!(asked(&lab, "help ''"), commands);
-    assert_eq!(asked(&lab, "-j multipath ''"), ["show", "on", "off"]);
-    assert!(asked(&lab, "flush ''").contains(&"--dry-run".to_owned()));
-    assert!(!asked(&lab, "-").contains(&"--generate".to_owned()), "it is for packagers");
+    assert_eq!(candidates(&lab, "''"), commands);
+    assert_eq!(candidates(&lab, "help ''"), commands);
+    assert_eq!(candidates(&lab, "-j multipath ''"), ["show", "on", "off"]);
+    assert!(candidates(&lab, "flush ''").contains(&"--dry-run".to_owned()));
+    assert!(!candidates(&lab, "-").contains(&"--generate".to_owned()), "it is for packagers");
     let run = lab.script("$WANPOOL --complete wanpool pools 192.168.7.2");
     assert_eq!(run.ok().stdout, "192.168.7.20\tpool 4\n");
 }
@@ -108,17 +108,17 @@ fn at_most_256_candidates_are_offered() {
         writeln!(text, "10.9.{}.{}", at >> 8, at & 255).unwrap();
     }
     fs::write(lab.pool_dir().join("pool2"), text).unwrap();
-    assert_eq!(asked(&lab, "assign ''"), ["10.", "192."]);
-    assert_eq!(asked(&lab, "assign 10."), ["10.9."]);
-    assert_eq!(asked(&lab, "assign 10.9.").len(), 256);
-    assert_eq!(asked(&lab, "assign 10.9.25")[1..3], ["10.9.250.", "10.9.251."]);
-    let last = asked(&lab, "assign 10.9.77.");
+    assert_eq!(candidates(&lab, "assign ''"), ["10.", "192."]);
+    assert_eq!(candidates(&lab, "assign 10."), ["10.9."]);
+    assert_eq!(candidates(&lab, "assign 10.9.").len(), 256);
+    assert_eq!(candidates(&lab, "assign 10.9.25")[1..3], ["10.9.250.", "10.9.251."]);
+    let last = candidates(&lab, "assign 10.9.77.");
     assert_eq!(
         (last.len(), last[0].as_str(), last[255].as_str()),
         (256, "10.9.77.0", "10.9.77.255")
     );
     for shell in SHELLS {
-        // The second TAB is at the end; after the first there is no blank.
+        // After the first TAB there is no blank.
         let line = lab.terminal(shell).completed("wanpool assign 10\t9.77.25\t4");
         assert_eq!(line, "wanpool assign 10.9.77.254", "{shell}");
     }
@@ -128,7 +128,7 @@ fn at_most_256_candidates_are_offered() {
 fn completion_is_silent_on_errors_and_never_blocks() {
     let lab = lab();
     let silent = |prelude: &str, words: &str| {
-        // Waiting for a writer of the FIFO would have no end.
+        // Waiting for a writer of the FIFO would never end.
         let run = lab.script(&format!("{prelude}\ntimeout 60 $WANPOOL --complete wanpool {words}"));
         assert_eq!(run.ok().stdout, "", "{prelude}: {words}");
     };
@@ -151,14 +151,7 @@ fn completion_is_silent_on_errors_and_never_blocks() {
 fn completion_needs_no_root_and_takes_no_lock() {
     let lab = lab();
     let _lock = lab.hold_lock();
-    let program = lab.scratch().join("wanpool");
-    crate::lab::copy_to(&program);
-    let nobody =
-        "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all";
-    let ask = |words: &str| {
-        let program = program.display();
-        values(&lab.script(&format!("{nobody} {program} --complete wanpool {words}")))
-    };
+    let ask = |words: &str| values(&lab.run_as_nobody(&format!("--complete wanpool {words}")));
     assert_eq!(ask("pools p"), ["ppp0", "ppp1", "ppp2"]);
     assert_eq!(ask("assign 192.168.7.3"), ["192.168.7.37"]);
     assert_eq!(ask("scan --dev ''"), ["br0"]);

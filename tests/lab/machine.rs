@@ -14,8 +14,8 @@ const SLEEP: &str = "sleep infinity";
 const SYSTEMD: &str = "/lib/systemd/systemd --log-target=journal";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Lays out the files at $1/root over $2 and makes $3 a process group of the kernel's own kind
-/// (systemd wants to own one); then becomes process 1 of a new machine.
+/// Mounts the files at $1/root over $2 and makes a cgroup $3, which systemd needs; then becomes
+/// process 1 of a new machine.
 const LAY_OUT: &str = r#"
 mount -t tmpfs none "$1"
 cd "$1"

@@ -1,4 +1,4 @@
-//! `scripts/bench` goes on working: what it measures is not judged here, only that it measures.
+//! `scripts/bench` works; its results are not tested.
 
 use std::process::{Command, Output};
 

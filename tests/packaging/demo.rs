@@ -1,5 +1,5 @@
-//! `scripts/demo` ends as promised: here, and in a chroot whose / is no mount point, in which
-//! `ip netns` alone could do nothing.
+//! `scripts/demo` succeeds on this machine, and in a chroot whose / is no mount point, where
+//! `ip netns` alone does not work.
 
 use std::process::Command;
 
@@ -11,10 +11,10 @@ inside_each_debian! {
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Runs it by this script of the shell, in mount and network namespaces of its own. $1 is this
-/// tree, $2 the program, $3 a root.
+/// Runs it by this shell script in new mount and network namespaces. $1 is this tree, $2 the
+/// program, $3 a root.
 #[track_caller]
-fn assert_ends_as_promised(script: &str, program: &str, root: &str) {
+fn assert_succeeds(script: &str, program: &str, root: &str) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--propagation", "private", "sh", "-ec", script, "sh"]);
     let output = command.args([PROJECT, program, root]).output().expect("unshare (util-linux)");
@@ -30,7 +30,7 @@ fn assert_ends_as_promised(script: &str, program: &str, root: &str) {
 #[test]
 fn scripts_demo_succeeds() {
     let script = "mount -t tmpfs none /run; WANPOOL_BIN=$2 exec \"$1/scripts/demo\"";
-    assert_ends_as_promised(script, &binary().display().to_string(), "/");
+    assert_succeeds(script, &binary().display().to_string(), "/");
 }
 
 fn scripts_demo_succeeds_in_a_chroot(debian: Debian) {
@@ -49,5 +49,5 @@ fn scripts_demo_succeeds_in_a_chroot(debian: Debian) {
         exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin WANPOOL_BIN=/mnt/bin/wanpool \\
             chroot $3 /mnt/tree/scripts/demo";
     let root = debian.files().display().to_string();
-    assert_ends_as_promised(script, &program.display().to_string(), &root);
+    assert_succeeds(script, &program.display().to_string(), &root);
 }

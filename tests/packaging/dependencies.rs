@@ -1,6 +1,5 @@
-//! What this is built from: nothing that is not used, nothing under a licence that ours cannot go
-//! with, nothing from anywhere but the registry, nothing that asks for a newer Rust than we do, and
-//! a lockfile that says all of it. Asks cargo only, and no network.
+//! The dependencies: every one is used, from the registry, under a compatible licence, and works with
+//! our oldest Rust; the lockfile is current. Needs cargo, but no network.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Licences that go with MIT and with Apache-2.0: none of them asks anything of our own code.
+/// Licences that are compatible with MIT and Apache-2.0.
 const COMPATIBLE: [&str; 9] = [
     "MIT",
     "Apache-2.0",
@@ -26,7 +25,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All packages that a build for this machine uses, by the lockfile as it is.
+/// All packages of the lockfile for this machine.
 fn metadata() -> Value {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
@@ -43,7 +42,7 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The packages that the build uses: the metadata lists those of other systems too.
+/// The packages that the build uses: the metadata lists those of other systems, too.
 fn used(metadata: &Value) -> Vec<&Value> {
     let ids: BTreeSet<&str> = metadata["resolve"]["nodes"]
         .as_array()
@@ -55,8 +54,8 @@ fn used(metadata: &Value) -> Vec<&Value> {
     packages.iter().filter(|package| ids.contains(package["id"].as_str().expect("an id"))).collect()
 }
 
-/// `A OR B`, `A AND B`, `(A OR B) AND C`, and the old `A/B`: whether we may choose only such as are
-/// compatible. AND binds more tightly.
+/// Whether an expression allows compatible licences only: `A OR B`, `A AND B`, `(A OR B) AND C`, and
+/// the old form `A/B`. AND has precedence.
 fn is_compatible(expression: &str) -> bool {
     let text = expression.replace('/', " OR ");
     let either = split(&text, " OR ");
@@ -74,7 +73,7 @@ fn is_compatible(expression: &str) -> bool {
     }
 }
 
-/// The parts between `by`, where it stands in no brackets.
+/// The parts between `by`, outside brackets.
 fn split<'a>(text: &'a str, by: &str) -> Vec<&'a str> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
     for (at, c) in text.char_indices() {
@@ -138,7 +137,7 @@ fn no_dependency_needs_a_newer_rust() {
     let ours = env!("CARGO_PKG_RUST_VERSION");
     let metadata = metadata();
     for package in metadata["packages"].as_array().expect("packages") {
-        // Of a package that names none, only a build with ours can tell.
+        // For a package that names none, only a build can tell.
         let theirs = package["rust_version"].as_str().unwrap_or(ours);
         let (name, version) = (&package["name"], &package["version"]);
         let is_enough = rust_version(theirs) <= rust_version(ours);
@@ -146,7 +145,7 @@ fn no_dependency_needs_a_newer_rust() {
     }
 }
 
-/// All that is written in Rust below a folder.
+/// All Rust code below a folder.
 fn code(folder: PathBuf) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -164,7 +163,7 @@ fn code(folder: PathBuf) -> String {
     text
 }
 
-/// A line of a let chain, as rustfmt lays it out: `if let …` that goes on with `&&`.
+/// A line of a let chain, as rustfmt formats it: `if let …` that continues with `&&`.
 fn let_chain(code: &str) -> Option<&str> {
     let and_let = ["&&", "let "].join(" ");
     let mut open_condition = None;
@@ -186,7 +185,7 @@ fn let_chain(code: &str) -> Option<&str> {
     None
 }
 
-/// Clippy knows which functions are newer than our Rust; of the syntax only this test does.
+/// Let chains need Rust 1.88. Clippy reports newer functions, but not newer syntax.
 #[test]
 fn no_let_chain_is_used() {
     for folder in ["src", "tests"] {

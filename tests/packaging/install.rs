@@ -1,4 +1,4 @@
-//! `scripts/install`: everything in its place, by one list, and away again.
+//! `scripts/install` installs every file under the prefix and removes it again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +19,7 @@ fn install(root: &Path, prefix: Option<&str>, args: &[&str]) {
     assert!(output.status.success() && said.is_empty() && output.stdout.is_empty(), "{said}");
 }
 
-/// Every file below, without what stands in front.
+/// Every file below the root, as an absolute path.
 fn files(root: &Path) -> Vec<String> {
     let mut files = vec![];
     let mut folders = vec![root.to_owned()];
@@ -56,13 +56,13 @@ fn each_file_is_installed_under_the_prefix_and_names_the_program_there() {
         ] {
             assert!(files.contains(&wanted), "no {wanted} in {files:#?}");
         }
-        let told = format!("{at}/sbin/wanpool");
+        let at_prefix = format!("{at}/sbin/wanpool");
         for file in files.iter().filter(|file| !file.ends_with("/sbin/wanpool")) {
             let text = fs::read_to_string(root.join(&file[1..])).expect("a text");
-            let elsewhere = text.replace(&told, "").contains("/sbin/wanpool");
-            assert!(!elsewhere, "{file} speaks of another program than {told}");
+            let elsewhere = text.replace(&at_prefix, "").contains("/sbin/wanpool");
+            assert!(!elsewhere, "{file} names another program than {at_prefix}");
         }
-        for file in ["/etc/ppp/ip-up.d/wanpool", "/etc/network/if-up.d/wanpool", &told] {
+        for file in ["/etc/ppp/ip-up.d/wanpool", "/etc/network/if-up.d/wanpool", &at_prefix] {
             let mode = fs::metadata(root.join(&file[1..])).expect("it").permissions().mode();
             assert_eq!(mode & 0o777, 0o755, "{file}");
         }

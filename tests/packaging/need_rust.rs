@@ -1,5 +1,5 @@
-//! `scripts/need-rust`: it takes a cargo that is new enough, installs Debian's where one of them is
-//! new enough, and else says in one line how to get Rust. The programs that it asks are stand-ins.
+//! `scripts/need-rust` uses a cargo that is new enough, or installs that of Debian, or prints one
+//! line that says how to get Rust. The programs that it runs are stand-ins.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! The Debian package on a clean Debian: a newcomer's first minutes, an upgrade, a removal.
+//! The Debian package on a fresh Debian: installation, upgrade, removal.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ inside_each_debian! {
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The configuration of the README, to the letter.
+/// The configuration in the README.
 fn ten_lines() -> String {
     let readme = read(&project("README.md"));
     let (_, behind) =
@@ -21,7 +21,7 @@ fn ten_lines() -> String {
     behind.split_once("```").expect("its end").0.to_owned()
 }
 
-/// Does what the lines of `/etc/cron.d/wanpool` say, without the pause between.
+/// Runs the lines of `/etc/cron.d/wanpool`, without the pause.
 pub const CRON: &str = "
 grep -E '^(@reboot|\\*)' /etc/cron.d/wanpool | sed 's/.*  root  *//; s/.* root  *//; s/sleep 30/:/' >/tmp/cron
 [ \"$(wc -l </tmp/cron)\" = 2 ]
@@ -36,13 +36,13 @@ fn package(dir: &Path, version: &str) -> PathBuf {
 fn packaging(dir: &Path, version: &str) -> Command {
     let mut command = Command::new(format!("{PROJECT}/scripts/package"));
     command.arg("--binary").arg(binary()).arg("--output").arg(dir);
-    // Quickly, for a program that is not stripped of everything as a release is.
+    // Fast compression.
     command.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
     command.args(["--version", version]);
     command
 }
 
-/// The path that is all it says on stdout.
+/// The path, which is its only output.
 fn made(mut packaging: Command) -> PathBuf {
     let output = packaging.output().expect("scripts/package");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -68,7 +68,7 @@ fn scripts_package_installs_its_build_dependencies_and_prints_only_the_path() {
     assert!(asked.contains("install") && asked.ends_with(" binutils dpkg-dev\n"), "{asked}");
 }
 
-/// The lab's `/mnt/V.deb` are the package in these versions.
+/// Makes the package in these versions, as `/mnt/VERSION.deb` of the machine.
 pub fn packages(lab: &Lab, versions: &[&str]) {
     for version in versions {
         let made = package(lab.scratch(), version);
@@ -80,7 +80,7 @@ pub fn write_config(machine: &Machine) {
     machine.sh(&format!("cat >/etc/wanpool.toml <<'END'\n{}END", ten_lines()));
 }
 
-/// Every client by the uplink that the machine's pool files say; returns the files.
+/// Every client leaves by the uplink that the machine's pool files say; returns the files.
 #[track_caller]
 pub fn assert_served(lab: &Lab, machine: &Machine) -> String {
     let files = machine.sh("cd /var/lib/wanpool && grep . pool*");
@@ -95,7 +95,7 @@ pub fn assert_served(lab: &Lab, machine: &Machine) -> String {
     files
 }
 
-/// The first point of `CHANGELOG.md` is the first of Debian's, and none is left out.
+/// Debian's changelog has the newest entries of `CHANGELOG.md`.
 fn assert_tells_the_changes(package: &Path) {
     let script = "dpkg-deb --fsys-tarfile $0 | tar -xO ./usr/share/doc/wanpool/changelog.gz | zcat";
     let output = Command::new("sh").args(["-c", script]).arg(package).output().expect("sh");
@@ -104,8 +104,8 @@ fn assert_tells_the_changes(package: &Path) {
     let newest = ours.split("\n## ").nth(1).expect("a version");
     let points = newest.lines().filter_map(|line| line.strip_prefix("- "));
     let wanted: Vec<String> = points.map(|point| format!("  * {point}")).collect();
-    let told: Vec<&str> = debian.lines().filter(|line| line.starts_with("  * ")).collect();
-    assert!(!wanted.is_empty() && told == wanted, "{debian}");
+    let listed: Vec<&str> = debian.lines().filter(|line| line.starts_with("  * ")).collect();
+    assert!(!wanted.is_empty() && listed == wanted, "{debian}");
 }
 
 #[test]
@@ -128,12 +128,12 @@ fn the_package_installs_serves_clients_upgrades_and_purges(debian: Debian) {
     let machine = Machine::bare(&lab, debian);
     let empty = lab.kernel_state();
 
-    // A newcomer has none of the lab's programs.
+    // A fresh system has none of the lab's programs.
     machine.sh("apt-get purge -y ipset conntrack nftables");
     machine.sh("apt-get install -y /mnt/0.1.0.deb");
-    // To Debian 13's lintian a file below /lib, which is a link, is an error.
+    // Lintian of Debian 13 rejects files below /lib, which is a link.
     machine.sh("! dpkg -L wanpool | grep '^/lib'");
-    // Nothing happens yet, and nobody complains.
+    // Without a configuration nothing happens, and nothing fails.
     let hooks = machine.run(
         "/etc/ppp/ip-up.d/wanpool ppp0 '' 0; IFACE=ppp1 /etc/network/if-up.d/wanpool
          WANPOOL_HOOK=1 wanpool assign",
@@ -147,9 +147,9 @@ fn the_package_installs_serves_clients_upgrades_and_purges(debian: Debian) {
     assert_served(&lab, &machine);
     let table = machine.sh("ip route show table 201");
     let ours = table.lines().filter(|line| line.contains(" proto wanpool ")).count();
-    assert_eq!(ours, 3, "its own, the standby, the backstop: {table}");
+    assert_eq!(ours, 3, "its own, the fallback, unreachable: {table}");
 
-    // Cron's lines, where systemd is not running.
+    // The lines for cron, without systemd.
     machine.sh(&format!("wanpool assign --release {}", lab.everyone()[0]));
     let run = machine.run(CRON);
     assert_eq!((run.lines().len(), run.status), (1, 0), "{run}");

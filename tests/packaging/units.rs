@@ -1,5 +1,5 @@
-//! The units of the package, run by systemd itself: at an installation, every half minute, at a
-//! reload, at a stop; with the rights they have there and no more.
+//! The systemd units of the package: at installation, every half minute, at a reload and at a stop,
+//! with the restricted rights that they have.
 
 use crate::lab::{Debian, Lab, Machine, QUICK, wait_until};
 use crate::packaging::package::{CRON, assert_served, packages, write_config};
@@ -10,7 +10,7 @@ inside_each_debian! {
     the_sandboxed_units_can_do_all_their_work,
 }
 
-/// `systemd-analyze security`, in tenths: 100 may do all, 96 is a service that says nothing of it.
+/// The limits for `systemd-analyze security`, in tenths: a unit without restrictions has 96.
 const EXPOSED_AT_MOST: [(&str, u32); 3] =
     [("wanpool", 27), ("wanpool-assign", 21), ("wanpool-probe", 21)];
 
@@ -32,7 +32,7 @@ fn the_units_verify_and_are_sandboxed(debian: Debian) {
     assert!(before.contains("network-online.target"), "{before}");
 }
 
-/// None failed, and nothing is in the journal.
+/// No unit has failed, and the journal is empty.
 #[track_caller]
 fn assert_quiet(machine: &Machine) {
     let run = machine.run(
@@ -48,7 +48,7 @@ fn await_pools(machine: &Machine, clients: usize) {
         let count = machine.run("cat /var/lib/wanpool/pool* | wc -l").stdout;
         count.trim() == clients.to_string()
     });
-    // The run that placed them has ended.
+    // Waits for the end of that run.
     machine.sh("systemctl start wanpool-assign.service");
 }
 
@@ -87,7 +87,7 @@ fn under_systemd_a_configuration_file_is_enough(debian: Debian) {
     lab.kernel_state().assert_is(&served, "an upgrade");
     assert_eq!(machine.sh(began), before);
 
-    // A run that has begun, and takes long, is ended: it could build again what was removed.
+    // A run that takes long is ended, since it could build again what was removed.
     machine.sh("mkdir -p /run/systemd/system/wanpool-assign.service.d
          printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep 1000\\n' \
              >/run/systemd/system/wanpool-assign.service.d/slow.conf
@@ -116,7 +116,7 @@ fn the_sandboxed_units_can_do_all_their_work(debian: Debian) {
     machine.sh(&format!("printf '{QUICK}' >>/etc/wanpool.toml"));
     let stopped = lab.kernel_state();
 
-    // Beside another gateway it waits until keepalived has said that it is the master.
+    // With a second gateway it waits until keepalived says that it is the master.
     machine.sh("install -Dm 644 /usr/share/doc/wanpool/examples/keepalived/master.conf \
              /etc/systemd/system/wanpool-assign.service.d/master.conf
          systemctl daemon-reload; systemctl start wanpool-assign.service");
@@ -138,7 +138,7 @@ fn the_sandboxed_units_can_do_all_their_work(debian: Debian) {
              systemctl reload wanpool.service");
         assert_served(&lab, &machine);
 
-        // Pings by each line, the memory in /run, and flows of a dead line ended.
+        // Pings by each uplink, the runtime state, and the end of flows of a dead uplink.
         lab.swallow(1, true);
         let state = || machine.sh("wanpool pools | awk '$1 == 1 { print $3 }'");
         machine.sh("systemctl start wanpool-probe.service; systemctl start wanpool-probe.service");
