@@ -131,8 +131,11 @@ def dns(server):
 def http(server):
     while True:
         client, _ = server.accept()
-        client.recv(1024)
-        client.sendall(f"HTTP/1.1 {says('http-status')}\r\n\r\n".encode())
+        try:
+            client.recv(1024)
+            client.sendall(f"HTTP/1.1 {says('http-status')}\r\n\r\n".encode())
+        except OSError:
+            pass
         client.close()
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind((host, 53))

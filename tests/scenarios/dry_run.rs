@@ -1,4 +1,4 @@
-//! `--dry-run` changes nothing, and its lines in a root shell do the very same as the run.
+//! `--dry-run` changes nothing, and its lines in a root shell do the same as the run.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ with_both_iptables! {
     the_printed_commands_of_failover_and_restore_do_the_same_as_the_run,
 }
 
-/// Prints the steps, sees that nothing changed, and runs them as a script.
+/// Prints the steps, which changes nothing, and runs them as a script.
 #[track_caller]
 fn by_script(lab: &Lab, args: &[&str]) {
     let before = lab.state();
@@ -25,7 +25,7 @@ fn the_printed_commands_do_the_same_as_the_run(shape: Shape) {
     let run = shape.clone().raise();
     run.serve(&config);
     let lab = shape.raise();
-    let virgin = lab.kernel_state();
+    let empty = lab.kernel_state();
     lab.config(&config);
     lab.hear(&lab.everyone());
 
@@ -47,11 +47,11 @@ fn the_printed_commands_do_the_same_as_the_run(shape: Shape) {
 
     by_script(&lab, &["-n", "flush"]);
     lab.wanpool(["flush"]).silent();
-    lab.kernel_state().assert_is(&virgin, "after flush");
+    lab.kernel_state().assert_is(&empty, "after flush");
 }
 
-/// What is done, and what happens before it.
-const TURNS: [(&str, &str); 12] = [
+/// Commands, and what happens before each.
+const COMMANDS: [(&str, &str); 12] = [
     ("", "failover ppp0"),
     ("", "restore ppp0"),
     ("", "failover ppp1 --to eth1"),
@@ -70,7 +70,7 @@ const TURNS: [(&str, &str); 12] = [
     ("ip nexthop del id 8704", "restore"),
 ];
 
-/// The connmarks of all flows by uplinks.
+/// The connmarks of all flows that use an uplink.
 fn marks(lab: &Lab) -> Vec<u32> {
     let mut marks: Vec<u32> = lab.tracked().into_values().filter(|&mark| mark != 0).collect();
     marks.sort_unstable();
@@ -85,12 +85,12 @@ fn the_printed_commands_of_failover_and_restore_do_the_same_as_the_run(shape: Sh
         lab.serve(&config);
     }
     let [run, lab] = &labs;
-    for (first, command) in TURNS {
+    for (first, command) in COMMANDS {
         for lab in &labs {
             lab.gateway.sh("conntrack -F 2>/dev/null");
             lab.gateway.sh(first);
             for pool in 1..=4 {
-                // Answered or not: some of these gateways are wrong.
+                // There may be no answer: some of these gateways are wrong.
                 let brief = lab.client(lab.member(pool, 0)).patience(Duration::from_millis(50));
                 let _ = brief.udp().unwrap().ask();
             }

@@ -30,7 +30,7 @@ fn fifty_uplinks_work_and_the_fifty_first_is_a_configuration_error() {
     assert!(rows.as_array().unwrap().iter().all(|row| row["state"] == "up"), "{rows}");
     assert_eq!(rows.as_array().unwrap().len(), 50);
 
-    // The last of them dies, is dialled anew, is failed over, and comes back.
+    // The last one is lost, redialled, failed over, and restored.
     let client = lab.member(50, 0);
     let mut open = lab.client(lab.member(49, 0)).tcp().unwrap();
     let elsewhere = |lab: &Lab| {

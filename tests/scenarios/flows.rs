@@ -1,9 +1,9 @@
-//! Flows that begin elsewhere, or bring others with them: port forwards, FTP; and their size.
+//! Port forwards, active FTP, the MSS clamp, and uplinks without NAT.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::lab::{EchoServer, FAR, Ftp, Lab, Shape, Speaker, four, three};
+use crate::lab::{EchoServer, FAR, Ftp, Lab, Shape, four, three};
 
 with_both_iptables! {
     a_port_forward_answers_by_the_uplink_it_came_in_by,
@@ -12,34 +12,23 @@ with_both_iptables! {
     the_mss_is_clamped_to_the_path_of_the_uplink,
 }
 
-/// The admin's own rule: what comes in by uplink N to port 8080 goes to this client.
-fn forward(lab: &Lab, number: u8, client: Ipv4Addr) {
-    let dev = lab.uplink_dev(number);
-    for protocol in ["tcp", "udp"] {
-        lab.gateway.sh(&format!(
-            "iptables -t nat -I PREROUTING -i {dev} -p {protocol} --dport 8080 -j DNAT --to {client}:8080"
-        ));
-    }
-}
-
 fn a_port_forward_answers_by_the_uplink_it_came_in_by(shape: Shape) {
     for rp_filter in 0..=2 {
         let lab = shape.clone().rp_filter(rp_filter).serving(&four(""));
-        let (of_pool_1, of_none) = (lab.member(1, 0), lab.member(3, 0));
-        lab.release(of_none);
-        for client in [of_pool_1, of_none] {
+        let (of_pool_1, unassigned) = (lab.member(1, 0), lab.member(3, 0));
+        lab.release(unassigned);
+        for client in [of_pool_1, unassigned] {
             let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(client, 8080));
             for number in [2, 4] {
-                forward(&lab, number, client);
-                let to = SocketAddrV4::new(lab.uplink_address(number), 8080);
-                let before: Vec<_> = [1, 3].map(|other| lab.carried(other)).into();
-                let seen = Speaker::new(&lab.far, *FAR.ip(), to).seen();
+                lab.forward_port(number, client);
+                let before = [1, 3].map(|other| lab.carried(other));
+                let seen = lab.visitor(number, 8080).seen();
                 assert_eq!(seen, Ok(*FAR.ip()), "uplink {number}, rp_filter {rp_filter}");
-                let after: Vec<_> = [1, 3].map(|other| lab.carried(other)).into();
+                let after = [1, 3].map(|other| lab.carried(other));
                 assert_eq!(after, before, "answers by another uplink");
             }
         }
-        // What this client begins itself still leaves by its own uplink.
+        // Connections of this client still leave by its own uplink.
         lab.assert_leaves_by(of_pool_1, &[1]);
     }
 }
@@ -49,7 +38,7 @@ fn a_flow_not_yet_answered_stays_on_its_uplink_when_its_client_is_moved(shape: S
     let client = lab.member(1, 0);
     lab.swallow(1, true);
     let mut flow = lab.client(client).patience(Duration::from_millis(200)).udp().unwrap();
-    assert!(flow.ask().is_err(), "an answer by a line that swallows everything");
+    assert!(flow.ask().is_err(), "an answer by a dead uplink");
     assert_eq!(lab.connmarks(client), [0x81]);
     lab.wanpool(["assign", &client.to_string(), "--pool", "2"]).ok();
     lab.swallow(1, false);
@@ -100,7 +89,7 @@ fn the_router_cannot_be_reached_from_outside_while_multipath_is_off() {
     let lab = Lab::three_uplinks();
     let at = SocketAddrV4::new(lab.uplink_address(1), 22);
     let _server = EchoServer::start(&lab.gateway, at);
-    let outside = Speaker::new(&lab.far, *FAR.ip(), at).patience(Duration::from_millis(500));
+    let outside = lab.visitor(1, 22).patience(Duration::from_millis(500));
     assert!(outside.tcp().is_err(), "a connection from outside");
     assert!(outside.udp().unwrap().ask().is_err(), "an answer to the outside");
 }

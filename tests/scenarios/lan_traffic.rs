@@ -1,4 +1,5 @@
-//! What must never go to an uplink: the LAN, the gateway itself, a VPN, and strangers' packets.
+//! Traffic that must not use an uplink: to the LAN, to the gateway, to a VPN, and packets that came
+//! in by an uplink.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -13,14 +14,14 @@ with_both_iptables! {
     a_vpn_that_takes_every_address_wins_over_the_uplinks,
 }
 
-/// An address behind the gateway that nobody has.
+/// An address that no host has.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(100, 70, 0, 9);
 
 /// One client of each pool, and one in none.
 fn witnesses(lab: &Lab) -> Vec<Ipv4Addr> {
-    let none = lab.member(1, 5);
-    lab.release(none);
-    (1..=4).map(|pool| lab.member(pool, 0)).chain([none]).collect()
+    let unassigned = lab.member(1, 5);
+    lab.release(unassigned);
+    (1..=4).map(|pool| lab.member(pool, 0)).chain([unassigned]).collect()
 }
 
 fn traffic_to_the_lan_the_gateway_and_static_routes_uses_no_uplink(shape: Shape) {
@@ -74,18 +75,22 @@ fn a_vpn_that_takes_every_address_wins_over_the_uplinks(shape: Shape) {
     let _server = EchoServer::start(&inside.office, FAR);
     lab.gateway.sh("ip route add 0.0.0.0/1 dev vpn0");
     for client in witnesses(&lab) {
-        assert_eq!(lab.client(client).seen(), Ok(client), "who the VPN's end saw");
+        assert_eq!(
+            lab.client(client).seen(),
+            Ok(client),
+            "the address that the end of the VPN saw"
+        );
     }
 }
 
-/// Rules without a target count what the provider sends us, and what of it comes back.
+/// Rules without a target count the packets that the provider sends, and those that come back.
 fn count_strangers(lab: &Lab) {
     let rule = format!("-t raw -A PREROUTING -d {NOBODY}");
     lab.gateway.sh(&format!("iptables {rule}"));
     lab.provider.sh(&format!("iptables {rule} -i isp+"));
 }
 
-fn strangers(ns: &crate::lab::Netns) -> u64 {
+fn counted(ns: &crate::lab::Netns) -> u64 {
     let saved = ns.sh("iptables-save -c -t raw");
     let line =
         saved.lines().find(|line| line.contains(&NOBODY.to_string())).expect("the counting rule");
@@ -93,18 +98,18 @@ fn strangers(ns: &crate::lab::Netns) -> u64 {
     count.parse().expect("a number")
 }
 
-/// The provider sends packets for nobody to us by uplink N.
+/// The provider sends packets for that address by uplink N.
 fn send_strangers(lab: &Lab, number: u8) {
     let via = if number == 4 { "via 10.65.4.2 onlink " } else { "" };
     lab.provider.sh(&format!("ip route replace {NOBODY} {via}dev isp{number}"));
-    let before = strangers(&lab.gateway);
+    let before = counted(&lab.gateway);
     lab.far.enter(|| {
         let socket = std::net::UdpSocket::bind((*FAR.ip(), 0)).unwrap();
         for _ in 0..5 {
             socket.send_to(b"for nobody", (NOBODY, 9)).unwrap();
         }
     });
-    wait_until("the gateway gets packets for nobody", || strangers(&lab.gateway) >= before + 5);
+    wait_until("the gateway gets packets for nobody", || counted(&lab.gateway) >= before + 5);
 }
 
 fn packets_that_arrive_on_an_uplink_never_leave_by_one(shape: Shape) {
@@ -114,14 +119,10 @@ fn packets_that_arrive_on_an_uplink_never_leave_by_one(shape: Shape) {
         lab.serve(&four(""));
         for number in 1..=4 {
             send_strangers(&lab, number);
-            // What followed it through the gateway has come out again by now.
+            // When this is answered, earlier packets have passed the gateway.
             lab.assert_leaves_by(lab.member(number, 0), &[number]);
         }
-        assert_eq!(
-            strangers(&lab.provider),
-            0,
-            "packets that came back with rp_filter {rp_filter}"
-        );
+        assert_eq!(counted(&lab.provider), 0, "packets that came back with rp_filter {rp_filter}");
     }
 }
 
@@ -132,5 +133,5 @@ fn without_the_blackhole_rules_they_would_leave_by_an_uplink() {
     lab.serve(&four(""));
     lab.gateway.sh("for n in 1 2 3 4; do ip rule del pref 1010; ip rule del pref 1020; done");
     send_strangers(&lab, 1);
-    wait_until("the provider gets them back", || strangers(&lab.provider) > 0);
+    wait_until("the provider gets them back", || counted(&lab.provider) > 0);
 }

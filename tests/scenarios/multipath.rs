@@ -1,5 +1,5 @@
-//! `multipath`: the default route of everything else, the router's own traffic too, over all
-//! uplinks in service; all of them with one and the same gateway address.
+//! `multipath`: the default route of everything else, including the router's own traffic, over all
+//! uplinks in service. All uplinks here have the same gateway address.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn router(lab: &Lab) -> Speaker<'_> {
 }
 
 /// Clients that are in no pool.
-fn strangers(lab: &Lab) -> Vec<Speaker<'_>> {
+fn unassigned(lab: &Lab) -> Vec<Speaker<'_>> {
     lab.everyone().into_iter().map(|client| lab.client(client)).collect()
 }
 
@@ -52,30 +52,30 @@ fn flows_are_spread_by_weight(shape: Shape) {
     let lab = shape.one_gateway().raise();
     lab.config(CONFIG);
     lab.wanpool(["restore"]).ok();
-    assert_spread(&lab, &count_seen(&strangers(&lab)), &WEIGHTS);
+    assert_spread(&lab, &count_seen(&unassigned(&lab)), &WEIGHTS);
     let off = router(&lab).tcp();
     assert!(off.is_err(), "the router reaches the outside while multipath is off");
     assert_eq!(lab.wanpool(["multipath", "on"]).ok().stdout, "multipath on\n");
     assert_spread(&lab, &count_seen(&[router(&lab)]), &WEIGHTS);
-    assert_spread(&lab, &count_seen(&strangers(&lab)), &WEIGHTS);
+    assert_spread(&lab, &count_seen(&unassigned(&lab)), &WEIGHTS);
 }
 
 fn multipath_survives_the_loss_of_any_uplink(shape: Shape) {
     let lab = shape.one_gateway().serving(CONFIG);
     lab.wanpool(["multipath", "on"]).ok();
-    let stranger = lab.member(1, 9);
-    lab.release(stranger);
+    let client = lab.member(1, 9);
+    lab.release(client);
     let on = lab.state();
     for (gone, _) in WEIGHTS {
         let left: Vec<u8> =
             WEIGHTS.iter().map(|&(number, _)| number).filter(|&number| number != gone).collect();
-        // Some that were begun before, from an address that no line takes with it.
+        // Flows that began before, from an address that is on no uplink.
         let inner = Speaker::new(&lab.gateway, GATEWAY, FAR);
         let mut open: Vec<_> = (0..12).map(|_| inner.udp().unwrap()).collect();
         let began: Vec<_> = open.iter_mut().map(|conn| conn.ask().expect("an answer")).collect();
         let own = lab.uplink_address(gone);
         lab.hang_up(gone);
-        for speaker in [router(&lab), lab.client(stranger)] {
+        for speaker in [router(&lab), lab.client(client)] {
             let counts = count_seen(&[speaker]);
             let left: Vec<Ipv4Addr> =
                 left.iter().map(|&number| lab.uplink_address(number)).collect();
@@ -83,7 +83,7 @@ fn multipath_survives_the_loss_of_any_uplink(shape: Shape) {
             assert_eq!(counts.len(), 2, "{counts:?}");
         }
         for (conn, began) in open.iter_mut().zip(began).filter(|(_, began)| *began != own) {
-            assert_eq!(conn.ask(), Ok(began), "a flow of the router by a line that lives");
+            assert_eq!(conn.ask(), Ok(began), "a flow of the router by another uplink");
         }
         lab.redial(gone);
         lab.wanpool(["restore", &lab.uplink_dev(gone)]).ok();
@@ -94,8 +94,7 @@ fn multipath_survives_the_loss_of_any_uplink(shape: Shape) {
 
 /// Asks the router over TCP and UDP by uplink N.
 fn asks(lab: &Lab, number: u8, patience: Duration) -> [Result<Ipv4Addr, String>; 2] {
-    let to = SocketAddrV4::new(lab.uplink_address(number), PORT);
-    let outside = Speaker::new(&lab.far, *FAR.ip(), to).patience(patience);
+    let outside = lab.visitor(number, PORT).patience(patience);
     let tcp = outside.tcp().and_then(|mut conn| conn.ask());
     [tcp, outside.udp().and_then(|mut conn| conn.ask())]
 }
@@ -103,8 +102,8 @@ fn asks(lab: &Lab, number: u8, patience: Duration) -> [Result<Ipv4Addr, String>;
 fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
     for rp_filter in 0..=2 {
         let shape = shape.clone().rp_filter(rp_filter);
-        // A strict filter takes ARP by the ethernet line from an address that is routed by another
-        // for forged, before any mark can tell.
+        // A strict filter drops ARP by the ethernet uplink from an address whose route is another
+        // uplink, before there is any mark.
         let (shape, config) = match rp_filter {
             1 => (shape, CONFIG.replace("via = \"10.64.0.1\"\n\n[m", "via = \"10.65.4.1\"\n\n[m")),
             _ => (shape.one_gateway(), CONFIG.to_owned()),
@@ -115,7 +114,7 @@ fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
         let _servers = numbers.map(|number| {
             EchoServer::start(&lab.gateway, SocketAddrV4::new(lab.uplink_address(number), PORT))
         });
-        // Whether it is reached while off is the same whatever rp_filter says; once is enough.
+        // Once is enough: while multipath is off, rp_filter makes no difference.
         let check_off = |when: &str| {
             for number in numbers.iter().filter(|_| rp_filter == 0) {
                 let brief = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! The pools come out as the script of 2003 fills them: same pool, same order, same bytes.
+//! `assign` fills the pools like the script of 2003: same pools, same order, same bytes.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::lab::{Lab, uplinks};
 
 const PASS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/seed/pass.sh");
 
-/// Addresses in no order, none of which the script's `grep -w` could take for another.
+/// Addresses in no order, none of which the script's `grep -w` could mistake for another.
 fn addresses() -> Vec<String> {
     (0..24u32).map(|at| format!("10.20.{}.{}", at * 7 % 5, 10 + at * 11 % 24)).collect()
 }

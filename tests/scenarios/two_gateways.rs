@@ -1,5 +1,5 @@
-//! Two gateways and keepalived: when the master dies, the other serves every client by the same
-//! pool. All is as `scripts/keepalived` has it, bar the names of the two.
+//! Two gateways and keepalived: when the master fails, the other one serves every client with the
+//! same pool. The configuration is that of `scripts/keepalived`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use crate::lab::{GatewayPair, Lab, Machine, Netns, cut_power, wait_until, write_script};
 use crate::packaging::package::{packages, write_config};
 
-/// They stand for `ssh HOST COMMAND` and for sshd: the host listens for a line, and does it.
+/// They replace `ssh HOST COMMAND` and sshd: the host reads a line and runs it.
 const REMOTE: &str = r#"#!/bin/bash
 host=$1; shift
 exec socat -t 20 - TCP:$host:2222 < <(printf '%s\n' "$*"; exec cat)
@@ -19,10 +19,10 @@ eval "$line"
 "#;
 const LISTEN: &str = "setsid socat -t 20 TCP-LISTEN:2222,reuseaddr,fork EXEC:/mnt/daemon </dev/null >/mnt/log 2>&1 &";
 const SYNC: &str = "RSYNC_RSH=/mnt/remote timeout 60 /etc/keepalived/sync";
-/// What cron runs there, as `scripts/keepalived/master.conf` has it.
+/// The command of cron, as in `scripts/keepalived/master.conf`.
 const CLOCK: &str = "[ ! -e /run/wanpool/master ] || /usr/sbin/wanpool assign";
 
-/// The other way round on the second gateway.
+/// With the addresses exchanged on the second gateway.
 const CONNTRACKD: &str = "
 cd /usr/share/doc/wanpool/examples/keepalived
 sed -e 's/10.9.9.1/first/; s/10.9.9.2/second/' \\
@@ -32,7 +32,7 @@ mkdir -p /run/lock; conntrackd -d >/dev/null
 
 type Pools = BTreeMap<Ipv4Addr, u8>;
 
-/// A gateway as it comes up: the package is installed, its pool files are on its disk.
+/// A gateway that boots: the package is installed, and its pool files are on its disk.
 fn start<'lab>(lab: &'lab Lab, name: &str, ns: &'lab Netns, priority: u8) -> Machine<'lab> {
     let boots = fs::read_dir(lab.scratch()).unwrap().count();
     let machine = Machine::like_this_one(lab, &format!("{name}-{boots}"), ns);
@@ -47,7 +47,7 @@ fn start<'lab>(lab: &'lab Lab, name: &str, ns: &'lab Netns, priority: u8) -> Mac
          {LISTEN}"
     ));
     write_config(&machine);
-    // The gateways are no clients of one another.
+    // A gateway is no client of the other one.
     machine.sh("sed -i '1i exclude = [\"192.168.7.1\", \"192.168.7.2\", \"192.168.7.3\"]' /etc/wanpool.toml");
     machine.sh(
         "wanpool -q restore; keepalived --vrrp --config-test; keepalived --vrrp >/dev/null 2>&1",
@@ -101,14 +101,14 @@ fn the_second_gateway_takes_over_every_client_with_its_pool() {
     assert_eq!(placed.keys().copied().collect::<Vec<_>>(), known);
     assert_seen(&lab, &placed, |pool| lab.uplink_address(pool));
 
-    // The other one has heard of somebody too, and leaves him to the master.
+    // The backup gateway has discovered another client, and leaves it to the master.
     pair.second
         .sh(&format!("ip neigh replace {late} lladdr 02:00:00:00:09:09 dev br0 nud reachable"));
     second.run(CLOCK).silent();
     first.run(&format!("{SYNC} 192.168.7.3")).silent();
     second.run(&format!("{SYNC} 192.168.7.2")).silent();
     assert_eq!(pools(&second), placed);
-    // Its kernel knows them before it needs them.
+    // Its kernel has the clients before the takeover.
     let set = pair.second.sh("ipset save wanpool");
     assert_eq!(set.lines().filter(|line| line.starts_with("add ")).count(), known.len(), "{set}");
 
@@ -124,7 +124,7 @@ fn the_second_gateway_takes_over_every_client_with_its_pool() {
     assert_eq!(more.len(), placed.len() + 1);
     assert!(placed.iter().all(|(client, pool)| more[client] == *pool), "{more:?}");
 
-    // The first one comes back with what was on its disk, and stands behind until it is needed.
+    // The first gateway comes back with its old disk, and is the backup now.
     lab.gateway.sh("ip addr del 192.168.7.1/24 dev br0
          for dev in lan0 ppp0 ppp1 ppp2; do ip link set $dev up; done");
     let first = start(&lab, "first", &lab.gateway, 150);
@@ -170,11 +170,11 @@ fn with_conntrackd_flows_survive_the_takeover() {
     ask("at first");
     let known =
         |show: &str| second.sh(show).lines().filter(|line| line.contains("dport=7000")).count();
-    wait_until("the other one has heard of the flows", || known("conntrackd -e") >= 6);
+    wait_until("the second gateway has received the flows", || known("conntrackd -e") >= 6);
 
     drop(first);
     cut_power(&lab.gateway);
     (1..=3).for_each(|number| pair.carry_over(number));
-    wait_until("the flows are its own", || known("conntrack -L 2>/dev/null") >= 6);
+    wait_until("the second gateway tracks the flows", || known("conntrack -L 2>/dev/null") >= 6);
     ask("after the take-over");
 }

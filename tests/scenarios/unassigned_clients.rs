@@ -1,4 +1,4 @@
-//! A client that is in no pool yet.
+//! A client that is in no pool.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -26,11 +26,8 @@ fn a_client_in_no_pool_is_served_and_keeps_its_connections_when_assigned(shape: 
             let other = first % 3 + 1;
             lab.wanpool(["assign", &client.to_string(), "--pool", &other.to_string()]).ok();
             for _ in 0..3 {
-                assert_eq!(
-                    (tcp.ask(), udp.ask()),
-                    (Ok(began.0), Ok(began.1)),
-                    "its open connections"
-                );
+                let open = (tcp.ask(), udp.ask());
+                assert_eq!(open, (Ok(began.0), Ok(began.1)), "its open connections");
             }
             lab.assert_leaves_by(client, &[other]);
         }
@@ -45,7 +42,7 @@ fn with_unreachable_a_client_in_no_pool_is_not_served(shape: Shape) {
         lab.wanpool(["restore"]).ok();
         let client = lab.everyone()[5];
         let why = lab.client(client).tcp().err().expect("no service");
-        assert!(why.contains("UNREACH"), "told so at once, not {why}");
+        assert!(why.contains("UNREACH"), "not unreachable: {why}");
         let brief = lab.client(client).patience(Duration::from_millis(300));
         assert!(brief.udp().unwrap().ask().is_err(), "service over UDP");
 
