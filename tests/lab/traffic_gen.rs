@@ -1,8 +1,8 @@
-//! Traffic without pause: a question every few milliseconds over each flow. One thread asks, another
-//! one listens, and a [`Flow`] records what happens.
+//! Traffic without pause: a question every few milliseconds over each flow, by a thread for each
+//! flow. A [`Flow`] records what happens.
 //!
-//! At the end the asker stops first, and then the listener waits for the answers that are under way,
-//! so that the last question does not count as lost.
+//! At the end each thread stops asking, and then waits for the answers that are under way, so that
+//! the last question does not count as lost.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
@@ -21,33 +21,26 @@ use super::{FAR, Lab, Netns, echo_server, speaker, wait_until};
 const SILENCE: Duration = Duration::from_millis(700);
 /// How long to wait for the answer to the last question: longer than the busiest machine needs.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the listener checks whether it is to stop.
-const LOOK_UP: Duration = Duration::from_millis(20);
 /// So many further answers show that a flow continues.
 const MORE: usize = 20;
 
 /// Flows that ask until this value is dropped.
 pub struct TrafficGen {
     shared: Arc<Shared>,
-    asker: Option<JoinHandle<()>>,
-    listener: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
-    /// One a flow, in the same order.
-    sockets: Vec<Socket>,
-    flows: Mutex<Vec<Flow>>,
-    /// The asker is to stop.
-    asking_is_over: AtomicBool,
-    /// The asker has stopped.
-    all_is_asked: AtomicBool,
-    /// The listener need not wait.
+    flows: Vec<Mutex<Flow>>,
+    /// The threads are to stop asking.
+    is_over: AtomicBool,
+    /// The threads need not wait for answers.
     is_dropped: AtomicBool,
 }
 
 impl Lab {
-    /// From each of these clients a TCP connection and a UDP flow to the far server, a question
-    /// every ten milliseconds over each. Returns when each has been answered.
+    /// From each of these clients a TCP connection and a UDP flow to the far server, with a question
+    /// every ten milliseconds. Returns when each has been answered.
     #[track_caller]
     pub fn talk(&self, clients: &[Ipv4Addr]) -> TrafficGen {
         let both = |&client: &Ipv4Addr| [(client, Kind::Tcp), (client, Kind::Udp)];
@@ -68,37 +61,36 @@ impl TrafficGen {
         let open = |&(client, kind)| {
             Socket::open(client, kind).unwrap_or_else(|why| panic!("{kind:?} of {client}: {why}"))
         };
+        let sockets: Vec<Socket> = ns.enter(|| flows.iter().map(open).collect());
+        let new = |&(client, kind)| Mutex::new(Flow::new(client, kind));
         let shared = Arc::new(Shared {
-            sockets: ns.enter(|| flows.iter().map(open).collect()),
-            flows: Mutex::new(
-                flows.iter().map(|&(client, kind)| Flow::new(client, kind)).collect(),
-            ),
-            asking_is_over: AtomicBool::new(false),
-            all_is_asked: AtomicBool::new(false),
+            flows: flows.iter().map(new).collect(),
+            is_over: AtomicBool::new(false),
             is_dropped: AtomicBool::new(false),
         });
-        let (asking, listening) = (Arc::clone(&shared), Arc::clone(&shared));
-        let asker = Some(thread::spawn(move || ask(&asking, every)));
-        let listener = Some(thread::spawn(move || listen(&listening)));
-        let talk = TrafficGen { shared, asker, listener };
-        talk.goes_on("from the start", |_| true);
-        talk
+        let spawn = |(at, socket)| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || run(&socket, &shared, at, every))
+        };
+        let threads = sockets.into_iter().enumerate().map(spawn).collect();
+        let traffic = TrafficGen { shared, threads };
+        traffic.goes_on("from the start", |_| true);
+        traffic
     }
 
     /// The flows so far.
     pub fn flows(&self) -> Vec<Flow> {
-        self.shared.flows().clone()
+        (0..self.shared.flows.len()).map(|at| self.shared.flow(at).clone()).collect()
     }
 
     /// Waits until each of these flows has had a number of further answers.
     #[track_caller]
     pub fn goes_on(&self, when: &str, which: impl Fn(&Flow) -> bool) {
         let count = || -> Vec<usize> {
-            let flows = self.shared.flows();
-            flows.iter().filter(|flow| which(flow)).map(|flow| flow.answers.len()).collect()
+            self.flows().iter().filter(|flow| which(flow)).map(|flow| flow.answers.len()).collect()
         };
         let before = count();
-        wait_until(&format!("the talk goes on {when}"), || {
+        wait_until(&format!("the traffic goes on {when}"), || {
             count().iter().zip(&before).all(|(now, before)| *now >= before + MORE)
         });
     }
@@ -107,8 +99,7 @@ impl TrafficGen {
     #[track_caller]
     pub fn end_of(&self, when: &str, which: impl Fn(&Flow) -> bool) -> Vec<String> {
         let ends = || -> Vec<Option<String>> {
-            let flows = self.shared.flows();
-            flows.iter().filter(|flow| which(flow)).map(|flow| flow.ended.clone()).collect()
+            self.flows().iter().filter(|flow| which(flow)).map(|flow| flow.ended.clone()).collect()
         };
         wait_until(&format!("the flows end {when}"), || ends().iter().all(Option::is_some));
         ends().into_iter().flatten().collect()
@@ -129,10 +120,10 @@ impl TrafficGen {
     }
 
     fn end(&mut self) {
-        self.shared.asking_is_over.store(true, Ordering::Relaxed);
-        join(self.asker.take());
-        self.shared.all_is_asked.store(true, Ordering::Relaxed);
-        join(self.listener.take());
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -143,15 +134,37 @@ impl Drop for TrafficGen {
     }
 }
 
-fn join(thread: Option<JoinHandle<()>>) {
-    if let Some(thread) = thread {
-        let _ = thread.join();
+impl Shared {
+    fn flow(&self, at: usize) -> MutexGuard<'_, Flow> {
+        self.flows[at].lock().expect("no panic while it was held")
     }
 }
 
-impl Shared {
-    fn flows(&self) -> MutexGuard<'_, Vec<Flow>> {
-        self.flows.lock().expect("no panic while it was held")
+/// Asks and listens over one flow until it ends.
+fn run(socket: &Socket, shared: &Shared, at: usize, every: Duration) {
+    let (mut due, mut last_answer) = (Instant::now(), Instant::now());
+    let mut incomplete = Vec::new();
+    while !shared.is_dropped.load(Ordering::Relaxed) {
+        let is_over = shared.is_over.load(Ordering::Relaxed);
+        let mut flow = shared.flow(at);
+        if !is_over && due <= Instant::now() {
+            socket.ask(&mut flow);
+            due = (due + every).max(Instant::now());
+        }
+        let answers = flow.answers.len();
+        socket.listen(&mut incomplete, &mut flow);
+        if flow.answers.len() > answers {
+            last_answer = Instant::now();
+        }
+        let patience = if flow.has_last_answer() { SILENCE } else { PATIENCE };
+        let is_waiting = flow.is_waiting() && last_answer.elapsed() < patience;
+        if flow.ended.is_some() || is_over && !is_waiting {
+            return;
+        }
+        drop(flow);
+        let wait = due.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let wait = PollTimeout::try_from(wait).expect("a short time");
+        poll(&mut [PollFd::new(socket.fd(), PollFlags::POLLIN)], wait).expect("poll");
     }
 }
 
@@ -188,27 +201,27 @@ impl Socket {
 
     fn ask(&self, flow: &mut Flow) {
         let question = flow.sent + 1;
-        let asked = match self {
+        match self {
             Socket::Tcp(stream) => {
                 let mut stream: &TcpStream = stream;
-                stream.write_all(format!("{question}\n").as_bytes())
+                match stream.write_all(format!("{question}\n").as_bytes()) {
+                    Ok(()) => flow.sent = question,
+                    Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                    Err(why) => flow.ended = Some(why.to_string()),
+                }
             }
             Socket::Udp(socket) => {
-                // An error about an earlier packet is not about this one.
+                // An error about an earlier packet is not about this one, and a datagram that cannot
+                // be sent is lost like any other.
                 let _ = socket.take_error();
-                socket.send(question.to_string().as_bytes()).map(drop)
+                let _ = socket.send(question.to_string().as_bytes());
+                flow.sent = question;
             }
-        };
-        match (asked, flow.kind) {
-            (Err(why), Kind::Tcp) if why.kind() == ErrorKind::WouldBlock => {}
-            (Err(why), Kind::Tcp) => flow.ended = Some(why.to_string()),
-            // A datagram that could not be sent is lost like any other.
-            _ => flow.sent = question,
         }
     }
 
-    /// Reads all there is. The start of an incomplete TCP answer stays in `heard`.
-    fn listen(&self, heard: &mut Vec<u8>, flow: &mut Flow) {
+    /// Reads all there is. The start of an incomplete TCP answer stays in `incomplete`.
+    fn listen(&self, incomplete: &mut Vec<u8>, flow: &mut Flow) {
         let mut bytes = [0; 2048];
         while flow.ended.is_none() {
             let count = match self {
@@ -223,11 +236,11 @@ impl Socket {
                 (Err(why), Kind::Tcp) => flow.ended = Some(why.to_string()),
                 (Ok(0), Kind::Tcp) => flow.ended = Some("the other side closed".to_owned()),
                 (Err(_), Kind::Udp) => {}
-                (Ok(count), Kind::Tcp) => heard.extend(&bytes[..count]),
-                (Ok(count), Kind::Udp) => heard.extend([&bytes[..count], b"\n"].concat()),
+                (Ok(count), Kind::Tcp) => incomplete.extend(&bytes[..count]),
+                (Ok(count), Kind::Udp) => incomplete.extend([&bytes[..count], b"\n"].concat()),
             }
-            while let Some(end) = heard.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = heard.drain(..=end).collect();
+            while let Some(end) = incomplete.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = incomplete.drain(..=end).collect();
                 flow.answers.push(parse(&line));
             }
         }
@@ -236,54 +249,7 @@ impl Socket {
 
 fn parse(line: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(line);
-    let (seen, question) = text.trim().split_once(' ').expect("who was seen, and the question");
+    let (seen, question) = text.trim().split_once(' ').expect("an address and a question");
     let seen = seen.parse().expect("an address");
     Answer { question: question.parse().expect("a number"), seen, at: Instant::now() }
-}
-
-fn ask(shared: &Shared, every: Duration) {
-    let mut due = Instant::now();
-    while !shared.asking_is_over.load(Ordering::Relaxed) {
-        for (socket, flow) in shared.sockets.iter().zip(shared.flows().iter_mut()) {
-            if flow.ended.is_none() {
-                socket.ask(flow);
-            }
-        }
-        due = (due + every).max(Instant::now());
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-    }
-}
-
-fn listen(shared: &Shared) {
-    let mut heard = vec![Vec::new(); shared.sockets.len()];
-    let mut last_heard = Instant::now();
-    while !shared.is_dropped.load(Ordering::Relaxed) {
-        // Read this first: a question that is asked later cannot be missed then.
-        let all_is_asked = shared.all_is_asked.load(Ordering::Relaxed);
-        if wait_for_answers(shared) {
-            last_heard = Instant::now();
-        }
-        let mut flows = shared.flows();
-        for ((socket, flow), heard) in shared.sockets.iter().zip(flows.iter_mut()).zip(&mut heard) {
-            socket.listen(heard, flow);
-        }
-        let silence = last_heard.elapsed();
-        let may_hear_more = |flow: &Flow| {
-            let patience = if flow.has_last_answer() { SILENCE } else { PATIENCE };
-            flow.is_waiting() && silence < patience
-        };
-        if all_is_asked && !flows.iter().any(may_hear_more) {
-            return;
-        }
-    }
-}
-
-/// Whether any answer came in time.
-fn wait_for_answers(shared: &Shared) -> bool {
-    let is_open: Vec<bool> = shared.flows().iter().map(|flow| flow.ended.is_none()).collect();
-    let open = shared.sockets.iter().zip(is_open).filter(|(_, is_open)| *is_open);
-    let mut waits: Vec<PollFd> =
-        open.map(|(socket, _)| PollFd::new(socket.fd(), PollFlags::POLLIN)).collect();
-    let wait = PollTimeout::try_from(LOOK_UP).expect("a short time");
-    poll(&mut waits, wait).expect("poll") > 0
 }
