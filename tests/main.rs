@@ -1,5 +1,5 @@
 //! The gateway end to end: the real program, real packets, network namespaces of its own for each
-//! test. A test is judged by what the kernel's own tools say and by whom the far server saw.
+//! test. A test is judged by what the kernel's own tools say and by the addresses that the far server saw.
 
 /// Makes each of these functions, which take a `Shape`, a test with either kind of iptables.
 macro_rules! with_both_iptables {
@@ -29,7 +29,7 @@ macro_rules! inside_each_debian {
 
             #[test]
             fn inside_each_debian() {
-                for &debian in Debian::that_run_what_is_built_here() {
+                for &debian in Debian::that_can_run_the_program() {
                     println!("inside {debian:?}");
                     super::$name(debian);
                 }

@@ -109,8 +109,8 @@ fn nothing_else_is_coloured() {
     for args in
         [&["-c", "help"][..], &["-c", "scan"], &["-c", "pools", "nosuch"], &["-c", "--nosuch"]]
     {
-        let said = on_a_terminal(&lab, &[], args);
-        assert!(!said.is_empty() && !said.contains('\x1b'), "{args:?}: {said}");
+        let report = on_a_terminal(&lab, &[], args);
+        assert!(!report.is_empty() && !report.contains('\x1b'), "{args:?}: {report}");
     }
 }
 
@@ -185,8 +185,8 @@ fn every_command_prints_json() {
     ] {
         let run = lab.run(&format!("-j {args}"));
         assert_eq!(run.lines().len(), 1, "{run}");
-        let said = run.json();
-        assert!(said.is_array() || said.is_object(), "{run}");
+        let report = run.json();
+        assert!(report.is_array() || report.is_object(), "{run}");
     }
     lab.wanpool(["-j", "pools", "--metrics"]).refused(2).naming(&["--json"]);
 }

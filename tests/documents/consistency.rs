@@ -100,8 +100,9 @@ fn every_dependency_is_explained_in_the_readme() {
         let table = text.split_once("| crate |").expect("a table of crates").1;
         let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
         let cells = rows.filter_map(|row| row.split('|').nth(1));
-        let told: BTreeSet<&str> = cells.flat_map(|cell| cell.split(',')).map(str::trim).collect();
-        assert_eq!(told, wanted, "{name}");
+        let listed: BTreeSet<&str> =
+            cells.flat_map(|cell| cell.split(',')).map(str::trim).collect();
+        assert_eq!(listed, wanted, "{name}");
     }
 }
 

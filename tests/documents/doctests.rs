@@ -251,7 +251,7 @@ fn differences_from_the_text_are_found() {
     assert_eq!(found[0], ("echo a; echo b".to_owned(), block("a\nb")));
     assert_eq!(found[1], ("$ true --x".to_owned(), vec![]));
     assert!(matches(&found[2].1, &["x", "y", "c"]) && !matches(&found[2].1, &["x", "y"]));
-    for said in [&["a"][..], &["a", "b", "c"], &["b", "a"], &[]] {
-        assert!(!matches(&found[0].1, said));
+    for printed in [&["a"][..], &["a", "b", "c"], &["b", "a"], &[]] {
+        assert!(!matches(&found[0].1, printed));
     }
 }

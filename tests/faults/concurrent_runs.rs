@@ -21,9 +21,9 @@ fn assert_all_succeed(children: Vec<(String, Child)>, round: usize) {
                 None => waiting.push((what, child)),
                 Some(_) => {
                     let output = child.wait_with_output().expect("its output");
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    let succeeded = output.status.success() && said.is_empty();
-                    assert!(succeeded, "round {round}: {what}: {} {said}", output.status);
+                    let printed = String::from_utf8_lossy(&output.stderr);
+                    let succeeded = output.status.success() && printed.is_empty();
+                    assert!(succeeded, "round {round}: {what}: {} {printed}", output.status);
                 }
             }
         }

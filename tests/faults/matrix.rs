@@ -138,7 +138,7 @@ fn outcome(scenario: &FaultScenario, call: &Call, error: Error) -> Outcome {
             Outcome::Warns
         }
         "openat" if call.names("/dev/null") => Outcome::Warns,
-        // What the hook is told on stdin.
+        // The stdin of the hook.
         "write" if call.names("\\\"event\\\"") => Outcome::Succeeds,
         _ => Outcome::Fails,
     }

@@ -31,7 +31,7 @@ impl ChildGuard {
         let keeper = thread::spawn(move || {
             super::netns::enter_for_good(&inside);
             let child = program.spawn().unwrap_or_else(|why| panic!("{program:?}: {why}"));
-            tell.send(child.id()).expect("that somebody waits for it");
+            tell.send(child.id()).expect("a receiver");
             keep(child, stopped);
         });
         ChildGuard {

@@ -30,7 +30,7 @@ pub enum Debian {
 
 impl Debian {
     /// A program that is built on a later release needs a newer libc.
-    pub fn that_run_what_is_built_here() -> &'static [Debian] {
+    pub fn that_can_run_the_program() -> &'static [Debian] {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         if release.lines().any(|line| line == "VERSION_ID=\"12\"") {
             &[Debian::Bookworm, Debian::Trixie]
@@ -56,10 +56,10 @@ impl Debian {
         command.arg("--aptopt=Acquire::Retries \"3\"");
         command.args([&format!("--include={}", PACKAGES.join(",")), self.name()]);
         let output = command.output().expect("flock (apt install util-linux)");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "no fresh Debian from its archive (apt install mmdebstrap):\n{said}"
+            "no fresh Debian from its archive (apt install mmdebstrap):\n{printed}"
         );
         made
     }

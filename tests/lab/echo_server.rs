@@ -66,7 +66,7 @@ pub fn make_room(socket: &UdpSocket) {
 
 struct Caller {
     stream: TcpStream,
-    heard: Vec<u8>,
+    incomplete: Vec<u8>,
 }
 
 fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
@@ -98,7 +98,7 @@ fn serve(listener: &TcpListener, udp: &UdpSocket, stopped: &UnixStream) {
 fn accept(listener: &TcpListener) -> Option<Caller> {
     let (stream, _) = listener.accept().ok()?;
     let _ = stream.set_nodelay(true);
-    Some(Caller { stream, heard: Vec::new() })
+    Some(Caller { stream, incomplete: Vec::new() })
 }
 
 /// False when the caller has closed the connection.
@@ -107,9 +107,9 @@ fn answer_line(caller: &mut Caller) -> bool {
     let (Ok(count), Ok(peer)) = (caller.stream.read(&mut bytes), caller.stream.peer_addr()) else {
         return false;
     };
-    caller.heard.extend(&bytes[..count]);
-    while let Some(end) = caller.heard.iter().position(|&byte| byte == b'\n') {
-        let line: Vec<u8> = caller.heard.drain(..=end).collect();
+    caller.incomplete.extend(&bytes[..count]);
+    while let Some(end) = caller.incomplete.iter().position(|&byte| byte == b'\n') {
+        let line: Vec<u8> = caller.incomplete.drain(..=end).collect();
         let answer = [peer.ip().to_string().as_bytes(), b" ", &line].concat();
         if caller.stream.write_all(&answer).is_err() {
             return false;

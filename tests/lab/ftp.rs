@@ -15,7 +15,7 @@ pub struct Ftp {
 }
 
 impl Ftp {
-    /// Serves `hello.txt` to anybody.
+    /// Serves `hello.txt` without a password.
     pub fn start(lab: &Lab) -> Ftp {
         assert!(
             Path::new("/usr/sbin/vsftpd").exists(),

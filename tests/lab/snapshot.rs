@@ -69,10 +69,10 @@ impl Lab {
             "iptables-legacy-save",
             "ipset save",
         ];
-        let said = self.gateway.sh(&ASK.join("\necho %%\n"));
-        let said: Vec<&str> = said.split("%%\n").collect();
-        let [rules, routes, nexthops, nft, legacy, sets] = said[..] else {
-            panic!("not one answer to each question: {said:?}")
+        let printed = self.gateway.sh(&ASK.join("\necho %%\n"));
+        let printed: Vec<&str> = printed.split("%%\n").collect();
+        let [rules, routes, nexthops, nft, legacy, sets] = printed[..] else {
+            panic!("not one answer to each question: {printed:?}")
         };
         let mut sets: Vec<String> = sets.lines().map(settled).collect();
         sets.sort();

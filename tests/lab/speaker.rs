@@ -51,7 +51,7 @@ impl<'lab> Speaker<'lab> {
         let bind = || {
             let socket = UdpSocket::bind((self.from, fresh_port()))?;
             socket.connect(self.to)?;
-            // Without this a UDP socket is not told that a host or net is unreachable.
+            // Without this a UDP socket gets no error for an unreachable host or net.
             socket::setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
             Ok(socket)
         };

@@ -18,11 +18,11 @@ fn assert_succeeds(script: &str, program: &str, root: &str) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--propagation", "private", "sh", "-ec", script, "sh"]);
     let output = command.args([PROJECT, program, root]).output().expect("unshare (util-linux)");
-    let (said, complained) =
+    let (printed, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(
-        output.status.success() && said.contains("All as promised"),
-        "{}\n{said}{complained}",
+        output.status.success() && printed.contains("All as promised"),
+        "{}\n{printed}{errors}",
         output.status
     );
 }

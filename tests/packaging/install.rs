@@ -15,8 +15,8 @@ fn install(root: &Path, prefix: Option<&str>, args: &[&str]) {
     command.env_remove("PREFIX").env("DESTDIR", root).args(args);
     prefix.map(|prefix| command.env("PREFIX", prefix));
     let output = command.output().expect("scripts/install");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty() && output.stdout.is_empty(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.is_empty() && output.stdout.is_empty(), "{printed}");
 }
 
 /// Every file below the root, as an absolute path.

@@ -11,7 +11,7 @@ use crate::lab::write_script;
 const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// Runs the script as that user of a machine with this cargo, where apt would install these
-/// versions of cargo and of cargo-web. Returns its exit status, what it said on stderr, and what
+/// versions of cargo and of cargo-web. Returns its exit status, its stderr, and what
 /// apt was asked.
 fn need_rust_as(id: u32, cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -28,9 +28,9 @@ fn need_rust_as(id: u32, cargo: &str, debian: &str, web: &str) -> (Option<i32>, 
     let mut command = Command::new(bin.join("bash"));
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/need-rust")).args(["fmt", "clippy"]);
     let output = command.env_clear().env("PATH", bin).output().expect("the script");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     let asked = fs::read_to_string(bin.join("asked")).unwrap_or_default();
-    (output.status.code(), said, asked)
+    (output.status.code(), printed, asked)
 }
 
 fn need_rust(cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, String) {
@@ -44,17 +44,17 @@ pub fn put(bin: &Path, program: &str, script: &str) {
 
 #[track_caller]
 fn assert_installs(run: &(Option<i32>, String, String), packages: &str) {
-    let (status, said, asked) = run;
-    assert_eq!((*status, said.as_str()), (Some(0), ""));
+    let (status, printed, asked) = run;
+    assert_eq!((*status, printed.as_str()), (Some(0), ""));
     assert!(asked.contains("install") && asked.ends_with(packages), "{asked}");
 }
 
 #[track_caller]
 fn assert_says_how_to_get_rust(run: &(Option<i32>, String, String)) {
-    let (status, said, asked) = run;
-    assert_eq!((*status, said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains(&format!("Rust {RUST} or newer")), "{said}");
-    assert!(said.contains("apt-get install") && said.contains("rustup"), "{said}");
+    let (status, printed, asked) = run;
+    assert_eq!((*status, printed.lines().count()), (Some(1), 1), "{printed}");
+    assert!(printed.contains(&format!("Rust {RUST} or newer")), "{printed}");
+    assert!(printed.contains("apt-get install") && printed.contains("rustup"), "{printed}");
     assert!(!asked.contains("install"), "{asked}");
 }
 
@@ -97,10 +97,13 @@ fn else_cargo_web_is_installed_if_new_enough() {
 
 #[test]
 fn without_root_the_apt_command_is_printed() {
-    let (status, said, asked) = need_rust_as(1000, NO_CARGO, OLD, "1.96.0+dfsg1-1~deb12u2");
-    assert_eq!((status, asked.as_str(), said.lines().count()), (Some(1), "", 1), "{said}");
+    let (status, printed, asked) = need_rust_as(1000, NO_CARGO, OLD, "1.96.0+dfsg1-1~deb12u2");
+    assert_eq!((status, asked.as_str(), printed.lines().count()), (Some(1), "", 1), "{printed}");
     let line = "As root: apt-get install -y -qq --no-install-recommends --no-remove";
-    assert!(said.contains(&format!("{line} ca-certificates cargo-web rustfmt-web")), "{said}");
+    assert!(
+        printed.contains(&format!("{line} ca-certificates cargo-web rustfmt-web")),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn without_a_package_that_is_new_enough_rustup_is_recommended() {
 fn missing_components_of_rustup_are_named() {
     let cargo = format!("[ \"$1\" = --version ] || exit 101\necho cargo {RUST}.0");
     let new = format!("{RUST}.1+dfsg1-1");
-    let (status, said, asked) = need_rust(&cargo, &new, &new);
-    assert_eq!((status, asked.as_str()), (Some(1), ""), "{said}");
-    assert!(said.contains("rustup component add rustfmt clippy"), "{said}");
+    let (status, printed, asked) = need_rust(&cargo, &new, &new);
+    assert_eq!((status, asked.as_str()), (Some(1), ""), "{printed}");
+    assert!(printed.contains("rustup component add rustfmt clippy"), "{printed}");
 }

@@ -45,8 +45,8 @@ fn packaging(dir: &Path, version: &str) -> Command {
 /// The path, which is its only output.
 fn made(mut packaging: Command) -> PathBuf {
     let output = packaging.output().expect("scripts/package");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
 
@@ -118,8 +118,8 @@ fn the_package_passes_lintian_and_is_reproducible() {
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(one);
     let output = lintian.output().expect("lintian (apt install lintian)");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.is_empty(), "{printed}");
 }
 
 fn the_package_installs_serves_clients_upgrades_and_purges(debian: Debian) {

@@ -75,8 +75,8 @@ fn under_systemd_a_configuration_file_is_enough(debian: Debian) {
     await_pools(&machine, lab.everyone().len());
     let files = assert_served(&lab, &machine);
     let journal = machine.sh("journalctl --sync; journalctl -q -o cat -u 'wanpool*'");
-    let told = journal.lines().filter(|line| line.contains(" pool ")).count();
-    assert_eq!(told, lab.everyone().len(), "{journal}");
+    let assigned = journal.lines().filter(|line| line.contains(" pool ")).count();
+    assert_eq!(assigned, lab.everyone().len(), "{journal}");
     assert!(journal.contains("Finished wanpool.service"), "{journal}");
     machine.sh("! systemctl list-units --failed --plain --no-legend | grep .");
 

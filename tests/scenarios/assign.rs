@@ -131,13 +131,13 @@ IP address       HW type     Flags       HW address            Mask     Device
 fn assign_prints_one_json_object() {
     let lab = Lab::new();
     lab.config(&three(""));
-    let said = lab.wanpool(["-j", "assign", "192.168.7.20"]).json();
+    let report = lab.wanpool(["-j", "assign", "192.168.7.20"]).json();
     let expected = serde_json::json!([{"client": "192.168.7.20", "pool": 1, "uplink": "ppp0"}]);
-    assert_eq!(said["assigned"], expected);
+    assert_eq!(report["assigned"], expected);
     for none in ["released", "moved"] {
-        assert_eq!(said[none], serde_json::json!([]), "{none}");
+        assert_eq!(report[none], serde_json::json!([]), "{none}");
     }
-    assert_eq!(said["flows_ended"], 0);
-    let steps = said["steps"].as_array().expect("steps");
+    assert_eq!(report["flows_ended"], 0);
+    let steps = report["steps"].as_array().expect("steps");
     assert!(steps.iter().all(serde_json::Value::is_string), "{steps:?}");
 }

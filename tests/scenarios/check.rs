@@ -254,9 +254,9 @@ fn findings_and_drift_are_separate_in_text_and_json() {
     assert_eq!(check.findings.len(), 2, "{check}");
     let run = lab.apart("", "-j pools --check");
     assert_eq!(run.status, 3, "{run}");
-    let said: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(said["steps"], json!([check.steps.trim_end()]));
-    for (finding, text) in said["findings"].as_array().unwrap().iter().zip(&check.findings) {
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(report["steps"], json!([check.steps.trim_end()]));
+    for (finding, text) in report["findings"].as_array().unwrap().iter().zip(&check.findings) {
         let keys: Vec<_> = finding.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["finding", "remedy"]);
         let [what, remedy] = ["finding", "remedy"].map(|key| finding[key].as_str().unwrap());

@@ -110,8 +110,8 @@ fn failover_done_twice_changes_nothing_and_prints_nothing(shape: Shape) {
     for again in ["ppp0", "1"] {
         lab.wanpool(["failover", again]).silent();
     }
-    let said = lab.wanpool(["-j", "failover", "ppp0"]).json();
-    assert_eq!((&said["steps"], &said["flows_ended"]), (&serde_json::json!([]), &0.into()));
+    let report = lab.wanpool(["-j", "failover", "ppp0"]).json();
+    assert_eq!((&report["steps"], &report["flows_ended"]), (&serde_json::json!([]), &0.into()));
     lab.state().assert_is(&before, "after it was done again");
     let tracked = lab.tracked();
     assert!(flows.iter().all(|(id, mark)| tracked.get(id) == Some(mark)), "a flow was ended");
@@ -148,8 +148,8 @@ fn a_repeated_failover_ends_no_new_flow() {
 fn failover_works_without_any_flow() {
     let lab = Lab::three_uplinks();
     lab.gateway.sh("conntrack -F 2>/dev/null");
-    let said = lab.wanpool(["-j", "failover", "ppp1"]).json();
-    assert_eq!(said["flows_ended"], 0);
+    let report = lab.wanpool(["-j", "failover", "ppp1"]).json();
+    assert_eq!(report["flows_ended"], 0);
     assert_leave_by(&lab, 2, &[1, 3]);
     lab.wanpool(["failover", "ppp1"]).silent();
 }

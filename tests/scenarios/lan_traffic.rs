@@ -15,7 +15,7 @@ with_both_iptables! {
 }
 
 /// An address that no host has.
-const NOBODY: Ipv4Addr = Ipv4Addr::new(100, 70, 0, 9);
+const UNUSED: Ipv4Addr = Ipv4Addr::new(100, 70, 0, 9);
 
 /// One client of each pool, and one in none.
 fn witnesses(lab: &Lab) -> Vec<Ipv4Addr> {
@@ -85,7 +85,7 @@ fn a_vpn_that_takes_every_address_wins_over_the_uplinks(shape: Shape) {
 
 /// Rules without a target count the packets that the provider sends, and those that come back.
 fn count_strangers(lab: &Lab) {
-    let rule = format!("-t raw -A PREROUTING -d {NOBODY}");
+    let rule = format!("-t raw -A PREROUTING -d {UNUSED}");
     lab.gateway.sh(&format!("iptables {rule}"));
     lab.provider.sh(&format!("iptables {rule} -i isp+"));
 }
@@ -93,7 +93,7 @@ fn count_strangers(lab: &Lab) {
 fn counted(ns: &crate::lab::Netns) -> u64 {
     let saved = ns.sh("iptables-save -c -t raw");
     let line =
-        saved.lines().find(|line| line.contains(&NOBODY.to_string())).expect("the counting rule");
+        saved.lines().find(|line| line.contains(&UNUSED.to_string())).expect("the counting rule");
     let count = line.trim_start_matches('[').split(':').next().expect("a count");
     count.parse().expect("a number")
 }
@@ -101,15 +101,17 @@ fn counted(ns: &crate::lab::Netns) -> u64 {
 /// The provider sends packets for that address by uplink N.
 fn send_strangers(lab: &Lab, number: u8) {
     let via = if number == 4 { "via 10.65.4.2 onlink " } else { "" };
-    lab.provider.sh(&format!("ip route replace {NOBODY} {via}dev isp{number}"));
+    lab.provider.sh(&format!("ip route replace {UNUSED} {via}dev isp{number}"));
     let before = counted(&lab.gateway);
     lab.far.enter(|| {
         let socket = std::net::UdpSocket::bind((*FAR.ip(), 0)).unwrap();
         for _ in 0..5 {
-            socket.send_to(b"for nobody", (NOBODY, 9)).unwrap();
+            socket.send_to(b"for an unused address", (UNUSED, 9)).unwrap();
         }
     });
-    wait_until("the gateway gets packets for nobody", || counted(&lab.gateway) >= before + 5);
+    wait_until("the gateway gets packets for an unused address", || {
+        counted(&lab.gateway) >= before + 5
+    });
 }
 
 fn packets_that_arrive_on_an_uplink_never_leave_by_one(shape: Shape) {

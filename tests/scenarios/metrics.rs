@@ -101,8 +101,8 @@ fn the_metrics_are_well_formed_before_restore_and_without_root() {
 
     lab.serve(&four(""));
     let page = lab.run_as_nobody("pools --metrics");
-    let by_nobody = samples(&lab, &page.ok().stdout);
-    assert_eq!(by_nobody["wanpool_pool_clients{pool=\"1\",uplink=\"ppp0\"}"], 8.0);
-    let flows = by_nobody.keys().filter(|name| name.starts_with("wanpool_uplink_flows"));
+    let by_user = samples(&lab, &page.ok().stdout);
+    assert_eq!(by_user["wanpool_pool_clients{pool=\"1\",uplink=\"ppp0\"}"], 8.0);
+    let flows = by_user.keys().filter(|name| name.starts_with("wanpool_uplink_flows"));
     assert_eq!(flows.count(), 0, "flows need root");
 }

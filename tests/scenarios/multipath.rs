@@ -158,8 +158,8 @@ fn show_prints_the_state_and_changes_nothing() {
             let shown = lab.run(&args.join(" "));
             assert!(shown.ok().rows()[0].contains(&word), "{shown}");
         }
-        let said = lab.wanpool(["-j", "multipath", "show"]).json();
-        assert!(said[0]["multipath"] == word, "{said}");
+        let report = lab.wanpool(["-j", "multipath", "show"]).json();
+        assert!(report[0]["multipath"] == word, "{report}");
         lab.state().assert_is(&before, "show");
     }
     lab.wanpool(["multipath", "perhaps"]).failed();

@@ -11,11 +11,11 @@ with_both_iptables! {
 }
 
 /// The keys of a list's first object, in the order in which they are printed.
-fn keys(said: &Value) -> Vec<&str> {
-    let first = if said.is_array() { &said[0] } else { said };
+fn keys(report: &Value) -> Vec<&str> {
+    let first = if report.is_array() { &report[0] } else { report };
     first
         .as_object()
-        .unwrap_or_else(|| panic!("no object in {said}"))
+        .unwrap_or_else(|| panic!("no object in {report}"))
         .keys()
         .map(String::as_str)
         .collect()
@@ -119,11 +119,11 @@ fn pools_shows_states_shares_and_active_uplinks() {
     ];
     let text = lab.wanpool(["pools"]);
     assert_eq!(text.rows(), rows, "{text}");
-    let said = lab.wanpool(["-j", "pools"]).json();
-    for (row, share) in said.as_array().unwrap().iter().zip([40.0, 10.0, 30.0, 20.0]) {
+    let report = lab.wanpool(["-j", "pools"]).json();
+    for (row, share) in report.as_array().unwrap().iter().zip([40.0, 10.0, 30.0, 20.0]) {
         assert_eq!(row["share"], share, "{row}");
     }
-    for (row, carried) in said.as_array().unwrap().iter().zip(carried) {
+    for (row, carried) in report.as_array().unwrap().iter().zip(carried) {
         assert_eq!(row["carried_by"], carried, "{row}");
         let uplinks: Vec<_> = carried
             .split(',')
@@ -185,8 +185,8 @@ fn pools_of_one_uplink_counts_connections_and_live_flows(shape: Shape) {
     let addresses: Vec<String> =
         lab.wanpool(["pools", "1"]).rows().iter().map(|row| row[0].to_owned()).collect();
     assert_eq!(addresses, lab.pool(1), "in order of arrival");
-    let said = lab.wanpool(["-j", "pools", "1"]).json();
-    assert_eq!((&said[0]["members"], &said[0]["clients"]), (&json!(lab.pool(1)), &json!(11)));
+    let report = lab.wanpool(["-j", "pools", "1"]).json();
+    assert_eq!((&report[0]["members"], &report[0]["clients"]), (&json!(lab.pool(1)), &json!(11)));
 }
 
 #[test]
@@ -205,24 +205,24 @@ fn flows_to_the_lan_are_not_counted_as_flows_of_an_uplink() {
 #[test]
 fn without_root_pools_and_scan_show_what_needs_no_root() {
     let lab = Lab::four_uplinks();
-    let nobody = |args: &str| lab.run_as_nobody(args);
+    let by_nobody = |args: &str| lab.run_as_nobody(args);
     for args in ["pools", "-j pools", "-j pools 4", "scan", "-j scan --new"] {
         let root = lab.run(args);
-        assert_eq!(nobody(args).ok().stdout, root.ok().stdout, "{args}");
+        assert_eq!(by_nobody(args).ok().stdout, root.ok().stdout, "{args}");
     }
-    let of_one = nobody("pools 4");
+    let of_one = by_nobody("pools 4");
     assert_eq!(of_one.ok().rows().len(), lab.pool(4).len());
     assert!(of_one.rows().iter().all(|row| row[1] != "-" && row[4..] == ["-", "-"]), "{of_one}");
 
     let client = lab.member(4, 0).to_string();
     let mut path = lab.wanpool(["-j", "pools", &client]).json();
-    let mut by_nobody = nobody(&format!("-j pools {client}")).json();
-    assert_eq!(by_nobody[0]["set"], json!(null));
-    for said in [&mut path, &mut by_nobody] {
-        said[0]["set"] = json!(null);
+    let mut by_user = by_nobody(&format!("-j pools {client}")).json();
+    assert_eq!(by_user[0]["set"], json!(null));
+    for report in [&mut path, &mut by_user] {
+        report[0]["set"] = json!(null);
     }
-    assert_eq!(by_nobody, path, "without root the pool file replaces the set");
-    nobody("pools --check").refused(1).naming(&["root"]);
+    assert_eq!(by_user, path, "without root the pool file replaces the set");
+    by_nobody("pools --check").refused(1).naming(&["root"]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ fn forget(lab: &Lab, clients: &[Ipv4Addr]) {
     for client in clients {
         lab.gateway.sh(&format!("ip neigh del {client} dev br0"));
     }
-    let heard = lab.wanpool(["-j", "scan"]).json();
-    for row in heard.as_array().unwrap() {
+    let discovered = lab.wanpool(["-j", "scan"]).json();
+    for row in discovered.as_array().unwrap() {
         assert!(!clients.iter().any(|client| row["address"] == client.to_string()), "{row}");
     }
 }
@@ -29,13 +29,13 @@ fn only_clients_missing_from_the_neighbour_table_are_released(shape: Shape) {
     lab.wanpool(["assign", "--prune"]).silent();
     forget(&lab, &gone);
     lab.wanpool(["assign"]).silent();
-    let said = lab.wanpool(["-j", "assign", "--prune"]).json();
+    let report = lab.wanpool(["-j", "assign", "--prune"]).json();
     let expected = json!([
         {"client": gone[1].to_string(), "pool": 1, "uplink": "ppp0"},
         {"client": gone[0].to_string(), "pool": 2, "uplink": "ppp1"},
     ]);
-    assert_eq!(said["released"], expected);
-    assert_eq!((&said["assigned"], &said["moved"]), (&json!([]), &json!([])));
+    assert_eq!(report["released"], expected);
+    assert_eq!((&report["assigned"], &report["moved"]), (&json!([]), &json!([])));
     for client in lab.everyone() {
         let is_gone = gone.contains(&client);
         assert_eq!(lab.pool_of(client).is_none(), is_gone, "{client}");
@@ -58,9 +58,9 @@ fn a_client_with_a_failed_or_incomplete_neighbour_entry_is_released() {
         "ip neigh replace {} dev br0 nud failed\nip neigh replace {} dev br0 nud incomplete",
         gone[0], gone[1]
     ));
-    let said = lab.wanpool(["assign", "--prune"]);
+    let report = lab.wanpool(["assign", "--prune"]);
     let lines = format!("{} released from 1\n{} released from 2\n", gone[0], gone[1]);
-    assert_eq!(said.ok().stdout, lines);
+    assert_eq!(report.ok().stdout, lines);
 }
 
 fn a_client_with_a_live_flow_is_not_released(shape: Shape) {
@@ -102,8 +102,8 @@ fn a_pinned_client_is_never_released() {
         Lab::serving(&(three("") + "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n"));
     let gone = [lab.everyone()[10], lab.everyone()[25], lab.member(1, 0)];
     forget(&lab, &gone);
-    let said = lab.wanpool(["assign", "--prune"]);
-    assert_eq!(said.ok().stdout, format!("{} released from 1\n", gone[2]));
+    let report = lab.wanpool(["assign", "--prune"]);
+    assert_eq!(report.ok().stdout, format!("{} released from 1\n", gone[2]));
     assert_eq!(gone.map(|client| lab.pool_of(client)), [Some(3), Some(2), None]);
 }
 

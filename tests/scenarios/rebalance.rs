@@ -15,9 +15,9 @@ fn two() -> String {
     uplinks("", &["ppp0", "ppp1"])
 }
 
-/// The clients that were moved out of a pool, as a run of `-j assign` told it.
-fn moved_from(said: &Value, pool: u8) -> Vec<Ipv4Addr> {
-    let rows = said["moved"].as_array().expect("an array").iter();
+/// The clients that were moved out of a pool, as `-j assign` reports it.
+fn moved_from(report: &Value, pool: u8) -> Vec<Ipv4Addr> {
+    let rows = report["moved"].as_array().expect("an array").iter();
     let client =
         |row: &Value| row["client"].as_str().expect("a client").parse().expect("an address");
     rows.filter(|row| row["from"] == pool).map(client).collect()
@@ -41,13 +41,13 @@ fn rebalance_breaks_no_connection(shape: Shape) {
         let tracked = lab.tracked();
 
         lab.config(&three(""));
-        let said = lab.wanpool(["-j", "assign", "--rebalance"]).json();
-        let moved = [1, 2].map(|pool| moved_from(&said, pool));
-        assert_eq!(moved.each_ref().map(Vec::len), [5, 5], "{said}");
+        let report = lab.wanpool(["-j", "assign", "--rebalance"]).json();
+        let moved = [1, 2].map(|pool| moved_from(&report, pool));
+        assert_eq!(moved.each_ref().map(Vec::len), [5, 5], "{report}");
         assert_eq!(lab.members(3).len(), 10);
-        assert!(moved.concat().iter().all(|client| lab.pool_of(*client) == Some(3)), "{said}");
-        assert_eq!((&said["assigned"], &said["released"]), (&json!([]), &json!([])));
-        assert_eq!(said["flows_ended"], 0);
+        assert!(moved.concat().iter().all(|client| lab.pool_of(*client) == Some(3)), "{report}");
+        assert_eq!((&report["assigned"], &report["released"]), (&json!([]), &json!([])));
+        assert_eq!(report["flows_ended"], 0);
         let still = lab.tracked();
         assert!(tracked.iter().all(|(id, mark)| still.get(id) == Some(mark)), "a flow was ended");
         lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
@@ -64,10 +64,10 @@ fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
         let talk = lab.talk(&lab.everyone());
 
         let names: Vec<String> = lab.everyone().iter().map(Ipv4Addr::to_string).collect();
-        let said =
+        let report =
             lab.script(&format!("$WANPOOL -j assign {} --pool ppp2", names.join(" "))).json();
-        assert_eq!([1, 2].map(|pool| moved_from(&said, pool)), before[..2]);
-        assert!(moved_from(&said, 3).is_empty(), "clients of the pool are not moved");
+        assert_eq!([1, 2].map(|pool| moved_from(&report, pool)), before[..2]);
+        assert!(moved_from(&report, 3).is_empty(), "clients of the pool are not moved");
         assert_eq!(lab.members(3).len(), 30);
         lab.assert_each_leaves_by_its_own_uplink(&[3]);
         // And back, from a list.
@@ -94,8 +94,8 @@ fn rebalance_moves_clients_without_a_live_flow_first() {
     lab.await_closed(one[0]);
 
     lab.config(&three(""));
-    let said = lab.wanpool(["-j", "assign", "--rebalance"]).json();
-    let [mut from_one, from_two] = [1, 2].map(|pool| moved_from(&said, pool));
+    let report = lab.wanpool(["-j", "assign", "--rebalance"]).json();
+    let [mut from_one, from_two] = [1, 2].map(|pool| moved_from(&report, pool));
     from_one.sort();
     assert_eq!(from_one, one[..5], "exactly the idle clients");
     assert_eq!(from_two.len(), 5);
@@ -121,8 +121,8 @@ fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
     // With one more that cannot go, one of the two must.
     lab.config(&format!("{}\n[pin]\n\"{}\" = 1\n", self::two(), two[0]));
     lab.wanpool(["assign"]).ok();
-    let said = lab.wanpool(["-j", "assign", "--rebalance"]).json();
-    assert_eq!(moved_from(&said, 1), [idle], "the server has a visitor");
+    let report = lab.wanpool(["-j", "assign", "--rebalance"]).json();
+    assert_eq!(moved_from(&report, 1), [idle], "the server has a visitor");
     assert_eq!(visitor.ask(), Ok(*FAR.ip()));
 }
 
@@ -149,14 +149,14 @@ fn rebalance_prints_what_it_moved_and_a_dry_run_moves_no_client() {
     lab.state().assert_is(&before, "after a dry run");
     let places = || lab.everyone().into_iter().map(|client| (client, lab.pool_of(client)));
     let was: Vec<_> = places().collect();
-    let said = lab.wanpool(["assign", "--rebalance"]);
+    let report = lab.wanpool(["assign", "--rebalance"]);
     let mut lines: Vec<String> = (places().zip(was))
         .filter(|(now, was)| now != was)
         .map(|((client, _), (_, was))| format!("{client} pool 3 ppp2 from {}", was.unwrap()))
         .collect();
     lines.sort();
-    let mut told = said.ok().lines();
-    told.sort_unstable();
-    assert_eq!(told.len(), 10);
-    assert_eq!(told, lines);
+    let mut printed = report.ok().lines();
+    printed.sort_unstable();
+    assert_eq!(printed.len(), 10);
+    assert_eq!(printed, lines);
 }

@@ -13,8 +13,8 @@ fn scan_shows_only_clients_behind_the_lan_devices() {
          ip neigh add 192.168.7.241 dev br0 nud failed
          ip neigh add 192.168.7.242 dev br0 lladdr 02:00:00:00:02:42 nud permanent
          ip neigh add 10.65.4.1 dev eth1 lladdr 02:00:00:00:04:01 nud permanent");
-    let said = lab.wanpool(["-j", "scan"]).json();
-    let rows = said.as_array().unwrap();
+    let report = lab.wanpool(["-j", "scan"]).json();
+    let rows = report.as_array().unwrap();
     let shown: Vec<&str> = rows.iter().map(|row| row["address"].as_str().unwrap()).collect();
     let mut expected: Vec<String> = lab.everyone().iter().map(ToString::to_string).collect();
     expected.retain(|address| address != "192.168.7.12");

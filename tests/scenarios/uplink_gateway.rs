@@ -90,11 +90,12 @@ fn with_no_gateway_known_the_uplink_is_down_and_says_so() {
     let lab = Lab::new();
     lab.config(&without_via());
     lab.hear(&lab.everyone());
-    let said = lab.wanpool(["restore"]);
-    let line = said.ok().lines().into_iter().find(|line| line.contains("eth1")).map(str::to_owned);
+    let report = lab.wanpool(["restore"]);
+    let line =
+        report.ok().lines().into_iter().find(|line| line.contains("eth1")).map(str::to_owned);
     assert!(
         line.is_some_and(|line| line.starts_with("uplink 4 eth1 down") && line.contains("--via")),
-        "{said}"
+        "{report}"
     );
     lab.wanpool(["assign"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);

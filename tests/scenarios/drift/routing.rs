@@ -155,7 +155,7 @@ fn of_nexthop(nexthop: &Value) -> Vec<Damage> {
         |kind, commands: String| Damage::new(kind, &format!("nexthop {id}"), commands, &step);
     let replace =
         |what: &str| damage(Kind::Altered, format!("ip nexthop replace id {id} {what} proto 87"));
-    let anew = |what: &str| {
+    let recreated = |what: &str| {
         let commands = format!("ip nexthop del id {id}\nip nexthop add id {id} {what} proto 87");
         damage(Kind::Altered, commands)
     };
@@ -178,8 +178,8 @@ fn of_nexthop(nexthop: &Value) -> Vec<Damage> {
         damages.extend([
             replace(&with_weight(7)),
             replace(&format!("group {}", members[0])),
-            anew(&format!("group {} type resilient buckets 32", members[0])),
-            anew("dev br0"),
+            recreated(&format!("group {} type resilient buckets 32", members[0])),
+            recreated("dev br0"),
             twin(&with_weight(1)),
         ]);
     } else {
@@ -192,7 +192,7 @@ fn of_nexthop(nexthop: &Value) -> Vec<Damage> {
         damages.extend([
             replace("dev br0"),
             replace("via 192.168.7.77 dev br0"),
-            anew("blackhole"),
+            recreated("blackhole"),
             twin(&itself),
         ]);
         damages.extend(via.map(|via| replace(&format!("via {via} dev {dev}"))));

@@ -10,8 +10,7 @@ with_both_iptables! {
 }
 
 pub fn served(shape: Shape) -> Lab {
-    let lab = shape.client_addresses(4).serving(&four("helpers = [\"ftp\"]"));
-    lab
+    shape.client_addresses(4).serving(&four("helpers = [\"ftp\"]"))
 }
 
 /// Does it twice: `restore` repairs it, and so does `assign`.
