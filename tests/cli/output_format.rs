@@ -8,29 +8,29 @@ use nix::fcntl::OFlag;
 use nix::pty::openpty;
 use nix::unistd::pipe2;
 
-use crate::lab::{Lab, binary, three, uplinks};
+use crate::lab::{Lab, binary, run_alone, three, uplinks};
 
 const COMMANDS: [&str; 8] =
     ["scan", "assign", "pools", "failover", "restore", "multipath", "flush", "help"];
 
 #[test]
 fn help_works_for_every_command_and_prefix_without_a_config() {
-    let lab = Lab::with().point_to_point(1).client_addresses(1).raise();
+    let list = run_alone("help").ok().stdout.clone();
     for command in COMMANDS {
-        let help = lab.wanpool(["help", command]);
+        let help = run_alone(&format!("help {command}"));
         assert!(help.ok().stdout.contains(&format!("Usage: wanpool {command}")), "{help}");
-        assert_eq!(lab.wanpool([command, "--help"]).ok().stdout, help.stdout);
-        assert!(lab.wanpool(["help"]).ok().stdout.contains(&format!("\n  {command} ")));
+        assert_eq!(run_alone(&format!("{command} --help")).ok().stdout, help.stdout);
+        assert!(list.contains(&format!("\n  {command} ")));
         assert!(help.lines().iter().all(|line| line.chars().count() <= 80), "{help}");
     }
-    assert_eq!(lab.wanpool(["he", "po"]).ok().stdout, lab.wanpool(["help", "pools"]).stdout);
-    assert_eq!(lab.wanpool(["--help"]).ok().stdout, lab.wanpool(["help"]).stdout);
-    for unknown in ["nosuch", "", "f"] {
-        lab.wanpool(["help", unknown]).refused(2);
+    assert_eq!(run_alone("he po").ok().stdout, run_alone("help pools").stdout);
+    assert_eq!(run_alone("--help").ok().stdout, list);
+    for unknown in ["help nosuch", "help f"] {
+        run_alone(unknown).refused(2);
     }
     let version = concat!("wanpool ", env!("CARGO_PKG_VERSION"), "\n");
     for option in ["-V", "--version"] {
-        assert_eq!(lab.wanpool([option]).ok().stdout, version);
+        assert_eq!(run_alone(option).ok().stdout, version);
     }
 }
 

@@ -62,7 +62,7 @@ pub use machine::Machine;
 pub use netns::{Env, Netns};
 pub use pool_files::places;
 pub use probing::QUICK;
-pub use program::{Run, binary, copy, copy_to, write_script};
+pub use program::{Run, binary, copy, copy_to, run_alone, write_script};
 pub use second_gateway::{GatewayPair, cut_power};
 pub use setup::{four, three, uplinks};
 pub use shape::{Iptables, Shape};

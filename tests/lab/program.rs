@@ -45,6 +45,14 @@ pub fn copy(program: &Path, path: &Path) {
     );
 }
 
+/// Runs a command line without any lab or configuration.
+pub fn run_alone(line: &str) -> Run {
+    let mut command = Command::new(binary());
+    command.args(line.split_whitespace()).env("WANPOOL_CONFIG", "/nowhere/wanpool.toml");
+    command.env("WANPOOL_STATE_DIR", "/nowhere/state").env("WANPOOL_RUN_DIR", "/nowhere/run");
+    Run::new(format!("wanpool {line}"), command.output().expect("to start the program"))
+}
+
 impl Lab {
     pub fn wanpool<const N: usize>(&self, args: [&str; N]) -> Run {
         self.wanpool_reading(args, "")

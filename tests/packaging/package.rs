@@ -1,5 +1,7 @@
 //! The Debian package on a fresh Debian: installation, upgrade, removal.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,19 +82,27 @@ pub fn write_config(machine: &Machine) {
     machine.sh(&format!("cat >/etc/wanpool.toml <<'END'\n{}END", ten_lines()));
 }
 
-/// Every client leaves by the uplink that the machine's pool files say; returns the files.
+/// The pool of each client, by the machine's pool files.
 #[track_caller]
-pub fn assert_served(lab: &Lab, machine: &Machine) -> String {
+pub fn pools(machine: &Machine) -> BTreeMap<Ipv4Addr, u8> {
     let files = machine.sh("cd /var/lib/wanpool && grep . pool*");
-    let mut count = 0;
-    for line in files.lines() {
+    let entry = |line: &str| {
         let (pool, client) = line.split_once(':').expect("poolN:address");
         let number = pool.trim_start_matches("pool").parse().expect("a number");
-        lab.assert_leaves_by(client.parse().expect("an address"), &[number]);
-        count += 1;
+        (client.parse().expect("an address"), number)
+    };
+    files.lines().map(entry).collect()
+}
+
+/// Every client is in a pool file and leaves by its uplink; returns the pools.
+#[track_caller]
+pub fn assert_served(lab: &Lab, machine: &Machine) -> BTreeMap<Ipv4Addr, u8> {
+    let pools = pools(machine);
+    assert_eq!(pools.len(), lab.everyone().len(), "{pools:?}");
+    for (&client, &pool) in &pools {
+        lab.assert_leaves_by(client, &[pool]);
     }
-    assert_eq!(count, lab.everyone().len(), "{files}");
-    files
+    pools
 }
 
 /// Debian's changelog has the newest entries of `CHANGELOG.md`.
@@ -153,18 +163,18 @@ fn the_package_installs_serves_clients_upgrades_and_purges(debian: Debian) {
     machine.sh(&format!("wanpool assign --release {}", lab.everyone()[0]));
     let run = machine.run(CRON);
     assert_eq!((run.lines().len(), run.status), (1, 0), "{run}");
-    let files = assert_served(&lab, &machine);
+    let before = assert_served(&lab, &machine);
 
     let served = lab.kernel_state();
     machine.sh("apt-get install -y /mnt/0.1.1.deb");
     assert!(machine.sh("dpkg -s wanpool").contains("Version: 0.1.1\n"));
     lab.kernel_state().assert_is(&served, "an upgrade");
-    assert_eq!(assert_served(&lab, &machine), files);
+    assert_eq!(assert_served(&lab, &machine), before);
     assert_eq!(machine.sh("cat /etc/wanpool.toml"), ten_lines());
 
     machine.sh("apt-get remove -y wanpool");
     lab.kernel_state().assert_is(&empty, "after a removal");
-    assert_eq!(machine.sh("cd /var/lib/wanpool && grep . pool*"), files);
+    assert_eq!(pools(&machine), before);
     assert_eq!(machine.sh("cat /etc/wanpool.toml"), ten_lines());
     machine.run("/etc/ppp/ip-up.d/wanpool ppp0; IFACE=ppp1 /etc/network/if-up.d/wanpool").silent();
 

@@ -2,7 +2,7 @@
 //! with the restricted rights that they have.
 
 use crate::lab::{Debian, Lab, Machine, QUICK, wait_until};
-use crate::packaging::package::{CRON, assert_served, packages, write_config};
+use crate::packaging::package::{CRON, assert_served, packages, pools, write_config};
 
 inside_each_debian! {
     the_units_verify_and_are_sandboxed,
@@ -73,10 +73,10 @@ fn under_systemd_a_configuration_file_is_enough(debian: Debian) {
     lab.hear(&lab.everyone());
     write_config(&machine);
     await_pools(&machine, lab.everyone().len());
-    let files = assert_served(&lab, &machine);
+    let assigned = assert_served(&lab, &machine);
     let journal = machine.sh("journalctl --sync; journalctl -q -o cat -u 'wanpool*'");
-    let assigned = journal.lines().filter(|line| line.contains(" pool ")).count();
-    assert_eq!(assigned, lab.everyone().len(), "{journal}");
+    let reported = journal.lines().filter(|line| line.contains(" pool ")).count();
+    assert_eq!(reported, lab.everyone().len(), "{journal}");
     assert!(journal.contains("Finished wanpool.service"), "{journal}");
     machine.sh("! systemctl list-units --failed --plain --no-legend | grep .");
 
@@ -99,7 +99,7 @@ fn under_systemd_a_configuration_file_is_enough(debian: Debian) {
     });
     machine.sh("apt-get remove -y wanpool; rm -r /run/systemd/system/wanpool-assign.service.d");
     lab.kernel_state().assert_is(&empty, "a removal");
-    assert_eq!(machine.sh("cd /var/lib/wanpool && grep . pool*"), files);
+    assert_eq!(pools(&machine), assigned);
     machine.sh("apt-get purge -y wanpool; ! systemctl list-units --all --plain | grep wanpool");
     machine
         .run("find / -xdev -name '*wanpool*' -not -name '*.timer.d' -not -path '/var/log/*'")

@@ -62,24 +62,6 @@ fn a_client_is_moved_and_released_by_name(shape: Shape) {
 }
 
 #[test]
-fn pinned_clients_go_to_their_pin_and_excluded_addresses_to_no_pool() {
-    let lab = Lab::new();
-    let exclude = "exclude = [\"192.168.7.12\", \"192.168.7.16/30\"]";
-    let pins = "\n[pin]\n\"192.168.7.20\" = 3\n\"192.168.7.32/29\" = 2\n";
-    lab.serve(&(three(exclude) + pins));
-    for client in lab.everyone() {
-        let pool = lab.pool_of(client);
-        match client.octets()[3] {
-            12 | 16..=19 => assert_eq!(pool, None, "{client} is excluded"),
-            20 => assert_eq!(pool, Some(3), "{client} is pinned"),
-            32..=39 => assert_eq!(pool, Some(2), "{client} is pinned"),
-            _ => assert!(pool.is_some(), "{client} is in no pool"),
-        }
-    }
-    lab.assert_each_leaves_by_its_own_uplink(&[2, 3]);
-}
-
-#[test]
 fn the_smallest_config_serves_every_client() {
     let lab =
         Lab::with().point_to_point(1).without_ethernet().serving("[uplink.1]\ndev = \"ppp0\"\n");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::lab::{Lab, Shape, three, uplinks};
 
 with_both_iptables! {
-    the_longest_matching_pin_wins_whatever_the_load,
+    the_longest_matching_pin_wins_and_excluded_addresses_are_in_no_pool,
     an_uplink_removed_from_the_config_gives_its_clients_to_the_others,
     a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance,
 }
@@ -36,7 +36,7 @@ fn moved_from(report: &Value) -> Vec<(String, u64)> {
     report["moved"].as_array().expect("an array").iter().map(row).collect()
 }
 
-fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
+fn the_longest_matching_pin_wins_and_excluded_addresses_are_in_no_pool(shape: Shape) {
     let pins = "
 [pin]
 \"192.168.7.12/30\" = 3
@@ -44,16 +44,18 @@ fn the_longest_matching_pin_wins_whatever_the_load(shape: Shape) {
 \"192.168.7.14\" = 1
 \"192.168.0.0/16\" = 1
 ";
-    let lab = shape.serving(&(three("") + pins));
+    let exclude = "exclude = [\"192.168.7.20\", \"192.168.7.24/30\"]";
+    let lab = shape.serving(&(three(exclude) + pins));
     for client in lab.everyone() {
-        let pinned = match client.octets()[3] {
-            10 | 11 => 2,
-            12 | 13 | 15 => 3,
-            _ => 1,
+        let expected = match client.octets()[3] {
+            10 | 11 => Some(2),
+            12 | 13 | 15 => Some(3),
+            20 | 24..=27 => None,
+            _ => Some(1),
         };
-        assert_eq!(lab.pool_of(client), Some(pinned), "{client}");
+        assert_eq!(lab.pool_of(client), expected, "{client}");
     }
-    assert_eq!(lab.pool_sizes(), [25, 2, 3]);
+    assert_eq!(lab.pool_sizes(), [20, 2, 3]);
     lab.wanpool(["assign", "--rebalance"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }

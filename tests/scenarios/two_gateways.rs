@@ -6,7 +6,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use crate::lab::{GatewayPair, Lab, Machine, Netns, cut_power, wait_until, write_script};
-use crate::packaging::package::{packages, write_config};
+use crate::packaging::package::{packages, pools, write_config};
 
 /// They replace `ssh HOST COMMAND` and sshd: the host reads a line and runs it.
 const REMOTE: &str = r#"#!/bin/bash
@@ -58,17 +58,6 @@ fn start<'lab>(lab: &'lab Lab, name: &str, ns: &'lab Netns, priority: u8) -> Mac
 #[track_caller]
 fn await_master(machine: &Machine) {
     wait_until("it is the master", || machine.run("[ -e /run/wanpool/master ]").status == 0);
-}
-
-#[track_caller]
-fn pools(machine: &Machine) -> Pools {
-    let files = machine.sh("cd /var/lib/wanpool; grep . pool*");
-    let entry = |line: &str| {
-        let (pool, client) = line.split_once(':').expect("poolN:address");
-        let number = pool.trim_start_matches("pool").parse().expect("a number");
-        (client.parse().expect("an address"), number)
-    };
-    files.lines().map(entry).collect()
 }
 
 #[track_caller]
