@@ -10,10 +10,15 @@ use crate::lab::write_script;
 
 const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// Runs the script as that user of a machine with this cargo, where apt would install these
-/// versions of cargo and of cargo-web. Returns its exit status, its stderr, and what
-/// apt was asked.
-fn need_rust_as(id: u32, cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, String) {
+/// What the script did: its exit status, its stderr, and the arguments of apt-get.
+type Outcome = (Option<i32>, String, String);
+
+/// Runs the script as root with this cargo, where apt has these versions of cargo and cargo-web.
+fn need_rust(cargo: &str, debian: &str, web: &str) -> Outcome {
+    need_rust_as(0, cargo, debian, web)
+}
+
+fn need_rust_as(id: u32, cargo: &str, debian: &str, web: &str) -> Outcome {
     let folder = tempfile::tempdir().expect("a folder");
     let bin = folder.path();
     for program in ["bash", "cut", "dirname", "head", "sed", "sort"] {
@@ -28,13 +33,8 @@ fn need_rust_as(id: u32, cargo: &str, debian: &str, web: &str) -> (Option<i32>, 
     let mut command = Command::new(bin.join("bash"));
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/need-rust")).args(["fmt", "clippy"]);
     let output = command.env_clear().env("PATH", bin).output().expect("the script");
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    let asked = fs::read_to_string(bin.join("asked")).unwrap_or_default();
-    (output.status.code(), printed, asked)
-}
-
-fn need_rust(cargo: &str, debian: &str, web: &str) -> (Option<i32>, String, String) {
-    need_rust_as(0, cargo, debian, web)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr, fs::read_to_string(bin.join("asked")).unwrap_or_default())
 }
 
 /// A stand-in: a program of this name in the folder `bin`.
@@ -43,23 +43,22 @@ pub fn put(bin: &Path, program: &str, script: &str) {
 }
 
 #[track_caller]
-fn assert_installs(run: &(Option<i32>, String, String), packages: &str) {
-    let (status, printed, asked) = run;
-    assert_eq!((*status, printed.as_str()), (Some(0), ""));
+fn assert_installs((status, stderr, asked): Outcome, packages: &str) {
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(asked.contains("install") && asked.ends_with(packages), "{asked}");
 }
 
 #[track_caller]
-fn assert_says_how_to_get_rust(run: &(Option<i32>, String, String)) {
-    let (status, printed, asked) = run;
-    assert_eq!((*status, printed.lines().count()), (Some(1), 1), "{printed}");
-    assert!(printed.contains(&format!("Rust {RUST} or newer")), "{printed}");
-    assert!(printed.contains("apt-get install") && printed.contains("rustup"), "{printed}");
+fn assert_recommends_rustup((status, stderr, asked): &Outcome) {
+    assert_eq!((*status, stderr.lines().count()), (Some(1), 1), "{stderr}");
+    for part in [&format!("Rust {RUST} or newer"), "apt-get install", "rustup"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
     assert!(!asked.contains("install"), "{asked}");
 }
 
 const NO_CARGO: &str = "exit 127";
-/// What Debian 12 has of the package cargo.
+/// The version of cargo in Debian 12.
 const OLD: &str = "0.66.0+ds1-1";
 const NONE: &str = "(none)";
 
@@ -74,24 +73,23 @@ fn an_installed_cargo_that_is_new_enough_is_used() {
 #[test]
 fn an_installed_cargo_that_is_too_old_is_refused() {
     let new = format!("{RUST}.1+dfsg1-1");
-    let run = need_rust("echo cargo 1.63.0", &new, &new);
-    assert_says_how_to_get_rust(&run);
-    assert!(run.1.contains("1.63.0"), "{}", run.1);
+    let outcome = need_rust("echo cargo 1.63.0", &new, &new);
+    assert_recommends_rustup(&outcome);
+    assert!(outcome.1.contains("1.63.0"), "{}", outcome.1);
 }
 
 #[test]
-fn without_cargo_the_debian_package_is_installed_if_new_enough() {
+fn without_cargo_a_debian_package_that_is_new_enough_is_installed() {
     for web in [NONE, "1.96.0+dfsg1-1"] {
-        let run = need_rust(NO_CARGO, &format!("{RUST}.1+dfsg1-1+deb13u1"), web);
-        assert_installs(&run, " ca-certificates cargo rustfmt rust-clippy\n");
+        let outcome = need_rust(NO_CARGO, &format!("{RUST}.1+dfsg1-1+deb13u1"), web);
+        assert_installs(outcome, " ca-certificates cargo rustfmt rust-clippy\n");
     }
-}
-
-#[test]
-fn else_cargo_web_is_installed_if_new_enough() {
     for web in [format!("{RUST}.0+dfsg3-1~deb12u3"), "1.96.0+dfsg1-1~deb12u2".to_owned()] {
-        let run = need_rust(NO_CARGO, OLD, &web);
-        assert_installs(&run, " ca-certificates cargo-web rustfmt-web rust-web-clippy\n");
+        let outcome = need_rust(NO_CARGO, OLD, &web);
+        assert_installs(outcome, " ca-certificates cargo-web rustfmt-web rust-web-clippy\n");
+    }
+    for (debian, web) in [(OLD, NONE), (OLD, "1.78.0+dfsg1-2"), (NONE, NONE)] {
+        assert_recommends_rustup(&need_rust(NO_CARGO, debian, web));
     }
 }
 
@@ -104,13 +102,6 @@ fn without_root_the_apt_command_is_printed() {
         printed.contains(&format!("{line} ca-certificates cargo-web rustfmt-web")),
         "{printed}"
     );
-}
-
-#[test]
-fn without_a_package_that_is_new_enough_rustup_is_recommended() {
-    for (debian, web) in [(OLD, NONE), (OLD, "1.78.0+dfsg1-2"), (NONE, NONE)] {
-        assert_says_how_to_get_rust(&need_rust(NO_CARGO, debian, web));
-    }
 }
 
 #[test]

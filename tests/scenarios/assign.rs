@@ -6,7 +6,6 @@ use crate::lab::{Lab, Shape, three};
 
 with_both_iptables! {
     thirty_clients_are_assigned_ten_each_to_three_equal_uplinks,
-    weights_two_one_one_assign_fifteen_eight_and_seven_of_thirty_clients,
     a_client_is_moved_and_released_by_name,
 }
 
@@ -27,12 +26,6 @@ fn thirty_clients_are_assigned_ten_each_to_three_equal_uplinks(shape: Shape) {
     let mark = |client: Ipv4Addr| format!("{:#x}/0xff", lab.pool_of(client).expect("a pool"));
     let marks = lab.everyone().into_iter().map(|client| (client, mark(client))).collect();
     assert_eq!(lab.marks(), marks);
-    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-}
-
-fn weights_two_one_one_assign_fifteen_eight_and_seven_of_thirty_clients(shape: Shape) {
-    let lab = shape.serving(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
-    assert_eq!(lab.pool_sizes(), [15, 8, 7]);
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 

@@ -62,29 +62,6 @@ fn a_route_replaced_by_hand_with_a_foreign_one_is_reported() {
 }
 
 #[test]
-fn an_altered_jump_is_added_again_and_the_altered_one_kept() {
-    let lab = served();
-    for (altered, other) in [
-        ("nat -R POSTROUTING 1 -o ppp0 -j WANPOOL", "nat -D POSTROUTING -o ppp0 -j WANPOOL"),
-        ("mangle -R PREROUTING 1 -i br1 -j WANPOOL", "mangle -D PREROUTING -i br1 -j WANPOOL"),
-        ("raw -R PREROUTING 1 -p icmp -g WANPOOL", "raw -D PREROUTING -p icmp -g WANPOOL"),
-    ] {
-        let right = lab.filter();
-        for repair in [Repair::Restore, Repair::Steps] {
-            lab.gateway.sh(&format!("iptables -t {altered}"));
-            let check = lab.check();
-            check.drifted();
-            repair.run(&lab, &check).ok();
-            lab.check().clean();
-            lab.assert_each_leaves_by_its_own_uplink(&[2]);
-            lab.gateway.sh(&format!("iptables -t {other}"));
-            assert_eq!(lab.filter(), right);
-            lab.wanpool(["restore"]).silent();
-        }
-    }
-}
-
-#[test]
 fn foreign_jumps_with_comments_do_not_stop_flush() {
     for comment in ["two words", "a \\\"quote\\\"", "it's mine", "\\$(reboot) -j ACCEPT"] {
         let lab = served();
