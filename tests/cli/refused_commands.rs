@@ -33,10 +33,25 @@ fn a_missing_config_is_a_configuration_error() {
 #[test]
 fn a_bad_config_is_refused_with_file_line_and_reason() {
     let lab = Lab::new();
-    lab.config("[uplink.1]\ndev = \"ppp0\"\nspeed = 9\n");
-    for command in ["restore", "assign", "pools"] {
-        let run = changing_nothing(&lab, || lab.wanpool([command]));
-        run.refused(2).naming(&["wanpool.toml:3:1: unknown field `speed`"]);
+    for (config, error) in [
+        ("[uplink.1]\ndev = \"ppp0\"\nspeed = 9\n", "wanpool.toml:3:1: unknown field `speed`"),
+        (
+            "lans = [\"br0\"]\n[uplink.1]\ndev = \"ppp0\"\n",
+            "wanpool.toml:1:1: unknown field `lans`",
+        ),
+    ] {
+        lab.config(config);
+        for command in ["restore", "assign", "pools"] {
+            changing_nothing(&lab, || lab.wanpool([command])).refused(2).naming(&[error]);
+        }
+    }
+}
+
+#[test]
+fn a_bad_address_on_the_command_line_is_a_usage_error() {
+    let lab = Lab::three_uplinks();
+    for client in ["192.168.7.300", "foo", "192.168.7"] {
+        changing_nothing(&lab, || lab.wanpool(["assign", client])).refused(2).naming(&[client]);
     }
 }
 

@@ -82,6 +82,13 @@ impl Lab {
         assert!(is_right, "{client} does not leave by {uplinks:?}: {seen:?}");
     }
 
+    #[track_caller]
+    pub fn assert_all_leave_by(&self, clients: &[Ipv4Addr], uplinks: &[u8]) {
+        for &client in clients {
+            self.assert_leaves_by(client, uplinks);
+        }
+    }
+
     /// The client is served by an uplink other than this one.
     #[track_caller]
     pub fn assert_leaves_by_another(&self, client: Ipv4Addr, uplink: u8) {

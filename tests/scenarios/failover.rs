@@ -22,13 +22,6 @@ fn split(lab: &Lab) -> [Vec<(u64, u32)>; 2] {
     [of_one, others]
 }
 
-#[track_caller]
-fn assert_leave_by(lab: &Lab, pool: u8, uplinks: &[u8]) {
-    for client in lab.members(pool) {
-        lab.assert_leaves_by(client, uplinks);
-    }
-}
-
 fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
     let lab = shape.serving(&three(""));
     let talk = lab.talk(&lab.everyone());
@@ -48,7 +41,7 @@ fn failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink(shape: Shape) {
     let left: Vec<_> = tracked.iter().filter(|(_, mark)| *mark & 0xff == 0x81).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(ended, of_one.len(), "flows_ended");
-    assert_leave_by(&lab, 1, &[2, 3]);
+    lab.assert_all_leave_by(&lab.members(1), &[2, 3]);
 
     let (tcp, udp) = (is_of(&lab, 1, Kind::Tcp), is_of(&lab, 1, Kind::Udp));
     talk.goes_on("by another uplink", |flow| udp(flow));
@@ -74,7 +67,7 @@ fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
 
     lab.swallow(1, true);
     lab.wanpool(["failover", "ppp0", "--to", "ppp2"]).ok();
-    assert_leave_by(&lab, 1, &[3]);
+    lab.assert_all_leave_by(&lab.members(1), &[3]);
     let udp = |flow: &Flow| flow.kind == Kind::Udp;
     talk.goes_on("by the uplink named", udp);
     talk.stop().iter().filter(|flow| udp(flow)).for_each(|flow| flow.assert_moved(one, &[three]));
@@ -87,9 +80,9 @@ fn failover_to_moves_the_pool_to_that_uplink(shape: Shape) {
     lab.state().assert_is(&sent, "twice");
 
     lab.wanpool(["failover", "1", "--to", "2"]).ok();
-    assert_leave_by(&lab, 1, &[2]);
+    lab.assert_all_leave_by(&lab.members(1), &[2]);
     lab.hang_up(2);
-    assert_leave_by(&lab, 1, &[3]);
+    lab.assert_all_leave_by(&lab.members(1), &[3]);
     lab.redial(2);
     lab.wanpool(["restore", "2"]).ok();
     lab.swallow(1, false);
@@ -150,7 +143,7 @@ fn failover_works_without_any_flow() {
     lab.gateway.sh("conntrack -F 2>/dev/null");
     let report = lab.wanpool(["-j", "failover", "ppp1"]).json();
     assert_eq!(report["flows_ended"], 0);
-    assert_leave_by(&lab, 2, &[1, 3]);
+    lab.assert_all_leave_by(&lab.members(2), &[1, 3]);
     lab.wanpool(["failover", "ppp1"]).silent();
 }
 
@@ -167,7 +160,7 @@ fn failover_works_when_the_device_is_gone() {
     lab.state().assert_is(&before, "twice");
 
     lab.wanpool(["failover", "ppp0", "--to", "ppp2"]).ok();
-    assert_leave_by(&lab, 1, &[3]);
+    lab.assert_all_leave_by(&lab.members(1), &[3]);
     lab.wanpool(["failover", "ppp0", "--to", "ppp2"]).silent();
 }
 

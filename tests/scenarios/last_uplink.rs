@@ -102,9 +102,7 @@ fn restoring_any_one_uplink_serves_all_clients(shape: Shape) {
         assert_unreachable(&lab, &[lab.member(2, 9)]);
         lab.redial(number);
         lab.wanpool(["restore", &lab.uplink_dev(number)]).ok();
-        for client in lab.everyone() {
-            lab.assert_leaves_by(client, &[number]);
-        }
+        lab.assert_all_leave_by(&lab.everyone(), &[number]);
         (1..=3).filter(|&other| other != number).for_each(|other| lab.redial(other));
         lab.wanpool(["restore"]).ok();
         lab.state().assert_is(&before, "all are back");
@@ -121,7 +119,5 @@ fn a_failed_over_uplink_can_be_restored_when_all_others_are_down() {
     let brief = lab.client(client).patience(Duration::from_millis(500));
     assert!(brief.tcp().is_err(), "service by a failed over uplink");
     lab.wanpool(["restore", "ppp0"]).ok();
-    for client in lab.everyone() {
-        lab.assert_leaves_by(client, &[1]);
-    }
+    lab.assert_all_leave_by(&lab.everyone(), &[1]);
 }

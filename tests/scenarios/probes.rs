@@ -11,9 +11,14 @@ use serde_json::Value;
 
 use crate::lab::{FAR, Lab, QUICK, three};
 
+/// Three uplinks whose probes have one target, with these further keys.
+fn with_probes(more: &str) -> Lab {
+    Lab::serving(&three(&format!("{QUICK}{more}\n")))
+}
+
 #[test]
 fn an_unhealthy_uplink_is_out_after_two_runs_and_back_after_three_good_ones() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     lab.probe().silent();
     let client = lab.member(1, 0);
     let mut other = lab.client(lab.member(2, 0)).tcp().unwrap();
@@ -46,7 +51,7 @@ fn an_unhealthy_uplink_is_out_after_two_runs_and_back_after_three_good_ones() {
 
 #[test]
 fn when_all_uplinks_are_unhealthy_the_last_one_stays() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     (1..=3).for_each(|number| lab.swallow(number, true));
     for _ in 0..5 {
         lab.probe();
@@ -64,7 +69,7 @@ fn when_all_uplinks_are_unhealthy_the_last_one_stays() {
 
 #[test]
 fn an_uplink_failed_over_by_hand_stays_out() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     lab.wanpool(["failover", "1"]).ok();
     for _ in 0..5 {
         lab.probe().silent();
@@ -88,7 +93,7 @@ fn an_uplink_failed_over_by_hand_stays_out() {
 
 #[test]
 fn restore_undoes_a_failover_by_probe() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
     lab.wanpool(["assign"]).silent();
@@ -99,7 +104,7 @@ fn restore_undoes_a_failover_by_probe() {
 
 #[test]
 fn losing_the_runtime_state_only_restarts_the_counters() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     lab.swallow(1, true);
     assert_eq!(lab.runs_until(1, "failed-over"), 2);
     fs::write(lab.runtime_state_file(), "rubbish\n1 ppp0 index x\n\0\n").unwrap();
@@ -111,7 +116,7 @@ fn losing_the_runtime_state_only_restarts_the_counters() {
 
 #[test]
 fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     lab.probe().silent();
     lab.hang_up(1);
     lab.probe();
@@ -129,7 +134,7 @@ fn an_uplink_that_is_down_is_neither_probed_nor_changed() {
 
 #[test]
 fn a_dry_run_prints_the_steps_and_stores_nothing() {
-    let lab = Lab::serving(&three(&format!("{QUICK}down = 1\n")));
+    let lab = with_probes("down = 1");
     let state = lab.state();
     lab.swallow(1, true);
     let run = lab.wanpool(["-n", "failover", "--probe"]);
@@ -147,7 +152,7 @@ fn a_dry_run_prints_the_steps_and_stores_nothing() {
 
 #[test]
 fn pools_shows_since_loss_and_rtt() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     let before = lab.wanpool(["pools"]).ok().lines()[0].to_owned();
     assert!(before.ends_with("share"), "{before}");
     assert!(!lab.wanpool(["pools", "--metrics"]).ok().stdout.contains("probe"));
@@ -179,7 +184,7 @@ fn pools_shows_since_loss_and_rtt() {
 
 #[test]
 fn a_killed_probe_run_leaves_nothing_half_done() {
-    let lab = Lab::serving(&three(&format!("{QUICK}down = 1\nup = 1\n")));
+    let lab = with_probes("down = 1\nup = 1");
     lab.probe();
     let whole = lab.kernel_state();
     lab.swallow(1, true);
@@ -214,7 +219,7 @@ fn a_killed_probe_run_leaves_nothing_half_done() {
 
 #[test]
 fn two_probe_runs_and_a_hook_at_once_do_not_disturb_each_other() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     for round in 0..6 {
         let dead = round % 2 == 0;
         lab.swallow(1, dead);
@@ -273,7 +278,7 @@ fn a_hook_finds_the_lock_free_while_others_are_probed() {
 
 #[test]
 fn the_runtime_state_is_in_run_under_the_path_of_the_state_directory() {
-    let lab = Lab::serving(&three(QUICK));
+    let lab = with_probes("");
     let run = lab.script("env -u WANPOOL_RUN_DIR \"$WANPOOL\" failover --probe");
     run.silent();
     let below = lab.pool_dir();
