@@ -6,7 +6,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use super::pool_files::{Files, places};
-use super::{Lab, State, Trace, three, uplinks};
+use super::{Lab, State, Trace, three, two};
 
 pub struct FaultScenario {
     pub lab: Lab,
@@ -74,7 +74,7 @@ impl FaultScenario {
 
     /// `assign --rebalance`, which moves ten clients of two pools to a third one.
     pub fn rebalance() -> FaultScenario {
-        let lab = Lab::with().without_ethernet().serving(&uplinks("", &["ppp0", "ppp1"]));
+        let lab = Lab::with().without_ethernet().serving(&two());
         lab.config(&three(""));
         lab.wanpool(["restore"]).ok();
         FaultScenario::of_the_set(lab, "assign --rebalance")

@@ -64,7 +64,7 @@ pub use pool_files::places;
 pub use probing::QUICK;
 pub use program::{Run, binary, copy, copy_to, run_alone, write_script};
 pub use second_gateway::{GatewayPair, cut_power};
-pub use setup::{four, three, uplinks};
+pub use setup::{four, three, two, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
 pub use speaker::Speaker;

@@ -4,7 +4,12 @@ use std::net::Ipv4Addr;
 
 use super::{Lab, Shape};
 
-/// Three equal uplinks behind `br0`. `top` are further keys, in front of the first table.
+/// Two equal uplinks, with the LAN `br0`.
+pub fn two() -> String {
+    uplinks("", &["ppp0", "ppp1"])
+}
+
+/// Three equal uplinks, with the LAN `br0`. `top` are further keys, in front of the first table.
 pub fn three(top: &str) -> String {
     uplinks(top, &["ppp0", "ppp1", "ppp2"])
 }

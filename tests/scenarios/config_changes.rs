@@ -6,16 +6,12 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, Shape, three, uplinks};
+use crate::lab::{Lab, Shape, three, two};
 
 with_both_iptables! {
     the_longest_matching_pin_wins_and_excluded_addresses_are_in_no_pool,
     an_uplink_removed_from_the_config_gives_its_clients_to_the_others,
     a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance,
-}
-
-fn two() -> String {
-    uplinks("", &["ppp0", "ppp1"])
 }
 
 /// Every client is in exactly one pool.

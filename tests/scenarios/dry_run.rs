@@ -97,7 +97,7 @@ fn the_printed_commands_of_failover_and_restore_do_the_same_as_the_run(shape: Sh
         }
         let words: Vec<&str> = ["-n"].into_iter().chain(command.split(' ')).collect();
         by_script(lab, &words);
-        run.script(&format!("$WANPOOL {command}")).ok();
+        run.run(command).ok();
         lab.state().assert_is(&run.state(), format!("the script beside the run: {command}"));
         assert_eq!(marks(lab), marks(run), "the flows left: {command}");
         lab.run(command).silent();

@@ -46,11 +46,10 @@ fn failover_of_the_last_uplink_is_refused(shape: Shape) {
     lab.wanpool(["failover", "ppp1"]).ok();
     let talk = lab.talk(&lab.everyone());
     let (before, tracked) = (lab.state(), lab.tracked());
-    for args in [["failover", "ppp2"].as_slice(), &["failover", "3", "--to", "2"]] {
-        lab.run(&args.join(" ")).refused(1).naming(&["ppp"]);
-        lab.state().assert_is(&before, args.join(" "));
+    for command in ["failover ppp2", "failover 3 --to 2", "-n failover ppp2"] {
+        lab.run(command).refused(1).naming(&["ppp"]);
+        lab.state().assert_is(&before, command);
     }
-    lab.wanpool(["-n", "failover", "ppp2"]).refused(1);
     talk.goes_on("as before", |_| true);
     let now = lab.tracked();
     assert!(tracked.iter().all(|(id, mark)| now.get(id) == Some(mark)), "a flow was ended");

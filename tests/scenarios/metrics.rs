@@ -41,8 +41,7 @@ fn counted(lab: &Lab) -> BTreeMap<String, f64> {
 
 fn the_metrics_match_files_and_kernel(shape: Shape) {
     let lab = shape.serving(&four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
-    let moving = lab.pool(2)[..3].join(" ");
-    lab.script(&format!("$WANPOOL assign {moving} --pool 3")).ok();
+    lab.run(&format!("assign {} --pool 3", lab.pool(2)[..3].join(" "))).ok();
     lab.wanpool(["failover", "ppp1"]).ok();
     lab.hang_up(3);
     let mut open: Vec<_> = [1, 4].map(|pool| lab.client(lab.member(pool, 0)).tcp().unwrap()).into();

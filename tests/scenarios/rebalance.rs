@@ -4,15 +4,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde_json::{Value, json};
 
-use crate::lab::{EchoServer, FAR, Flow, Lab, Shape, three, uplinks};
+use crate::lab::{EchoServer, FAR, Flow, Lab, Shape, three, two};
 
 with_both_iptables! {
     rebalance_breaks_no_connection,
     assign_to_a_pool_breaks_no_connection,
-}
-
-fn two() -> String {
-    uplinks("", &["ppp0", "ppp1"])
 }
 
 /// The clients that were moved out of a pool, as `-j assign` reports it.
@@ -64,8 +60,7 @@ fn assign_to_a_pool_breaks_no_connection(shape: Shape) {
         let talk = lab.talk(&lab.everyone());
 
         let names: Vec<String> = lab.everyone().iter().map(Ipv4Addr::to_string).collect();
-        let report =
-            lab.script(&format!("$WANPOOL -j assign {} --pool ppp2", names.join(" "))).json();
+        let report = lab.run(&format!("-j assign {} --pool ppp2", names.join(" "))).json();
         assert_eq!([1, 2].map(|pool| moved_from(&report, pool)), before[..2]);
         assert!(moved_from(&report, 3).is_empty(), "clients of the pool are not moved");
         assert_eq!(lab.members(3).len(), 30);
@@ -109,9 +104,9 @@ fn rebalance_moves_clients_without_a_live_flow_first() {
 #[test]
 fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
     let lab = Lab::serving(&two());
-    let (one, two) = (lab.members(1), lab.members(2));
+    let (one, other) = (lab.members(1), lab.members(2));
     let (idle, server) = (one[0], one[14]);
-    let _talk = lab.talk(&[&one[1..14], &two].concat());
+    let _talk = lab.talk(&[&one[1..14], &other].concat());
     let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(server, 8080));
     lab.forward_port(1, server);
     let mut visitor = lab.visitor(1, 8080).tcp().unwrap();
@@ -119,7 +114,7 @@ fn an_incoming_flow_counts_as_a_live_flow_of_its_client() {
     assert!(lab.connmarks(idle).is_empty(), "the idle one has no flow");
 
     // With one more that cannot go, one of the two must.
-    lab.config(&format!("{}\n[pin]\n\"{}\" = 1\n", self::two(), two[0]));
+    lab.config(&format!("{}\n[pin]\n\"{}\" = 1\n", two(), other[0]));
     lab.wanpool(["assign"]).ok();
     let report = lab.wanpool(["-j", "assign", "--rebalance"]).json();
     assert_eq!(moved_from(&report, 1), [idle], "the server has a visitor");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::lab::{Lab, uplinks};
+use crate::lab::{Lab, two};
 
 const PASS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/seed/pass.sh");
 
@@ -36,7 +36,7 @@ fn pass(lab: &Lab, script: &Path, list: &[String]) {
 
 fn start(pool1: &str) -> (Lab, std::path::PathBuf) {
     let lab = Lab::new();
-    lab.config(&uplinks("", &["ppp0", "ppp1"]));
+    lab.config(&two());
     let script = lab.scratch().join("script");
     for dir in [&script, &lab.pool_dir()] {
         fs::create_dir_all(dir).unwrap();

@@ -8,7 +8,7 @@ mod filter;
 mod routing;
 mod set;
 
-use crate::lab::{Lab, Shape, four, uplinks};
+use crate::lab::{Lab, Shape, four, two};
 pub use damages::Repair;
 use damages::{assert_repaired, for_each_chain, state};
 
@@ -79,7 +79,7 @@ fn the_set_each_of_its_entries_and_each_sysctl_is_repaired() {
 fn assign_repairs_the_same_while_an_uplink_is_failed_over() {
     let lab = Lab::with().point_to_point(2).rp_filter(1).client_addresses(3).raise();
     let third = "\n[uplink.3]\ndev = \"eth1\"\nvia = \"10.65.4.1\"\n";
-    lab.serve(&(uplinks("", &["ppp0", "ppp1"]) + third));
+    lab.serve(&(two() + third));
     lab.wanpool(["failover", "2", "--to", "3"]).ok();
     // The first route says that it was failed over by hand, the second one to which uplink; the
     // kernel deletes the latter with its nexthop.
