@@ -1,11 +1,8 @@
 //! What users of `ip` expect: help, version, colours, column widths, `--`, JSON for every command.
 
-use std::fs::File;
-use std::io::Read;
 use std::process::Stdio;
 
 use nix::fcntl::OFlag;
-use nix::pty::openpty;
 use nix::unistd::pipe2;
 
 use crate::lab::{Lab, binary, run_alone, three, uplinks};
@@ -51,24 +48,11 @@ fn three_states() -> Lab {
     lab
 }
 
-/// The output of the program on a terminal.
-fn on_a_terminal(lab: &Lab, vars: &[(&str, &str)], args: &[&str]) -> String {
-    let pty = openpty(None, None).expect("a pseudo-terminal");
-    let mut command = lab.gateway.command(&binary().display().to_string());
-    command.args(args).env_remove("NO_COLOR").env("TERM", "xterm").envs(vars.iter().copied());
-    let end = || Stdio::from(pty.slave.try_clone().expect("another handle of the terminal"));
-    command.stdin(Stdio::null()).stdout(end()).stderr(end());
-    let mut child = lab.gateway.enter(|| command.spawn()).expect("the program");
-    drop(command);
-    drop(pty.slave);
-    let (mut screen, mut bytes) = (File::from(pty.master), [0; 4096]);
-    let mut text = Vec::new();
-    // When the other end is closed, reading is an error.
-    while let Ok(count @ 1..) = screen.read(&mut bytes) {
-        text.extend(&bytes[..count]);
-    }
-    child.wait().expect("its end");
-    String::from_utf8(text).expect("UTF-8").replace("\r\n", "\n")
+/// The output of the program on a terminal, with these variables.
+fn on_a_terminal(lab: &Lab, vars: &str, args: &str) -> String {
+    let env = format!("env -u NO_COLOR TERM=xterm {vars}");
+    let run = lab.script(&format!("{env} script -qc \"$WANPOOL {args}\" /dev/null"));
+    run.stdout.replace("\r\n", "\n")
 }
 
 #[test]
@@ -81,21 +65,20 @@ fn states_are_coloured_on_a_terminal_or_on_request() {
         .replace("  failed-over  ", "  \x1b[33mfailed-over\x1b[0m  ")
         .replace("  down  ", "  \x1b[31mdown\x1b[0m  ");
     assert_eq!(colored.matches("\x1b[0m").count(), 3, "{plain}");
-    assert_eq!(on_a_terminal(&lab, &[], &["pools"]), colored);
-    assert_eq!(on_a_terminal(&lab, &[("NO_COLOR", "")], &["pools"]), colored, "empty is unset");
-    for args in [&["-c", "pools"][..], &["pools", "--color"], &["-c=always"], &["--color=always"]] {
-        let no_color = [("NO_COLOR", "1")];
-        assert_eq!(on_a_terminal(&lab, &no_color, args), colored, "{args:?}: the option wins");
-        assert_eq!(lab.run(&args.join(" ")).ok().stdout, colored);
+    assert_eq!(on_a_terminal(&lab, "", "pools"), colored);
+    assert_eq!(on_a_terminal(&lab, "NO_COLOR=", "pools"), colored, "empty is unset");
+    for args in ["-c pools", "pools --color", "-c=always", "--color=always"] {
+        assert_eq!(on_a_terminal(&lab, "NO_COLOR=1", args), colored, "{args}: the option wins");
+        assert_eq!(lab.run(args).ok().stdout, colored);
     }
     for (vars, args) in [
-        (&[("NO_COLOR", "1")][..], &["pools"][..]),
-        (&[("TERM", "dumb")], &["pools"]),
-        (&[], &["--color=never", "pools"]),
-        (&[], &["-c=never"]),
-        (&[("NO_COLOR", "1")], &["--color=auto"]),
+        ("NO_COLOR=1", "pools"),
+        ("TERM=dumb", "pools"),
+        ("", "--color=never pools"),
+        ("", "-c=never"),
+        ("NO_COLOR=1", "--color=auto"),
     ] {
-        assert_eq!(on_a_terminal(&lab, vars, args), plain, "{vars:?} {args:?}");
+        assert_eq!(on_a_terminal(&lab, vars, args), plain, "{vars} {args}");
     }
     assert_eq!(lab.wanpool(["--color=auto"]).ok().stdout, plain);
     lab.wanpool(["--color=sometimes"]).refused(2).naming(&["sometimes"]);
@@ -104,13 +87,11 @@ fn states_are_coloured_on_a_terminal_or_on_request() {
 #[test]
 fn nothing_else_is_coloured() {
     let lab = three_states();
-    let json = on_a_terminal(&lab, &[], &["-c", "-j", "pools"]);
+    let json = on_a_terminal(&lab, "", "-c -j pools");
     serde_json::from_str::<serde_json::Value>(&json).expect("JSON");
-    for args in
-        [&["-c", "help"][..], &["-c", "scan"], &["-c", "pools", "nosuch"], &["-c", "--nosuch"]]
-    {
-        let report = on_a_terminal(&lab, &[], args);
-        assert!(!report.is_empty() && !report.contains('\x1b'), "{args:?}: {report}");
+    for args in ["-c help", "-c scan", "-c pools nosuch", "-c --nosuch"] {
+        let output = on_a_terminal(&lab, "", args);
+        assert!(!output.is_empty() && !output.contains('\x1b'), "{args}: {output}");
     }
 }
 
@@ -121,8 +102,8 @@ fn columns_fit_80_characters_and_numbers_are_right_aligned() {
     lab.redial(3);
     lab.wanpool(["restore", "ppp1"]).ok();
     lab.wanpool(["restore", "ppp2"]).ok();
-    for args in [&["pools"][..], &["pools", "1"], &["scan"]] {
-        let run = lab.run(&args.join(" "));
+    for command in ["pools", "pools 1", "scan"] {
+        let run = lab.run(command);
         assert!(run.ok().lines().iter().all(|line| line.chars().count() <= 80), "{run}");
     }
     let pools = lab.wanpool(["pools"]);
