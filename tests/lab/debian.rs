@@ -1,17 +1,16 @@
-//! A fresh Debian of each release that wanpool is made for: made by mmdebstrap once, kept below
-//! `target/`, and changed by no test.
+//! A fresh Debian of each supported release: made once by mmdebstrap, kept below `target/`, and never
+//! changed by a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Beyond Debian's smallest: what the package depends on, what it recommends, systemd, and what the
-/// lab's own questions and the demonstration need.
+/// What the package depends on or recommends, systemd, and what the lab and the demonstration need.
 const PACKAGES: [&str; 8] =
     ["iptables", "iproute2", "kmod", "systemd", "ipset", "conntrack", "nftables", "socat"];
 
-/// $1 is where it is when it is whole; the rest makes it. Of several tests that want the same one,
-/// one makes it and the others wait. What is left of one that was interrupted is thrown away.
+/// $1 is the finished folder; the rest is the command that makes it. One test makes it, and others
+/// wait. What an interrupted test has left is deleted.
 const MAKE: &str = r#"
 made=$1
 shift
@@ -30,8 +29,8 @@ pub enum Debian {
 }
 
 impl Debian {
-    /// What is built on a later release asks for a newer libc, and does not start on an earlier one.
-    pub fn that_run_what_is_built_here() -> &'static [Debian] {
+    /// A program that is built on a later release needs a newer libc.
+    pub fn that_can_run_the_program() -> &'static [Debian] {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         if release.lines().any(|line| line == "VERSION_ID=\"12\"") {
             &[Debian::Bookworm, Debian::Trixie]
@@ -57,10 +56,10 @@ impl Debian {
         command.arg("--aptopt=Acquire::Retries \"3\"");
         command.args([&format!("--include={}", PACKAGES.join(",")), self.name()]);
         let output = command.output().expect("flock (apt install util-linux)");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "no fresh Debian from its archive (apt install mmdebstrap):\n{said}"
+            "no fresh Debian from its archive (apt install mmdebstrap):\n{printed}"
         );
         made
     }

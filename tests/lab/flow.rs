@@ -1,5 +1,5 @@
-//! What became of one flow that talked all the time: what was lost, for how long nothing came, and
-//! who the far server saw.
+//! One flow of traffic without pause: what was lost, the longest gap, and the addresses that the far
+//! server saw.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -15,10 +15,10 @@ pub enum Kind {
 pub struct Flow {
     pub client: Ipv4Addr,
     pub kind: Kind,
-    /// The questions asked bear the numbers 1 to this.
+    /// The number of the last question; the first one is 1.
     pub sent: u32,
     pub answers: Vec<Answer>,
-    /// Why it can be asked no more.
+    /// Why the flow has ended.
     pub ended: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Flow {
         self.answers.iter().any(|answer| answer.question == self.sent)
     }
 
-    /// Who the far server saw: each change, in order.
+    /// The addresses that the far server saw, in order.
     pub fn seen(&self) -> Vec<Ipv4Addr> {
         let mut seen: Vec<Ipv4Addr> = self.answers.iter().map(|answer| answer.seen).collect();
         seen.dedup();
@@ -72,7 +72,7 @@ impl Flow {
         assert_eq!(self.seen(), [seen], "{self}");
     }
 
-    /// It went on, from another uplink's address.
+    /// It continued from another uplink's address.
     #[track_caller]
     pub fn assert_moved(&self, from: Ipv4Addr, to: &[Ipv4Addr]) {
         assert!(self.ended.is_none(), "{self}");

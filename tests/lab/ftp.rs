@@ -1,5 +1,5 @@
-//! A real FTP server at the far end and a real client on the LAN, in active mode: the server
-//! opens the data connection, so the gateway must read along (conntrack helper `ftp`).
+//! An FTP server at the far end and a client on the LAN, in active mode: the server opens the data
+//! connection, so the gateway needs the conntrack helper `ftp`.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,15 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{FAR, Kept, Lab, wait_until};
+use super::{ChildGuard, FAR, Lab, wait_until};
 
 /// The server runs as long as this value lives.
 pub struct Ftp {
-    _server: Kept,
+    _server: ChildGuard,
 }
 
 impl Ftp {
-    /// Serves `hello.txt` to anybody.
+    /// Serves `hello.txt` without a password.
     pub fn start(lab: &Lab) -> Ftp {
         assert!(
             Path::new("/usr/sbin/vsftpd").exists(),
@@ -24,14 +24,14 @@ impl Ftp {
         let config = write_files(lab.scratch());
         let mut server = Command::new("/usr/sbin/vsftpd");
         server.arg(config);
-        let server = Kept::start(&lab.far, &server);
+        let server = ChildGuard::start(&lab.far, &server);
         wait_until("the FTP server listens", || {
             lab.far.enter(|| TcpStream::connect((*FAR.ip(), 21)).is_ok())
         });
         Ftp { _server: server }
     }
 
-    /// Fetches the file from this client in active mode; `Err` has curl's words.
+    /// Fetches the file from this client in active mode; `Err` is the output of curl.
     pub fn fetch(&self, lab: &Lab, client: Ipv4Addr) -> Result<String, String> {
         let mut curl = lab.clients.command("curl");
         let from = client.to_string();

@@ -1,22 +1,21 @@
-//! A machine with the gateway's network: what an admin installs wanpool on.
+//! A machine with the gateway's network, on which an admin installs wanpool.
 //!
-//! Its files are a fresh Debian's, or those of the machine we are on, under an overlay, so that
-//! nothing is left of what a test does there; its processes, names and mounts are its own. With
-//! systemd it is booted, by systemd as its process 1.
+//! Its files are those of a fresh Debian, or of this machine, under an overlay that is dropped with
+//! the test; it has its own processes, names and mounts. It may be booted by systemd.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Debian, Kept, Lab, Netns, Run, wait_until};
+use super::{ChildGuard, Debian, Lab, Netns, Run, wait_until};
 
-/// Who is process 1.
+/// Process 1.
 const SLEEP: &str = "sleep infinity";
 const SYSTEMD: &str = "/lib/systemd/systemd --log-target=journal";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Lays out the files at $1/root over $2 and makes $3 a process group of the kernel's own kind
-/// (systemd wants to own one); then becomes process 1 of a new machine.
+/// Mounts the files at $1/root over $2 and makes a cgroup $3, which systemd needs; then becomes
+/// process 1 of a new machine.
 const LAY_OUT: &str = r#"
 mount -t tmpfs none "$1"
 cd "$1"
@@ -29,8 +28,7 @@ umount groups
 exec unshare --cgroup --pid --ipc --uts --fork --kill-child sh -ec "$4" sh "$5" "$6"
 "#;
 
-/// Of the kernel's files only those of the network can be written. $1 is the lab's own folder, $2
-/// says who is process 1.
+/// Only the sysctls of the network can be written. $1 is the lab's own folder, $2 is process 1.
 const BEGIN: &str = r#"
 mount -t proc none root/proc
 mount --bind root/proc/sys root/proc/sys
@@ -53,10 +51,10 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab chroot root $2
 
 pub struct Machine<'lab> {
     ns: &'lab Netns,
-    /// Its process 1, as this machine's processes are numbered.
+    /// The process id of its process 1 on this machine.
     init: u32,
     group: String,
-    running: Option<Kept>,
+    running: Option<ChildGuard>,
 }
 
 impl<'lab> Machine<'lab> {
@@ -65,8 +63,7 @@ impl<'lab> Machine<'lab> {
         Machine::start(lab, "machine", &lab.gateway, &debian.files(), SLEEP)
     }
 
-    /// With all that is installed here, and the network of this namespace. It sleeps until it is
-    /// told to do something.
+    /// With all that is installed here, and the network of this namespace.
     pub fn like_this_one(lab: &'lab Lab, name: &str, ns: &'lab Netns) -> Machine<'lab> {
         Machine::start(lab, name, ns, Path::new("/"), SLEEP)
     }
@@ -95,7 +92,7 @@ impl<'lab> Machine<'lab> {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", LAY_OUT, "sh"]);
         command.arg(&dir).arg(files).arg(&group).arg(BEGIN).arg(lab.scratch()).arg(init);
-        let running = Kept::start(ns, &command);
+        let running = ChildGuard::start(ns, &command);
         let children = format!("/proc/{0}/task/{0}/children", running.pid);
         let program = init.split(' ').next().unwrap_or_default();
         let mut found = None;
@@ -112,7 +109,7 @@ impl<'lab> Machine<'lab> {
     /// A script of the shell on the machine, as root types it. `/mnt` is the lab's own folder.
     pub fn run(&self, script: &str) -> Run {
         let mut command = self.ns.command("nsenter");
-        // Its root is told by its process 1: the path of it is none where we are in a chroot.
+        // The root of process 1: in a chroot its path would be wrong.
         command.args(["-t", &self.init.to_string(), "-m", "-p", "-i", "-u", "-C", "--root"]);
         command.args([
             "env",
@@ -139,7 +136,7 @@ impl<'lab> Machine<'lab> {
 impl Drop for Machine<'_> {
     fn drop(&mut self) {
         drop(self.running.take());
-        // The group can go when the last of its processes is gone.
+        // The cgroup can be removed when its last process has ended.
         let script = "mount -t cgroup2 none /mnt\ncd /mnt\nfor i in 1 2 3 4 5 6 7 8 9 10; do
             find \"$1\" -depth -type d -exec rmdir {} + 2>/dev/null && exit; sleep 0.1; done";
         let mut command = Command::new("unshare");

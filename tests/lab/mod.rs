@@ -1,4 +1,4 @@
-//! A whole world in network namespaces, raised in a line: `let lab = Lab::new();`.
+//! A gateway with everything around it in network namespaces: `let lab = Lab::new();`.
 //!
 //! ```text
 //! clients ──eth0 lan0── gateway ──ppp0 isp1── provider ──far0 eth0── far server
@@ -7,36 +7,36 @@
 //!                                 eth1 isp4
 //! ```
 //!
-//! The gateway starts with no default route, no rule, no packet filter: all that is `wanpool`'s
-//! work, or a test's. Uplink N's own address is 10.64.N.2 (10.65.4.2 on the ethernet uplink), the
-//! provider drops whatever else comes by that line, and the far server tells who it saw. The root
-//! namespace is never touched.
+//! The gateway starts without default route, rules and packet filter: wanpool or a test adds them.
+//! Uplink N's own address is 10.64.N.2 (10.65.4.2 on the ethernet uplink), the provider drops all
+//! other addresses on that uplink, and the far server answers with the address that it sees. The
+//! root namespace is never changed.
 
+mod check;
+mod child_guard;
 mod debian;
-mod far;
-mod files;
+mod doctest;
+mod echo_server;
+mod fault_scenario;
 mod flow;
 mod ftp;
 mod hook;
-mod inside;
-mod kept;
+mod lan_hosts;
 mod machine;
 mod netns;
-mod pair;
+mod pool_files;
 mod probing;
 mod program;
-mod scene;
-mod serve;
+mod second_gateway;
+mod setup;
 mod shape;
 mod snapshot;
+mod speaker;
 mod spread;
-mod talk;
 mod terminal;
-mod tour;
 mod trace;
-mod traffic;
+mod traffic_gen;
 mod uplink;
-mod watch;
 mod wiring;
 
 use std::fs;
@@ -48,28 +48,28 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use check::Check;
+pub use child_guard::ChildGuard;
 pub use debian::Debian;
-pub use far::Answerer;
-pub use files::places;
+pub use doctest::{Doctest, Piece, exchanges, matches};
+pub use echo_server::EchoServer;
+pub use fault_scenario::FaultScenario;
 pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
 pub use hook::Hooks;
-pub use inside::{DMZ, Inside, OFFICE, PORT, PRINTER};
-pub use kept::Kept;
+pub use lan_hosts::{DMZ, LanHosts, OFFICE, PORT, PRINTER};
 pub use machine::Machine;
 pub use netns::{Env, Netns};
-pub use pair::{Pair, cut};
-pub use probing::{QUICK, Servers};
-pub use program::{Run, binary, copy, copy_to, write_script};
-pub use scene::Scene;
-pub use serve::{four, three, uplinks};
+pub use pool_files::places;
+pub use probing::QUICK;
+pub use program::{Run, binary, copy, copy_to, run_alone, write_script};
+pub use second_gateway::{GatewayPair, cut_power};
+pub use setup::{four, three, two, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
+pub use speaker::Speaker;
 pub use spread::{assert_spread, count_seen};
-pub use tour::{Piece, Tour, exchanges, matches};
 pub use trace::{Call, Inject, Trace};
-pub use traffic::Speaker;
-pub use watch::Check;
 
 /// Where the far server answers, over TCP and UDP.
 pub const FAR: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 66, 0, 1), 7000);
@@ -94,7 +94,7 @@ pub struct Lab {
     shape: Shape,
     addresses: Mutex<Vec<Ipv4Addr>>,
     env: Env,
-    _far_server: Answerer,
+    _far_server: EchoServer,
     dir: TempDir,
 }
 
@@ -104,7 +104,7 @@ impl Lab {
         Shape::default().raise()
     }
 
-    /// The same, to be varied before `.raise()`.
+    /// The same, to be changed before `.raise()`.
     pub fn with() -> Shape {
         Shape::default()
     }
@@ -123,12 +123,12 @@ impl Lab {
         self.dir.path().join("state")
     }
 
-    /// A directory for whatever a test wants to write.
+    /// A directory for files of the test.
     pub fn scratch(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Pool N's lines; no file is no line.
+    /// The lines of pool N's file.
     pub fn pool(&self, number: u8) -> Vec<String> {
         let text = fs::read_to_string(self.pool_dir().join(format!("pool{number}")));
         text.unwrap_or_default().lines().map(str::to_owned).collect()
@@ -148,7 +148,7 @@ impl Lab {
         pools.first().copied()
     }
 
-    /// Every file of the pool directory by name, with its bytes; the lock file aside.
+    /// Every file of the pool directory except the lock file, by name, with its bytes.
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let Ok(entries) = fs::read_dir(self.pool_dir()) else {
             return Vec::new();
@@ -163,7 +163,7 @@ impl Lab {
         files
     }
 
-    /// One more namespace, connected to nothing yet.
+    /// A further namespace without any connection.
     pub fn new_netns(&self) -> Netns {
         Netns::new(&self.env)
     }
@@ -178,10 +178,43 @@ impl Lab {
         Speaker::new(&self.clients, address, FAR)
     }
 
-    /// Makes the gateway learn these clients by ARP: each asks it something and is answered.
+    /// A rule of the admin: what comes in by uplink N to port 8080 goes to this client.
+    pub fn forward_port(&self, number: u8, client: Ipv4Addr) {
+        let dev = self.uplink_dev(number);
+        for protocol in ["tcp", "udp"] {
+            self.gateway.sh(&format!(
+                "iptables -t nat -I PREROUTING -i {dev} -p {protocol} --dport 8080 \
+                     -j DNAT --to {client}:8080"
+            ));
+        }
+    }
+
+    /// The far server, to speak from to a port of the gateway's on uplink N.
+    pub fn visitor(&self, number: u8, port: u16) -> Speaker<'_> {
+        Speaker::new(&self.far, *FAR.ip(), SocketAddrV4::new(self.uplink_address(number), port))
+    }
+
+    /// Waits until the client's only TCP connection is over.
+    #[track_caller]
+    pub fn await_closed(&self, client: Ipv4Addr) {
+        let list = format!("conntrack -L -p tcp -s {client} 2>/dev/null");
+        wait_until("the connection is over", || self.gateway.sh(&list).contains("TIME_WAIT"));
+    }
+
+    /// Flows without packets, with these connmarks.
+    pub fn track(&self, marks: &[u32]) {
+        for (port, mark) in (4000..).zip(marks) {
+            self.gateway.sh(&format!(
+                "conntrack -I -s 192.168.7.200 -d 198.51.100.7 -p udp --sport {port} --dport 53 \
+                     -t 600 -m {mark} 2>/dev/null"
+            ));
+        }
+    }
+
+    /// Makes the gateway discover these clients by ARP: each asks it something and is answered.
     pub fn hear(&self, clients: &[Ipv4Addr]) {
         let at = SocketAddrV4::new(GATEWAY, 5353);
-        let _server = Answerer::start(&self.gateway, at);
+        let _server = EchoServer::start(&self.gateway, at);
         for &client in clients {
             let asked = self.client(client).to(at).udp().and_then(|mut conn| conn.ask());
             assert_eq!(asked, Ok(client), "what the gateway hears of {client}");
@@ -198,13 +231,12 @@ impl Lab {
     }
 }
 
-/// Waits for a condition; the test fails when a minute has not brought it about, which is long
-/// enough on a machine that has a lot of other work.
+/// Waits for a condition; the test fails after a minute, which is enough on a busy machine.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

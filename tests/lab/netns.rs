@@ -1,7 +1,7 @@
 //! Network namespaces without a name, and commands run inside them.
 //!
-//! A namespace lives as long as somebody holds its file, a socket in it or a process in it.
-//! Nothing is written to `/run/netns`, so a test that dies in any way leaves nothing behind.
+//! A namespace lives as long as its file, a socket in it or a process in it. Nothing is written to
+//! `/run/netns`, so a test leaves nothing behind however it ends.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +14,7 @@ use std::thread;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
 
-/// What every command of the lab finds in its environment.
+/// The environment of every command in the lab.
 #[derive(Clone, Default)]
 pub struct Env(pub Vec<(String, String)>);
 
@@ -62,7 +62,7 @@ impl Netns {
         self.file.try_clone().expect("another handle of the namespace")
     }
 
-    /// A variable of every command's.
+    /// A variable of that environment.
     pub fn env(&self, name: &str) -> &str {
         let found = self.env.0.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
@@ -86,7 +86,7 @@ impl Netns {
         })
     }
 
-    /// Runs a script of the shell; the test fails where a line of it fails. Returns its stdout.
+    /// Runs a shell script, which must not fail. Returns its stdout.
     #[track_caller]
     pub fn sh(&self, script: &str) -> String {
         let mut shell = self.command("sh");
@@ -95,7 +95,7 @@ impl Netns {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(
             output.status.success(),
-            "{}\n--- of the script\n{script}\n--- it said\n{}{}",
+            "{}\n--- script\n{script}\n--- output\n{}{}",
             output.status,
             text(&output.stdout),
             text(&output.stderr),
@@ -103,7 +103,7 @@ impl Netns {
         text(&output.stdout)
     }
 
-    /// What a command that prints JSON says; nothing said is an empty array.
+    /// The output of a command that prints JSON; no output is an empty array.
     #[track_caller]
     pub fn json(&self, command: &str) -> Value {
         let text = self.sh(command);

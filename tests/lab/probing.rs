@@ -1,28 +1,17 @@
-//! What probes meet: hosts that answer them, lines that lose some packets or all, and counters at
-//! the provider of who came by which line.
+//! For probes: servers that answer them, uplinks that lose packets, counters at the provider, and
+//! the runtime state.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
 
-use super::far::when_free;
-use super::{Lab, Netns, Run, three, wait_until};
+use super::{ChildGuard, Lab, Run, wait_until};
 
-/// Quick enough for tests; a line without loss answers in microseconds.
+/// Short enough for tests; an uplink without loss answers in microseconds.
 pub const QUICK: &str = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"200ms\"\n";
 
 impl Lab {
-    /// Three uplinks in service, with these keys on top.
-    pub fn served(top: &str) -> Lab {
-        let lab = Lab::new();
-        lab.serve(&three(top));
-        lab
-    }
-
-    /// What the timer runs.
+    /// The command that the timer runs.
     #[track_caller]
     pub fn probe(&self) -> Run {
         let run = self.wanpool(["failover", "--probe"]);
@@ -39,7 +28,7 @@ impl Lab {
                 return runs;
             }
         }
-        panic!("uplink {number} is not {state} after ten runs:\n{}", self.memory());
+        panic!("uplink {number} is not {state} after ten runs:\n{}", self.runtime_state());
     }
 
     #[track_caller]
@@ -49,51 +38,51 @@ impl Lab {
         }
     }
 
-    /// The word of `pools`.
+    /// The state that `pools` shows.
     #[track_caller]
     pub fn state_of(&self, number: u8) -> String {
         let row = &self.wanpool(["-j", "pools", &number.to_string()]).json()[0];
         row["state"].as_str().expect("a state").to_owned()
     }
 
-    /// The file of what is remembered; empty if there is none.
-    pub fn memory(&self) -> String {
-        std::fs::read_to_string(self.memory_file()).unwrap_or_default()
+    /// The file with the health of the uplinks; empty if there is none.
+    pub fn runtime_state(&self) -> String {
+        fs::read_to_string(self.runtime_state_file()).unwrap_or_default()
     }
 
-    pub fn memory_file(&self) -> std::path::PathBuf {
+    pub fn runtime_state_file(&self) -> std::path::PathBuf {
         self.scratch().join("run/uplinks")
     }
 
-    /// Every state in it has lasted so many seconds longer, as if they had passed.
-    pub fn make_memory_older(&self, seconds: u32) {
+    /// As if so many seconds had passed.
+    pub fn age_runtime_state(&self, seconds: u32) {
         let older = |line: &str| {
             let (start, rest) = line.split_once(" since ").expect("since when");
             let (since, rest) = rest.split_once(' ').expect("more words");
             let since: f64 = since.parse().expect("seconds from boot");
             format!("{start} since {:.2} {rest}\n", since - f64::from(seconds))
         };
-        let memory: String = self.memory().lines().map(older).collect();
-        std::fs::write(self.memory_file(), memory).expect("to write what is remembered");
+        let state: String = self.runtime_state().lines().map(older).collect();
+        fs::write(self.runtime_state_file(), state).expect("to write the runtime state");
     }
 
-    /// The word behind `key` in what is remembered of an uplink.
+    /// The word after `key` in the runtime state of an uplink.
     #[track_caller]
-    pub fn remembered(&self, number: u8, key: &str) -> String {
-        let memory = self.memory();
+    pub fn recorded(&self, number: u8, key: &str) -> String {
+        let state = self.runtime_state();
         let start = format!("{number} ");
-        let line = memory.lines().find(|line| line.starts_with(&start));
-        let mut words = line.unwrap_or_else(|| panic!("no {number} in {memory}")).split(' ');
+        let line = state.lines().find(|line| line.starts_with(&start));
+        let mut words = line.unwrap_or_else(|| panic!("no {number} in {state}")).split(' ');
         words.find(|word| *word == key);
-        words.next().unwrap_or_else(|| panic!("no {key} of {number} in {memory}")).to_owned()
+        words.next().unwrap_or_else(|| panic!("no {key} of {number} in {state}")).to_owned()
     }
 
-    /// One more host behind the provider, that answers to pings.
+    /// Another host behind the provider that answers pings.
     pub fn far_host(&self, address: Ipv4Addr) {
         self.far.sh(&format!("ip addr add {address}/32 dev eth0"));
     }
 
-    /// The line loses so many percent of the packets, each way.
+    /// The uplink loses so many percent of the packets, in each direction.
     pub fn lose(&self, number: u8, percent: u8) {
         let chance = f64::from(percent) / 100.0;
         self.provider.sh(&format!(
@@ -103,21 +92,21 @@ impl Lab {
         ));
     }
 
-    /// Waits until the provider has counted a packet that came by this line for this host.
+    /// Waits until the provider has counted a packet by this uplink for this host.
     #[track_caller]
     pub fn await_counted(&self, number: u8, host: Ipv4Addr) {
         let before = self.counted(number, host);
         wait_until("a probe is under way", || self.counted(number, host) > before);
     }
 
-    /// From now on the provider counts what comes by each line for this host.
+    /// The provider counts the packets by each uplink for this host.
     pub fn count_for(&self, host: Ipv4Addr) {
         for number in 1..=4 {
             self.provider.sh(&format!("iptables -t raw -A PREROUTING -i isp{number} -d {host}"));
         }
     }
 
-    /// How many packets have come by this line for this host.
+    /// The packets by this uplink for this host.
     pub fn counted(&self, number: u8, host: Ipv4Addr) -> u64 {
         let rules = self.provider.sh("iptables-save -c -t raw");
         let end = format!("-A PREROUTING -d {host}/32 -i isp{number}");
@@ -127,91 +116,56 @@ impl Lab {
     }
 }
 
-/// Answers DNS questions, whatever they are about, with a code; and HTTP requests with a status.
-/// Ends when it is dropped.
-pub struct Servers {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+/// Answers every DNS question with the code, and every HTTP request with the status, that two files
+/// in this directory say.
+const SERVERS: &str = r#"
+import socket, sys, threading
+host, directory = sys.argv[1:]
+def says(name):
+    return open(f"{directory}/{name}").read()
+def dns(server):
+    while True:
+        question, peer = server.recvfrom(512)
+        code = int(says("dns-code"))
+        server.sendto(question[:2] + bytes([question[2] | 0x80, code]) + question[4:], peer)
+def http(server):
+    while True:
+        client, _ = server.accept()
+        try:
+            client.recv(1024)
+            client.sendall(f"HTTP/1.1 {says('http-status')}\r\n\r\n".encode())
+        except OSError:
+            pass
+        client.close()
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind((host, 53))
+threading.Thread(target=dns, args=[udp], daemon=True).start()
+http(socket.create_server((host, 80)))
+"#;
+
+/// Runs until it is dropped.
+pub struct Servers<'lab> {
+    lab: &'lab Lab,
+    _process: ChildGuard,
 }
 
-struct Shared {
-    says: Mutex<Says>,
-    stop: AtomicBool,
-}
-
-#[derive(Clone, Copy)]
-struct Says {
-    dns_code: u8,
-    http_status: &'static str,
-}
-
-impl Servers {
-    pub fn start(ns: &Netns, at: Ipv4Addr) -> Servers {
-        let (dns, http) = (SocketAddrV4::new(at, 53), SocketAddrV4::new(at, 80));
-        let (udp, tcp) = ns.enter(|| {
-            (when_free(dns, || UdpSocket::bind(dns)), when_free(http, || TcpListener::bind(http)))
+impl Lab {
+    pub fn start_servers(&self, at: Ipv4Addr) -> Servers<'_> {
+        let mut command = Command::new("python3");
+        command.args(["-c", SERVERS, &at.to_string()]).arg(self.scratch());
+        let servers = Servers { lab: self, _process: ChildGuard::start(&self.far, &command) };
+        servers.say(0, "204 No Content");
+        wait_until("the servers listen (apt install python3)", || {
+            self.far.enter(|| TcpStream::connect((at, 80)).is_ok())
         });
-        let says = Mutex::new(Says { dns_code: 0, http_status: "204 No Content" });
-        let shared = Arc::new(Shared { says, stop: AtomicBool::new(false) });
-        let (one, other) = (shared.clone(), shared.clone());
-        let threads = vec![
-            thread::spawn(move || answer_dns(&udp, &one)),
-            thread::spawn(move || answer_http(&tcp, &other)),
-        ];
-        Servers { shared, threads }
-    }
-
-    /// From now on.
-    pub fn say(&self, dns_code: u8, http_status: &'static str) {
-        *self.shared.says.lock().expect("no panic while it was held") =
-            Says { dns_code, http_status };
+        servers
     }
 }
 
-impl Drop for Servers {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Shared {
-    fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn says(&self) -> Says {
-        *self.says.lock().expect("no panic while it was held")
-    }
-}
-
-const NAP: Duration = Duration::from_millis(5);
-
-fn answer_dns(socket: &UdpSocket, shared: &Shared) {
-    socket.set_read_timeout(Some(NAP)).expect("a time-out");
-    let mut bytes = [0; 512];
-    while !shared.is_over() {
-        if let Ok((length, peer)) = socket.recv_from(&mut bytes) {
-            bytes[2] |= 0x80;
-            bytes[3] = shared.says().dns_code;
-            let _ = socket.send_to(&bytes[..length], peer);
-        }
-    }
-}
-
-fn answer_http(listener: &TcpListener, shared: &Shared) {
-    listener.set_nonblocking(true).expect("not to block");
-    while !shared.is_over() {
-        let Ok((mut stream, _)) = listener.accept() else {
-            thread::sleep(NAP);
-            continue;
-        };
-        let _ = stream.set_nonblocking(false);
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-        let _ = stream.read(&mut [0; 1024]);
-        let status = shared.says().http_status;
-        let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
+impl Servers<'_> {
+    /// The answers from now on.
+    pub fn say(&self, dns_code: u8, http_status: &str) {
+        fs::write(self.lab.scratch().join("dns-code"), dns_code.to_string()).expect("a file");
+        fs::write(self.lab.scratch().join("http-status"), http_status).expect("a file");
     }
 }

@@ -1,4 +1,4 @@
-//! The program under test, run in the gateway's namespace with this lab's files.
+//! The program under test, in the gateway's namespace with this lab's files.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -21,20 +21,20 @@ pub fn binary() -> PathBuf {
     env::var_os("WANPOOL_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wanpool").into(), PathBuf::from)
 }
 
-/// Writes a script that can be run at once. By another process: what another test starts just then
-/// would inherit our descriptor, and nobody may run a file that is open for writing.
+/// Writes a script that can run at once. Another process writes it: a child of another test could
+/// inherit our descriptor, and a file that is open for writing cannot run.
 pub fn write_script(path: &Path, text: &str) {
     let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
     let written = Command::new("sh").args(["-c", write]).arg(path).arg(text).status();
     assert!(written.is_ok_and(|status| status.success()), "to write {}", path.display());
 }
 
-/// Copies the program to where others may run it.
+/// Copies the program to a place where others may run it.
 pub fn copy_to(path: &Path) {
     copy(&binary(), path);
 }
 
-/// Copies a program that can be run at once; by another process, as in [`write_script`].
+/// Copies a program that can run at once; by another process, as in [`write_script`].
 pub fn copy(program: &Path, path: &Path) {
     let copied = Command::new("cp").arg(program).arg(path).status();
     assert!(
@@ -43,6 +43,14 @@ pub fn copy(program: &Path, path: &Path) {
         program.display(),
         path.display()
     );
+}
+
+/// Runs a command line without any lab or configuration.
+pub fn run_alone(line: &str) -> Run {
+    let mut command = Command::new(binary());
+    command.args(line.split_whitespace()).env("WANPOOL_CONFIG", "/nowhere/wanpool.toml");
+    command.env("WANPOOL_STATE_DIR", "/nowhere/state").env("WANPOOL_RUN_DIR", "/nowhere/run");
+    Run::new(format!("wanpool {line}"), command.output().expect("to start the program"))
 }
 
 impl Lab {
@@ -58,14 +66,41 @@ impl Lab {
         Run::new(format!("wanpool {}", args.join(" ")), output)
     }
 
-    /// Starts it, with nothing on stdin; what it prints on stdout is of no interest.
+    /// A command line, split at its spaces.
+    pub fn run(&self, line: &str) -> Run {
+        let mut command = self.gateway.command(&binary().display().to_string());
+        command.args(line.split_whitespace());
+        Run::new(format!("wanpool {line}"), self.gateway.output(command, ""))
+    }
+
+    /// The same as a user with no privilege at all.
+    pub fn run_as_nobody(&self, line: &str) -> Run {
+        self.run_as(65534, "", line)
+    }
+
+    /// The same as a user with these capabilities (`,+net_admin`) and no others.
+    pub fn run_as(&self, user: u32, capabilities: &str, line: &str) -> Run {
+        // The folder in which the program was built may be closed to others.
+        let copy = self.scratch().join("wanpool");
+        if !copy.exists() {
+            copy_to(&copy);
+        }
+        let capabilities = format!("-all{capabilities}");
+        self.script(&format!(
+            "exec setpriv --reuid {user} --regid {user} --clear-groups --inh-caps={capabilities} \
+             --ambient-caps={capabilities} --bounding-set={capabilities} {} {line}",
+            copy.display()
+        ))
+    }
+
+    /// Starts it, without stdin and stdout.
     pub fn start(&self, args: &[&str]) -> Child {
         let mut command = self.gateway.command(&binary().display().to_string());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         self.gateway.enter(|| command.spawn()).expect("to start the program")
     }
 
-    /// A script of the shell in the gateway's namespace in which `wanpool` is the program.
+    /// A shell script in the gateway's namespace, in which `$WANPOOL` is the program.
     pub fn script(&self, script: &str) -> Run {
         let mut shell = self.gateway.command("sh");
         shell.env("WANPOOL", binary()).arg("-c").arg(script);
@@ -86,14 +121,14 @@ impl Run {
         }
     }
 
-    /// It succeeded, and complained of nothing.
+    /// It succeeded without any error or warning.
     #[track_caller]
     pub fn ok(&self) -> &Run {
         assert!(self.status == 0 && self.stderr.is_empty(), "{self}");
         self
     }
 
-    /// It succeeded, had nothing to do, and so said nothing at all.
+    /// It succeeded and printed nothing.
     #[track_caller]
     pub fn silent(&self) -> &Run {
         assert!(self.ok().stdout.is_empty(), "{self}");
@@ -110,7 +145,7 @@ impl Run {
         self
     }
 
-    /// It failed, with 1 or 2, for a reason that its first line tells.
+    /// It failed with status 1 or 2, and its first line is an error.
     #[track_caller]
     pub fn failed(&self) -> &Run {
         assert!(matches!(self.status, 1 | 2) && self.stdout.is_empty(), "{self}");
@@ -118,11 +153,11 @@ impl Run {
         self
     }
 
-    /// What it complained of has these words in it.
+    /// Its errors have these words.
     #[track_caller]
     pub fn naming(&self, words: &[&str]) -> &Run {
         for word in words {
-            assert!(self.stderr.contains(word), "no {word:?} in what it complained of: {self}");
+            assert!(self.stderr.contains(word), "no {word:?} in its errors: {self}");
         }
         self
     }
@@ -136,7 +171,7 @@ impl Run {
         self.stdout.lines().collect()
     }
 
-    /// The text's rows as words, without the line of column names.
+    /// The rows of a table as words, without the column names.
     pub fn rows(&self) -> Vec<Vec<&str>> {
         self.lines().iter().skip(1).map(|line| line.split_whitespace().collect()).collect()
     }

@@ -1,4 +1,4 @@
-//! What a lab looks like before it is raised, and what it needs of the machine.
+//! What a lab consists of, and the programs that it needs.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use nix::unistd::geteuid;
 
 use super::Lab;
 
-/// The two programs that answer to the name `iptables`.
+/// The two programs with the name `iptables`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Iptables {
     Nft,
@@ -38,7 +38,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// So many point-to-point uplinks: ppp0, ppp1 …
+    /// The number of point-to-point uplinks: ppp0, ppp1 …
     pub fn point_to_point(self, point_to_point: u8) -> Shape {
         Shape { point_to_point, ..self }
     }
@@ -56,12 +56,12 @@ impl Shape {
         Shape { rp_filter, ..self }
     }
 
-    /// Every uplink has the same gateway address, as lines of one provider may.
+    /// Every uplink has the same gateway address, as with one provider.
     pub fn one_gateway(self) -> Shape {
         Shape { one_gateway: true, ..self }
     }
 
-    /// So many client addresses, from 192.168.7.10 on.
+    /// The number of client addresses, from 192.168.7.10 on.
     pub fn client_addresses(self, clients: u32) -> Shape {
         Shape { clients, ..self }
     }
@@ -96,7 +96,7 @@ impl Shape {
 }
 
 impl Iptables {
-    /// The program of this kind behind a common name.
+    /// The program of this kind for a common name.
     pub(super) fn program(self, name: &str) -> &'static str {
         match (self, name) {
             (Iptables::Nft, "iptables-save") => "/usr/sbin/iptables-nft-save",

@@ -1,6 +1,5 @@
-//! What the gateway's kernel holds, as text to compare and as values to judge by.
-//!
-//! Nothing here asks the program under test.
+//! The state of the gateway's kernel, as text to compare and as values. Nothing here asks the program
+//! under test.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +7,30 @@ use std::net::Ipv4Addr;
 
 use super::Lab;
 
-/// A picture of the gateway, to compare with another one.
+/// The state of the gateway, to compare with another one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct State(pub String);
 
 impl State {
+    /// The lines that differ.
+    pub fn diff(&self, expected: &State) -> Option<String> {
+        let lost = lines_not_in(&expected.0, &self.0, "-");
+        let gained = lines_not_in(&self.0, &expected.0, "+");
+        if self == expected { None } else { Some(lost + &gained) }
+    }
+
     /// Fails with the lines that differ, and only those.
     #[track_caller]
     pub fn assert_is(&self, expected: &State, what: impl fmt::Display) {
-        let lost = lines_not_in(&expected.0, &self.0, "-");
-        let gained = lines_not_in(&self.0, &expected.0, "+");
-        assert!(self == expected, "{what}: not the state expected (-) but (+)\n{lost}{gained}");
+        let diff = self.diff(expected).unwrap_or_default();
+        assert!(self == expected, "{what}: not the expected state (-) but (+)\n{diff}");
+    }
+
+    /// The same whatever the order of the lines, as of rules with one preference.
+    pub fn sorted(&self) -> State {
+        let mut lines: Vec<&str> = self.0.lines().collect();
+        lines.sort_unstable();
+        State(lines.join("\n"))
     }
 }
 
@@ -45,8 +57,8 @@ impl Lab {
 
     /// Every rule, route, nexthop, packet filter rule and set of the gateway.
     ///
-    /// A table of the packet filter that exists but says nothing counts as absent, and so do
-    /// counters and a set's random seed.
+    /// An empty table of the packet filter counts as absent; counters and the random seed of a set
+    /// are left out.
     pub fn kernel_state(&self) -> State {
         // One shell for all of them.
         const ASK: [&str; 6] = [
@@ -57,15 +69,15 @@ impl Lab {
             "iptables-legacy-save",
             "ipset save",
         ];
-        let said = self.gateway.sh(&ASK.join("\necho %%\n"));
-        let said: Vec<&str> = said.split("%%\n").collect();
-        let [rules, routes, nexthops, nft, legacy, sets] = said[..] else {
-            panic!("not one answer to each question: {said:?}")
+        let printed = self.gateway.sh(&ASK.join("\necho %%\n"));
+        let printed: Vec<&str> = printed.split("%%\n").collect();
+        let [rules, routes, nexthops, nft, legacy, sets] = printed[..] else {
+            panic!("not one answer to each question: {printed:?}")
         };
         let mut sets: Vec<String> = sets.lines().map(settled).collect();
         sets.sort();
-        // Equal routes of several devices stand in the order in which they were made.
-        // A device may not have noticed yet that its line carries.
+        // Equal routes of several devices are in the order in which they were made.
+        // A device may not have noticed its carrier yet.
         let routes = routes.replace(" linkdown", "");
         let mut routes: Vec<&str> = routes.lines().collect();
         routes.sort_unstable();
@@ -81,7 +93,7 @@ impl Lab {
         State(parts.concat())
     }
 
-    /// The rules that somebody added, as `(preference, rest of the line)`.
+    /// The rules that are not the kernel's own, as `(preference, rest of the line)`.
     pub fn rules(&self) -> Vec<(u32, String)> {
         let rules = self.gateway.sh("ip -4 rule show");
         let parts = |line: &str| {
@@ -92,14 +104,14 @@ impl Lab {
         rules.lines().map(parts).filter(|(pref, _)| !kernels_own.contains(pref)).collect()
     }
 
-    /// The routes of a table, a line each; a table that is not there has none.
+    /// The routes of a table, one line each.
     pub fn table(&self, number: u32) -> Vec<String> {
         let routes =
             self.gateway.sh(&format!("ip -4 route show table {number} 2>/dev/null || true"));
         routes.lines().map(|line| line.trim().to_owned()).collect()
     }
 
-    /// What the set says of each client: the mark with its mask.
+    /// The mark and mask of each client in the set.
     pub fn marks(&self) -> BTreeMap<Ipv4Addr, String> {
         let set = self.gateway.sh("ipset save wanpool");
         let entry = |line: &str| {
@@ -110,7 +122,7 @@ impl Lab {
         set.lines().filter(|line| line.starts_with("add ")).map(entry).collect()
     }
 
-    /// The packet filter as `iptables-save` tells it, without comments and counters.
+    /// The packet filter as `iptables-save` prints it, without comments and counters.
     pub fn filter(&self) -> String {
         saying_tables(&self.gateway.sh("iptables-save"))
     }
@@ -126,8 +138,8 @@ impl Lab {
         self.gateway.sh("conntrack -F 2>/dev/null");
     }
 
-    /// The connmarks of all connections the gateway tracks, by the kernel's own id of each. Those
-    /// that are over are left out: their entries go by themselves, sooner or later.
+    /// The connmarks of all connections that the gateway tracks, by the kernel's id of each. Closed
+    /// ones are left out: the kernel deletes them at some time.
     pub fn tracked(&self) -> BTreeMap<u64, u32> {
         let flows = self.gateway.sh("conntrack -L -o id 2>/dev/null");
         let value = |line: &str, name: &str| {
@@ -165,7 +177,7 @@ fn settled(line: &str) -> String {
     kept.join(" ")
 }
 
-/// The tables that have a rule, a chain of somebody's, or a policy that is not ACCEPT.
+/// The tables that have a rule, a user-defined chain, or a policy that is not ACCEPT.
 fn saying_tables(saved: &str) -> String {
     let mut tables: Vec<Vec<String>> = Vec::new();
     for line in saved.lines().filter(|line| !line.starts_with('#')) {

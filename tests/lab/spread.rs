@@ -1,4 +1,4 @@
-//! How many flows go by each uplink, and whether chance allows it.
+//! How many flows use each uplink, and whether that fits the weights.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,7 +11,8 @@ const DEVIATIONS: f64 = 5.5;
 /// Enough to tell 2:1:1 from 1:1:1, which 200 are not.
 const FLOWS: usize = 600;
 
-/// Opens flows from these speakers in turn, every other over UDP; counts whom the far server saw.
+/// Opens flows from these speakers in turn, every second one over UDP; counts the addresses that the
+/// far server sees.
 #[track_caller]
 pub fn count_seen(speakers: &[Speaker]) -> BTreeMap<Ipv4Addr, usize> {
     let mut counts = BTreeMap::new();
@@ -25,7 +26,7 @@ pub fn count_seen(speakers: &[Speaker]) -> BTreeMap<Ipv4Addr, usize> {
     counts
 }
 
-/// The uplinks with these weights, and no others, have got what is their due.
+/// The uplinks with these weights, and no others, have their share.
 #[track_caller]
 pub fn assert_spread(lab: &Lab, counts: &BTreeMap<Ipv4Addr, usize>, weights: &[(u8, u32)]) {
     let uplinks: Vec<Ipv4Addr> =

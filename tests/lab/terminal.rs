@@ -11,9 +11,9 @@ use nix::pty::openpty;
 
 use super::{Lab, binary};
 
-/// What the shells' rc files make the prompt.
+/// The prompt that the shells' rc files set.
 const PROMPT: &str = "ready>";
-/// For whatever a shell does after a key; a busy machine may take long.
+/// The longest time that a shell takes after a key, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Terminal<'lab> {
@@ -99,19 +99,19 @@ impl<'lab> Terminal<'lab> {
         terminal
     }
 
-    /// What is the command line after this was typed and TAB pressed?
+    /// The command line after this was typed and TAB pressed.
     #[track_caller]
     pub fn completed(&mut self, typed: &str) -> String {
         let file = self.lab.scratch().join("typed");
         let _ = fs::remove_file(&file);
         self.seen.clear();
-        // Ctrl-A, Ctrl-E: the line's ends, in all three.
+        // Ctrl-A and Ctrl-E go to the ends of the line, in all three shells.
         let keys = format!("{typed}\t\x01echo \x05 >typed\r");
         self.keys.write_all(keys.as_bytes()).expect("a terminal that takes keys");
         let mut line = String::new();
         self.await_screen(|screen| {
             line = fs::read_to_string(&file).unwrap_or_default();
-            // The prompt may be drawn anew while the line is edited; then no new line has begun.
+            // The prompt may be drawn again while the line is edited, without a new line.
             line.ends_with('\n') && screen.contains('\n') && is_prompt(screen)
         });
         line.trim_end().to_owned()

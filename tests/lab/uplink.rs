@@ -1,6 +1,6 @@
-//! The lines to the provider: dialled, hung up, dialled again, swallowing everything.
+//! The uplinks: dialled, lost, redialled, dead.
 //!
-//! A point-to-point line is a veth pair with one and the same link-layer address at both ends and
+//! A point-to-point uplink is a veth pair with one and the same link-layer address at both ends and
 //! ARP off, so that, as on ppp, a route needs no more than `dev ppp0`.
 
 use std::net::Ipv4Addr;
@@ -10,10 +10,10 @@ use super::{Lab, Shape, wait_until};
 /// The provider's gateway on the ethernet uplink.
 pub const ETHERNET_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 1);
 const ETHERNET_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 2);
-/// The gateway of all lines at once, where the shape asks for that.
+/// The gateway of all uplinks, if the shape asks for that.
 const SHARED_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
 
-/// Packets that went over one line.
+/// Packets on one uplink.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Carried {
     pub from_gateway: u64,
@@ -55,12 +55,12 @@ impl Lab {
         }
     }
 
-    /// The line breaks: its device is gone.
+    /// The uplink is lost: its device is gone.
     pub fn hang_up(&self, number: u8) {
         self.gateway.sh(&format!("ip link del {}", self.uplink_dev(number)));
     }
 
-    /// The line is dialled (again, if it is there): a new device, with a new index.
+    /// The uplink is dialled: a new device, with a new index.
     pub fn redial(&self, number: u8) {
         let (dev, isp) = (self.uplink_dev(number), format!("isp{number}"));
         let (address, gateway) = (self.uplink_address(number), self.uplink_gateway(number));
@@ -93,11 +93,11 @@ impl Lab {
                  ip route add {address} dev {isp}"
             ));
         }
-        // Nobody's line carries another line's addresses.
+        // No uplink carries the addresses of another one.
         self.provider.sysctl(&format!("net/ipv4/conf/{isp}/rp_filter"), "1");
     }
 
-    /// Dialled again, and the provider gives another address.
+    /// The uplink is dialled, and the provider gives another address.
     pub fn redial_as(&self, number: u8, address: Ipv4Addr) {
         let mut addresses = self.addresses.lock().expect("no panic while it was held");
         addresses[usize::from(number) - 1] = address;
@@ -105,7 +105,7 @@ impl Lab {
         self.redial(number);
     }
 
-    /// Whether the provider's end of the line drops everything while the device stays up.
+    /// Whether the provider's end drops everything while the device stays up.
     pub fn swallow(&self, number: u8, on: bool) {
         let act = if on { "-I" } else { "-D" };
         self.provider.sh(&format!(
@@ -114,7 +114,7 @@ impl Lab {
         ));
     }
 
-    /// The line's carrier is lost, or is back; the device stays up all the while.
+    /// The carrier is lost, or is back; the device stays up.
     pub fn carrier(&self, number: u8, on: bool) {
         let isp = format!("isp{number}");
         match on {
@@ -140,7 +140,7 @@ impl Lab {
         self.provider.sh(&format!("ip route replace {address} dev {isp}"));
     }
 
-    /// What the provider has counted on uplink N since it was dialled.
+    /// The packets that the provider has counted on uplink N since it was dialled.
     pub fn carried(&self, number: u8) -> Carried {
         let link = self.provider.json(&format!("ip -s -j link show dev isp{number}"));
         let packets = |way: &str| link[0]["stats64"][way]["packets"].as_u64().expect("a counter");

@@ -1,4 +1,4 @@
-//! Raises the namespaces and lays the cables between them.
+//! Makes the namespaces and connects them.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,19 +6,19 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::{Answerer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
+use super::{EchoServer, Env, FAR, GATEWAY, Lab, Netns, Shape, uplink};
 
-/// Where the lab's own commands are looked for, after its choice of iptables.
+/// The PATH of the lab's commands, after its choice of iptables.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The variable that gives the multipath hash of every gateway another seed than this boot's: which
-/// member a group picks for a flow is no fact to test against. Needs Linux 6.11.
+/// The variable that gives the multipath hash of every gateway another seed: no test may depend on
+/// which member a group picks. Needs Linux 6.11.
 const HASH_SEED: &str = "LAB_HASH_SEED";
 
 impl Lab {
     pub(super) fn raise(shape: Shape) -> Lab {
         let dir = tempfile::Builder::new().prefix("wanpool-lab-").tempdir().expect("a directory");
-        // Tests that are not root read here too.
+        // Commands without root read here, too.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         choose_iptables(dir.path(), &shape);
         let env = environment(dir.path());
@@ -35,7 +35,7 @@ impl Lab {
         }
         let first = (1..=shape.uplinks()).map(|number| uplink::address(&shape, number));
         let addresses = Mutex::new(first.collect());
-        let _far_server = Answerer::start(&far, FAR);
+        let _far_server = EchoServer::start(&far, FAR);
         let lab = Lab { gateway, clients, provider, far, shape, addresses, env, _far_server, dir };
         (1..=lab.shape.uplinks()).for_each(|number| lab.redial(number));
         lab
@@ -74,8 +74,8 @@ fn lay_lan(shape: &Shape, gateway: &Netns, clients: &Netns) {
          ip link set br0 up",
         clients.path().display()
     ));
-    // Whom the gateway has heard it knows as long as the test lasts: after a minute of silence the
-    // kernel drops neighbours, should all namespaces together have more than gc_thresh1.
+    // Keeps all neighbours during the test: after a minute the kernel drops idle ones if all
+    // namespaces together have more than gc_thresh1.
     gateway.sysctl("net/ipv4/neigh/br0/gc_stale_time", "36000");
     let mut batch = String::from("ip link set eth0 up\nip -batch - <<END\n");
     for client in shape.clients() {

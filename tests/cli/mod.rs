@@ -1,0 +1,6 @@
+//! The command line: its options, its output format, and what it refuses.
+
+mod bad_input;
+mod client_addresses;
+mod output_format;
+mod refused_commands;

@@ -1,7 +1,0 @@
-//! Other people's firewalls and routing on the same gateway: ours leaves them alone, whatever is
-//! done, and comes back after whatever they do.
-
-mod firewalls;
-mod reloads;
-mod sequence;
-mod snapshot;

@@ -1,0 +1,10 @@
+//! How wanpool is built, packaged, installed and started.
+
+mod bench;
+mod debian;
+mod demo;
+mod dependencies;
+pub mod install;
+pub mod need_rust;
+pub mod package;
+mod units;

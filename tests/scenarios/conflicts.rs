@@ -1,0 +1,137 @@
+//! Foreign objects that use our names or numbers: an error names them and the next step, and nothing
+//! changes; `flush` keeps them and removes what is ours.
+
+use crate::lab::{CHAINS, Lab, Shape, four};
+
+with_both_iptables! {
+    a_foreign_chain_with_our_name_is_reported_and_kept,
+    flush_keeps_a_foreign_chain_and_removes_the_rest,
+    chains_made_for_another_configuration_are_still_ours,
+}
+
+/// Makes a foreign chain with this name, with rules and a jump.
+fn make_foreign_chain(lab: &Lab, table: &str, name: &str, from: &str) {
+    lab.gateway.sh(&format!(
+        "iptables -t {table} -N {name}
+         iptables -t {table} -A {name} -s 198.51.100.7 -j RETURN
+         iptables -t {table} -A {name} -m comment --comment 'two words' -j ACCEPT
+         iptables -t {table} -A {from} -j {name}"
+    ));
+}
+
+/// Every command that changes anything fails with these words, and the check finds them.
+#[track_caller]
+fn assert_conflict(lab: &Lab, words: &[&str]) {
+    let before = lab.state();
+    for command in ["restore", "assign", "failover ppp0", "multipath on"] {
+        for option in ["", "-n "] {
+            let run = lab.run(&format!("{option}{command}"));
+            run.refused(1).naming(words);
+            lab.state().assert_is(&before, &run);
+        }
+    }
+    let check = lab.check();
+    assert_eq!((check.status, &*check.steps), (3, ""), "{check}");
+    check.naming(words);
+    for command in ["pools", "scan", "pools 192.168.7.10"] {
+        lab.run(command).ok();
+    }
+    lab.state().assert_is(&before, "commands that only read");
+}
+
+fn a_foreign_chain_with_our_name_is_reported_and_kept(shape: Shape) {
+    let lab = shape.raise();
+    lab.config(&four("helpers = [\"ftp\"]"));
+    for (table, from, name) in CHAINS {
+        make_foreign_chain(&lab, table, name, from);
+        let advice = format!("iptables -w -t {table} -E {name} OTHER");
+        assert_conflict(&lab, &[name, table, "no rule of ours", &advice]);
+        // The next step that it names is enough.
+        lab.gateway.sh(&advice.replace("OTHER", "ADMINS"));
+        let theirs = lab.kernel_state();
+        lab.wanpool(["restore"]).ok();
+        lab.wanpool(["restore"]).silent();
+        lab.wanpool(["flush"]).ok();
+        lab.kernel_state().assert_is(&theirs, "after flush");
+        lab.gateway.sh(&format!(
+            "iptables -t {table} -F {from}\niptables -t {table} -F ADMINS\niptables -t {table} -X ADMINS"
+        ));
+    }
+}
+
+fn flush_keeps_a_foreign_chain_and_removes_the_rest(shape: Shape) {
+    let lab = shape.serving(&four(""));
+    // Without helpers there is no chain of ours in the table raw.
+    make_foreign_chain(&lab, "raw", "WANPOOL", "PREROUTING");
+    assert_conflict(&lab, &["WANPOOL", "raw"]);
+    lab.wanpool(["flush"]).ok();
+    lab.wanpool(["flush"]).silent();
+    let left = lab.filter();
+    let rules: Vec<&str> = left.lines().filter(|line| line.contains("WANPOOL")).collect();
+    assert_eq!(
+        rules,
+        [
+            ":WANPOOL -",
+            "-A PREROUTING -j WANPOOL",
+            "-A WANPOOL -s 198.51.100.7/32 -j RETURN",
+            "-A WANPOOL -m comment --comment \"two words\" -j ACCEPT",
+        ],
+        "{left}"
+    );
+    assert!(lab.rules().is_empty() && lab.gateway.sh("ipset list -n").is_empty());
+}
+
+fn chains_made_for_another_configuration_are_still_ours(shape: Shape) {
+    // With other devices and other bits of the mark.
+    let lab = shape.serving(
+        "[uplink.9]\ndev = \"eth1\"\nvia = \"10.65.4.1\"\n[kernel]\nmark-mask = 0xff0000\n",
+    );
+    lab.config(&four("helpers = [\"ftp\"]"));
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["assign"]).ok();
+    lab.check().clean();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 4]);
+}
+
+#[test]
+fn a_foreign_nexthop_route_or_set_in_conflict_is_reported_and_kept() {
+    let lab = Lab::new();
+    lab.config(&four(""));
+    lab.hear(&lab.everyone());
+    for (make, undo, words) in [
+        (
+            "ip nexthop add id 8701 dev br0 protocol 42",
+            "ip nexthop del id 8701",
+            ["nexthop 8701", "protocol 42", "nexthop-base"],
+        ),
+        (
+            "ip route add default dev br0 table 201",
+            "ip route del default table 201",
+            ["table 201", "not ours", "table-base"],
+        ),
+        (
+            "ipset create wanpool hash:net",
+            "ipset destroy wanpool",
+            ["wanpool", "hash:net", "rename"],
+        ),
+        (
+            "ipset create wanpool hash:ip family inet6 skbinfo counters",
+            "ipset destroy wanpool",
+            ["wanpool", "family", "rename"],
+        ),
+        ("ipset create wanpool hash:ip", "ipset destroy wanpool", ["wanpool", "skbinfo", "rename"]),
+        (
+            "ipset create wanpool hash:ip timeout 9 skbinfo counters",
+            "ipset destroy wanpool",
+            ["wanpool", "timeout", "rename"],
+        ),
+    ] {
+        lab.gateway.sh(make);
+        let theirs = lab.kernel_state();
+        assert_conflict(&lab, &words);
+        lab.wanpool(["flush"]).silent();
+        lab.kernel_state().assert_is(&theirs, "after flush");
+        lab.gateway.sh(undo);
+    }
+    lab.wanpool(["restore"]).ok();
+}

@@ -1,0 +1,323 @@
+//! pppd's hooks, run as pppd runs them: no PATH, an empty tty, closed descriptors, in `/`; and what
+//! goes for all hooks.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::lab::{Hooks, Lab, Shape, binary, four, three, write_script};
+
+with_both_iptables! {
+    ip_up_puts_a_line_in_service_with_no_more_than_pppd_gives,
+    ip_down_ends_the_flows_of_a_lost_line_and_no_others,
+    the_program_itself_needs_no_path,
+}
+
+/// Flows that nobody speaks over, with these connmarks.
+fn track(lab: &Lab, marks: &[u32]) {
+    for (at, mark) in marks.iter().enumerate() {
+        lab.gateway.sh(&format!(
+            "conntrack -I -s 192.168.7.200 -d 198.51.100.7 -p udp --sport {} --dport 53 -t 600 -m {mark} 2>/dev/null",
+            4000 + at
+        ));
+    }
+}
+
+fn marks(lab: &Lab) -> Vec<u32> {
+    let mut marks: Vec<u32> = lab.tracked().into_values().collect();
+    marks.sort_unstable();
+    marks
+}
+
+fn ip_up_puts_a_line_in_service_with_no_more_than_pppd_gives(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let hooks = lab.hooks();
+    let before = lab.state();
+    lab.redial_as(1, "10.64.1.77".parse().unwrap());
+    hooks.ppp("ip-up", 1).run().silent();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    lab.redial_as(1, "10.64.1.2".parse().unwrap());
+    assert_eq!(hooks.ppp("ip-up", 1).closed().run().status, 0);
+    lab.state().assert_is(&before, "with stdin, stdout and stderr closed");
+    hooks.ppp("ip-up", 1).run().silent();
+    lab.state().assert_is(&before, "a second time");
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    assert_eq!(hooks.log(), "");
+}
+
+fn ip_down_ends_the_flows_of_a_lost_line_and_no_others(shape: Shape) {
+    let lab = shape.raise();
+    lab.serve(&three(""));
+    let hooks = lab.hooks();
+    let whole = lab.state();
+    let others = lab.talk(&[lab.member(2, 0), lab.member(3, 0)]);
+    // The device is gone; is there, up, without an address; is there, down.
+    for loss in ["ip link del ppp0", "ip addr flush dev ppp0", "ip link set ppp0 down"] {
+        lab.gateway.sh("conntrack -D -m 0x81/0xff 2>/dev/null || :");
+        track(&lab, &[0x5a81, 0x81, 0x5a82, 0x8100]);
+        lab.gateway.sh(loss);
+        hooks.ppp("ip-down", 1).run().silent();
+        let left = marks(&lab);
+        assert!(!left.iter().any(|mark| mark & 0xff == 0x81), "{loss}: {left:x?}");
+        assert!(left.contains(&0x5a82) && left.contains(&0x8100), "{loss}: {left:x?}");
+        let seen = lab.client(lab.member(1, 0)).seen();
+        assert!(seen.as_ref().is_ok_and(|&seen| seen != lab.uplink_address(1)), "{loss}: {seen:?}");
+        hooks.ppp("ip-down", 1).run().silent();
+        lab.gateway.sh("conntrack -D -s 192.168.7.200 2>/dev/null || :");
+        lab.redial(1);
+        hooks.ppp("ip-up", 1).closed().run();
+        lab.state().assert_is(&whole, format!("after {loss}"));
+    }
+    for flow in others.stop() {
+        flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).expect("a pool")));
+    }
+    assert_eq!(hooks.log(), "");
+}
+
+fn the_program_itself_needs_no_path(shape: Shape) {
+    let lab = shape.raise();
+    lab.config(&four("helpers = [\"ftp\"]"));
+    lab.hear(&lab.everyone());
+    let hooks = lab.hooks();
+    for args in [["restore"].as_slice(), &["assign"], &["failover", "1"], &["restore", "1"]] {
+        let run = hooks.program(binary()).args(args).run();
+        assert!(!run.ok().stdout.is_empty(), "{run}");
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    hooks.program(binary()).args(&["flush"]).run().ok();
+}
+
+#[test]
+fn ip_down_does_nothing_when_the_line_is_up_again() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let hooks = lab.hooks();
+    lab.redial_as(1, "10.64.1.77".parse().unwrap());
+    hooks.ppp("ip-up", 1).run().silent();
+    let talk = lab.talk(&lab.everyone());
+    let (before, tracked) = (lab.state(), lab.tracked());
+    hooks.ppp("ip-down", 1).run().silent();
+    lab.state().assert_is(&before, "after a late ip-down");
+    let now = lab.tracked();
+    assert!(tracked.iter().all(|(id, mark)| now.get(id) == Some(mark)), "a flow was ended");
+    talk.goes_on("after a late ip-down", |_| true);
+    for flow in talk.stop() {
+        flow.assert_whole(lab.uplink_address(lab.pool_of(flow.client).expect("a pool")));
+    }
+}
+
+#[test]
+fn ip_up_leaves_a_line_out_that_was_failed_over_by_hand_until_it_is_dialled_anew() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let whole = lab.state();
+    let hooks = lab.hooks();
+    lab.wanpool(["failover", "ppp0"]).ok();
+    let out = lab.state();
+    hooks.ppp("ip-up", 1).run().silent();
+    lab.state().assert_is(&out, "the line was up all the while");
+    lab.redial(1);
+    hooks.ppp("ip-up", 1).run().silent();
+    lab.state().assert_is(&whole, "dialled anew");
+    assert_eq!(hooks.log(), "");
+}
+
+#[test]
+fn the_admins_command_has_a_path_though_pppd_gives_none() {
+    let lab = Lab::new();
+    let (exec, told) = (lab.scratch().join("notify"), lab.scratch().join("path"));
+    let text = format!("tr '\\0' '\\n' </proc/$$/environ | grep ^PATH= >{}", told.display());
+    write_script(&exec, &format!("#!/bin/sh\n{text}\n"));
+    lab.serve(&three(&format!("[hook]\nexec = \"{}\"\n", exec.display())));
+    let hooks = lab.hooks();
+    lab.hang_up(1);
+    let run_dir = lab.scratch().join("run").display().to_string();
+    hooks.ppp("ip-down", 1).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
+    let path = std::fs::read_to_string(&told).expect("what the command has written");
+    assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
+}
+
+#[test]
+fn the_last_line_lost_is_no_error_for_its_hook() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let whole = lab.state();
+    let hooks = lab.hooks();
+    for number in 1..=3 {
+        lab.hang_up(number);
+        hooks.ppp("ip-down", number).run().silent();
+    }
+    // With nowhere to go, no flow is ended.
+    track(&lab, &[0x83]);
+    hooks.ppp("ip-down", 3).run().silent();
+    assert!(marks(&lab).contains(&0x83));
+    for number in [3, 1, 2] {
+        lab.redial(number);
+        hooks.ppp("ip-up", number).run().silent();
+    }
+    lab.state().assert_is(&whole, "all are back");
+    assert_eq!(hooks.log(), "");
+}
+
+/// Every hook with this device, by whatever name its caller has for it.
+fn all_hooks(hooks: &Hooks, dev: &str) -> Vec<crate::lab::Run> {
+    let lan = |name: &str| {
+        let hook = hooks.hook(name).var("IFACE", dev).var("ADDRFAM", "inet").var("METHOD", "dhcp");
+        hook.var("IP4_GATEWAY", "10.65.4.1").var("IF_GATEWAY", "10.65.4.1")
+    };
+    let mut runs = vec![
+        hooks.ppp("ip-up", 1).args(&[dev, "", "0", "10.0.0.2", "10.0.0.1", ""]).run(),
+        hooks.ppp("ip-down", 1).args(&[dev, "", "0", "10.0.0.2", "10.0.0.1", ""]).run(),
+        hooks.hook("ppp/ip-up").args(&[dev]).run(),
+        lan("networkd-dispatcher/routable").run(),
+        lan("networkd-dispatcher/off").run(),
+        lan("ifupdown/if-up").run(),
+        lan("ifupdown/if-post-down").run(),
+    ];
+    for action in ["up", "down", "dhcp4-change", "vpn-up", "hostname"] {
+        runs.push(lan("NetworkManager/90-wanpool").args(&[dev, action]).run());
+    }
+    for reason in ["BOUND", "RENEW", "EXPIRE", "PREINIT", "STOP"] {
+        let hook = hooks.hook("dhclient/wanpool").var("interface", dev).var("reason", reason);
+        runs.push(hook.var("new_routers", "10.65.4.1").run());
+    }
+    runs
+}
+
+#[test]
+fn hooks_of_devices_that_are_none_of_ours_are_silent_and_do_nothing() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let hooks = lab.hooks();
+    let before = lab.state();
+    // One that is there, one that is not, a LAN device, and none.
+    for dev in ["eth1", "ppp9", "br0", "lo", ""] {
+        for run in all_hooks(&hooks, dev) {
+            run.silent();
+        }
+    }
+    // At boot and at shutdown, for all interfaces together.
+    hooks.hook("ifupdown/if-up").var("IFACE", "--all").run().silent();
+    hooks.hook("ifupdown/if-post-down").var("IFACE", "--all").run().silent();
+    hooks.hook("ppp/ip-up").run().silent();
+    hooks.hook("ppp/ip-down").run().silent();
+    hooks.hook("NetworkManager/90-wanpool").run().silent();
+    hooks.hook("dhclient/wanpool").run().silent();
+    lab.state().assert_is(&before, "hooks of others' devices");
+    assert_eq!(hooks.log(), "");
+}
+
+#[test]
+fn without_a_configuration_hooks_are_silent_and_do_nothing() {
+    let lab = Lab::new();
+    let before = lab.state();
+    let hooks = lab.hooks();
+    // No file, and the file as it is shipped.
+    for config in [None, Some(include_str!("../../scripts/wanpool.toml"))] {
+        if let Some(text) = config {
+            lab.config(text);
+        }
+        for run in ["ppp0", "eth1"].iter().flat_map(|dev| all_hooks(&hooks, dev)) {
+            run.silent();
+        }
+        for command in ["restore", "assign", "flush"] {
+            hooks.program(binary()).args(&[command]).var("WANPOOL_HOOK", "1").run().silent();
+        }
+    }
+    lab.state().assert_is(&before, "hooks without a configuration");
+    assert!(!lab.pool_dir().exists());
+    assert_eq!(hooks.log(), "");
+    // What an admin types is answered, and so is a file that somebody began to write.
+    lab.wanpool(["assign"]).refused(2).naming(&["wanpool.toml:1:1: no uplink"]);
+    lab.config("lan = [\"br0\"]\n");
+    hooks.ppp("ip-up", 1).run().silent();
+    assert!(hooks.log().contains("no uplink"), "{}", hooks.log());
+}
+
+#[test]
+fn hooks_that_outlive_the_program_are_silent() {
+    let lab = Lab::new();
+    lab.config(&four(""));
+    let hooks = lab.hooks();
+    for name in [
+        "ppp/ip-up",
+        "ppp/ip-down",
+        "NetworkManager/90-wanpool",
+        "networkd-dispatcher/routable",
+        "networkd-dispatcher/off",
+        "ifupdown/if-up",
+        "ifupdown/if-post-down",
+        "dhclient/wanpool",
+    ] {
+        let hook = hooks.hook(name).var("WANPOOL", "/nowhere/wanpool").var("IFACE", "eth1");
+        let hook = hook.var("interface", "eth1").var("reason", "BOUND").args(&["eth1", "up"]);
+        hook.run().silent();
+    }
+    assert_eq!(hooks.log(), "");
+}
+
+#[test]
+fn what_a_hook_cannot_do_is_told_to_syslog_alone() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    lab.config("nonsense");
+    let hooks = lab.hooks();
+    let before = lab.state();
+    hooks.ppp("ip-up", 1).run().silent();
+    let log = hooks.log();
+    assert!(log.starts_with("-t wanpool ") && log.contains("wanpool.toml:1"), "{log}");
+    assert!(log.contains("ip-up ppp0") && log.lines().count() == 1, "{log}");
+    hooks.ppp("ip-down", 1).run().silent();
+    assert_eq!(hooks.log().lines().count(), 2, "{}", hooks.log());
+    lab.state().assert_is(&before, "with a broken configuration");
+
+    // What is no hook with a name has its stderr read.
+    for name in ["1", "yes"] {
+        let plain = hooks.program(binary()).args(&["restore", "ppp0"]).var("WANPOOL_HOOK", name);
+        plain.run().refused(2);
+    }
+    assert_eq!(hooks.log().lines().count(), 2, "{}", hooks.log());
+    lab.config(&three(""));
+    hooks.hook("ifupdown/if-up").var("IFACE", "ppp0").var("IF_GATEWAY", "gw").run().silent();
+    let log = hooks.log();
+    assert!(log.contains("if-up ppp0: invalid value 'gw' for '--via"), "{log}");
+}
+
+#[test]
+fn hooks_that_are_killed_half_way_leave_nothing_that_the_next_run_does_not_mend() {
+    let lab = Lab::new();
+    lab.serve(&three(""));
+    let hooks = lab.hooks();
+    let whole = lab.state();
+    for step in 0..40 {
+        lab.redial(1);
+        let name = if step % 4 < 2 { "ip-up" } else { "ip-down" };
+        if name == "ip-down" {
+            lab.hang_up(1);
+        }
+        let mut hook = hooks.ppp(name, 1).spawn();
+        let pid = Pid::from_raw(i32::try_from(hook.id()).unwrap());
+        // From before it has begun until after it has ended.
+        thread::sleep(Duration::from_millis(step));
+        // The hook alone, as pppd does it; or with all that it has started.
+        let target = if step % 2 == 0 { pid } else { Pid::from_raw(-pid.as_raw()) };
+        let _ = kill(target, Signal::SIGTERM);
+        hook.wait().unwrap();
+        if name == "ip-down" {
+            lab.redial(1);
+        }
+        let seen = lab.client(lab.member(2, 0)).seen();
+        assert_eq!(seen, Ok(lab.uplink_address(2)), "{name} killed after {step} ms");
+        match step % 3 {
+            0 => lab.wanpool(["assign"]),
+            1 => lab.wanpool(["restore", "ppp0"]),
+            _ => hooks.ppp("ip-up", 1).run(),
+        }
+        .ok();
+        lab.state().assert_is(&whole, format!("{name} killed after {step} ms, then mended"));
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}

@@ -1,0 +1,114 @@
+//! `[hook] exec`: the command that runs when an uplink goes out of service or comes back.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, QUICK, three, wait_until, write_script};
+
+/// A hook that logs its environment and its stdin, and then runs these commands.
+fn notify(lab: &Lab, then: &str) -> String {
+    let file = lab.scratch().join("notify");
+    let log = lab.scratch().join("hook-log").display().to_string();
+    let text = format!(
+        "#!/bin/sh\nread -r json\necho \"$WANPOOL_EVENT $WANPOOL_UPLINK $WANPOOL_POOL \
+         $WANPOOL_CARRIED_BY $json\" >>{log}\necho to nowhere\n{then}\n"
+    );
+    write_script(&file, &text);
+    format!("[hook]\nexec = \"{}\"\n", file.display())
+}
+
+/// What the hook has logged since the last call.
+fn logged(lab: &Lab) -> Vec<String> {
+    let log = lab.scratch().join("hook-log");
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    let _ = fs::remove_file(log);
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_hook_runs_for_each_uplink_that_goes_down_or_up() {
+    let lab = Lab::new();
+    // The lock is free while the hook runs.
+    let locked = lab.scratch().join("locked");
+    let assign = format!("{} assign -w 0", crate::lab::binary().display());
+    let hook = notify(&lab, &format!("{assign} || touch {}", locked.display()));
+    lab.serve(&three(&format!("{QUICK}{hook}")));
+    assert_eq!(logged(&lab).len(), 3, "all uplinks are in service");
+    // These three hooks have run at the same time.
+    let _ = fs::remove_file(&locked);
+    lab.swallow(1, true);
+    assert_eq!(lab.runs_until(1, "failed-over"), 2);
+    let events = logged(&lab);
+    assert_eq!(events.len(), 1, "{events:?}");
+    let (words, json) = events[0].split_once(" {").unwrap();
+    assert_eq!(words, "down ppp0 1 ppp1,ppp2");
+    let json: Value = serde_json::from_str(&format!("{{{json}")).unwrap();
+    assert_eq!((&json["event"], &json["uplink"]), (&"down".into(), &"ppp0".into()));
+    assert_eq!(
+        (&json["pool"], &json["loss"], &json["rtt"]),
+        (&1.into(), &100.into(), &Value::Null)
+    );
+    assert_eq!((&json["state"], &json["carried_by"]), (&"failed-over".into(), &"ppp1,ppp2".into()));
+    lab.swallow(1, false);
+    assert_eq!(lab.runs_until(1, "up"), 3);
+    assert!(logged(&lab)[0].starts_with("up ppp0 1 ppp0 {"));
+
+    // Also by hand; a change by no command is reported by the next one.
+    lab.wanpool(["failover", "2"]).ok();
+    assert!(logged(&lab)[0].starts_with("down ppp1 2 ppp0,ppp2 {"));
+    lab.wanpool(["-n", "restore", "2"]).ok();
+    assert_eq!(logged(&lab), [""; 0]);
+    lab.hang_up(3);
+    wait_until("the line is gone", || lab.table(303).is_empty());
+    lab.wanpool(["failover", "3"]).ok();
+    assert!(logged(&lab)[0].starts_with("down ppp2 3 ppp0 {"));
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(logged(&lab), [""; 0]);
+    assert!(!locked.exists(), "the lock was held while the hook ran");
+}
+
+#[test]
+fn a_hook_that_fails_or_hangs_changes_nothing() {
+    let lab = Lab::new();
+    let fails = notify(&lab, "exit 7");
+    lab.serve_quietly(&three(&fails));
+    let run = lab.wanpool(["failover", "1"]);
+    assert_eq!((run.status, run.stdout.as_str()), (0, "uplink 1 ppp0 failed-over\n"), "{run}");
+    assert!(run.stderr.lines().count() == 1 && run.stderr.contains("exit status: 7"), "{run}");
+
+    lab.config(&three("[hook]\nexec = \"/nowhere/notify\"\n"));
+    let run = lab.wanpool(["restore", "1"]);
+    assert_eq!((run.status, run.stdout.as_str()), (0, "uplink 1 ppp0 up\n"), "{run}");
+    assert!(run.stderr.contains("/nowhere/notify") && run.stderr.contains("No such file"), "{run}");
+
+    // A hook that hangs is killed after ten seconds, with all its child processes.
+    let pids = lab.scratch().join("pids");
+    notify(&lab, &format!("sleep 3600 &\necho $! $$ >{}\nsleep 3600", pids.display()));
+    lab.config(&three(&fails));
+    let run = lab.wanpool(["failover", "1"]);
+    assert!(run.status == 0 && run.stderr.contains("killed"), "{run}");
+    let pids = fs::read_to_string(pids).unwrap();
+    assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
+    for pid in pids.split_whitespace() {
+        wait_until("the child processes of the hook have ended", || has_ended(pid));
+    }
+}
+
+/// Whether there is no such process, or only its exit status.
+fn has_ended(pid: &str) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(_) => true,
+    }
+}
+
+impl Lab {
+    /// Like `serve`, but warnings about the hook are allowed.
+    fn serve_quietly(&self, config: &str) {
+        self.config(config);
+        self.hear(&self.everyone());
+        assert_eq!(self.wanpool(["restore"]).status, 0);
+        assert_eq!(self.wanpool(["assign"]).status, 0);
+    }
+}

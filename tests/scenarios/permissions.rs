@@ -1,0 +1,253 @@
+//! Privileges and file permissions: two capabilities are enough, files have the right mode whatever
+//! the umask, no symlink is followed, and no file is trusted that another user could have written.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::lab::{Lab, Shape, three};
+
+with_both_iptables! {
+    two_capabilities_and_an_own_state_directory_are_enough,
+    a_run_as_root_keeps_the_owner_of_the_state_directory,
+}
+
+const ALICE: u32 = 12345;
+const MALLORY: u32 = 12346;
+const BOTH: &str = ",+net_admin,+net_raw";
+
+/// The state directory, the runtime directory and the lock of iptables belong to Alice.
+fn of_alice(shape: Shape) -> Lab {
+    let lab = shape.raise();
+    lab.config(&three(""));
+    lab.gateway.sh(&format!(
+        "cd {}\nmkdir state run\ntouch xtables.lock\nchown {ALICE}:{ALICE} state run xtables.lock",
+        lab.scratch().display()
+    ));
+    lab.hear(&lab.everyone());
+    lab
+}
+
+fn two_capabilities_and_an_own_state_directory_are_enough(shape: Shape) {
+    let lab = of_alice(shape);
+    let alice = |command: &str| lab.run_as(ALICE, BOTH, command);
+    alice("restore").ok();
+    alice("assign").ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 3]);
+    for command in [
+        "pools --check",
+        "failover ppp0",
+        "restore ppp0",
+        "multipath on",
+        "multipath off",
+        "assign 192.168.7.10 --pool 3",
+        "assign --rebalance",
+    ] {
+        alice(command).ok();
+    }
+    alice("restore").silent();
+    // One is not enough: iptables asks for the names of sets by a raw socket.
+    let before = lab.state();
+    for capabilities in ["", ",+net_admin", ",+net_raw"] {
+        let run = lab.run_as(ALICE, capabilities, "flush");
+        run.refused(1).naming(&["root", "CAP_NET_ADMIN", "CAP_NET_RAW"]);
+    }
+    lab.state().assert_is(&before, "too few capabilities");
+    alice("flush").ok();
+    assert!(lab.rules().is_empty());
+}
+
+fn a_run_as_root_keeps_the_owner_of_the_state_directory(shape: Shape) {
+    let lab = of_alice(shape);
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["assign"]).ok();
+    let owner = |name: &str| fs::metadata(lab.pool_dir().join(name)).unwrap().uid();
+    assert_eq!([".lock", "pool1", "pool3"].map(owner), [ALICE; 3]);
+    lab.run_as(ALICE, BOTH, "assign 192.168.7.10 --pool 2").ok();
+    lab.wanpool(["assign", "192.168.7.10", "--pool", "3"]).ok();
+    lab.run_as(ALICE, BOTH, "restore").silent();
+    // A lock file of root, which older versions left.
+    chown(lab.pool_dir().join(".lock"), Some(0), Some(0)).unwrap();
+    let run = lab.run_as(ALICE, BOTH, "restore");
+    run.refused(1).naming(&[".lock", "Permission denied", "owner"]);
+}
+
+#[test]
+fn scan_and_pools_need_no_capability_at_all() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    for command in [
+        "scan",
+        "scan --new",
+        "-j scan",
+        "pools",
+        "-j pools",
+        "pools 1",
+        "pools 192.168.7.10",
+        "pools --metrics",
+        "multipath show",
+        "",
+    ] {
+        lab.run_as_nobody(command).ok();
+    }
+    lab.state().assert_is(&before, "commands that only read");
+}
+
+#[test]
+fn file_modes_do_not_depend_on_the_umask() {
+    for umask in ["000", "022", "077", "277"] {
+        let lab = Lab::new();
+        lab.config(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
+        let (state, run) = (lab.scratch().join("a/b/state"), lab.scratch().join("c/run"));
+        lab.script(&format!(
+            "umask {umask}; export WANPOOL_STATE_DIR={} WANPOOL_RUN_DIR={}
+             \"$WANPOOL\" restore >/dev/null && \"$WANPOOL\" assign 192.168.7.10 192.168.7.11",
+            state.display(),
+            run.display()
+        ))
+        .ok();
+        for (path, expected) in [
+            (state.clone(), "755"),
+            (run.clone(), "755"),
+            (lab.scratch().join("a/b"), "755"),
+            (lab.scratch().join("c"), "755"),
+            (state.join("pool1"), "644"),
+            (state.join("pool2"), "644"),
+            (run.join("uplinks"), "644"),
+            (state.join(".lock"), "600"),
+        ] {
+            let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
+            assert_eq!(format!("{mode:o}"), expected, "{} with {umask}", path.display());
+        }
+    }
+}
+
+/// A file and a directory that symlinks lead to, and that must not change.
+fn targets(lab: &Lab) -> (PathBuf, PathBuf) {
+    let (file, folder) = (lab.scratch().join("target"), lab.scratch().join("folder"));
+    fs::write(&file, "192.168.7.77\n").unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("pool1"), "192.168.7.78\n").unwrap();
+    (file, folder)
+}
+
+#[track_caller]
+fn assert_unharmed(file: &Path, folder: &Path) {
+    assert_eq!(fs::read_to_string(file).unwrap(), "192.168.7.77\n");
+    assert_eq!(fs::read_to_string(folder.join("pool1")).unwrap(), "192.168.7.78\n");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+}
+
+#[test]
+fn symlinks_in_the_state_directory_are_not_followed() {
+    let lab = Lab::three_uplinks();
+    let (file, folder) = targets(&lab);
+    let at = |name: &str| lab.pool_dir().join(name);
+    let change = || lab.wanpool(["assign", "192.168.7.99"]);
+    let change_and_undo = || {
+        change().ok();
+        lab.wanpool(["assign", "192.168.7.99", "--release"]).ok();
+    };
+    // Names that the program does not use.
+    for name in ["pool1.tmp", ".pool1", "pool1~", "tmp"] {
+        symlink(&file, at(name)).unwrap();
+    }
+    change_and_undo();
+    fs::remove_file(at(".lock")).unwrap();
+    for (name, to, word) in [
+        (".lock", &file, "not a plain file"),
+        ("pool7", &file, "not a plain file"),
+        (".commit", &folder, "not a folder of ours"),
+    ] {
+        symlink(to, at(name)).unwrap();
+        let before = lab.state();
+        change().refused(1).naming(&[name, word]);
+        lab.state().assert_is(&before, name);
+        fs::remove_file(at(name)).unwrap();
+        assert_unharmed(&file, &folder);
+    }
+    // What an interrupted run has prepared is deleted: the symlink, not its target.
+    for to in [&folder, &file, Path::new("/nonexistent")] {
+        symlink(to, at(".next")).unwrap();
+        change_and_undo();
+        assert!(fs::symlink_metadata(at(".next")).is_err());
+        assert_unharmed(&file, &folder);
+    }
+    lab.gateway.sh(&format!("mkfifo {}", at(".next").display()));
+    change_and_undo();
+    // A symlink within a commit.
+    fs::create_dir(at(".commit")).unwrap();
+    symlink(&file, at(".commit/pool1")).unwrap();
+    change().refused(1).naming(&[".commit/pool1", "a symlink"]);
+    lab.wanpool(["pools"]).refused(1).naming(&[".commit/pool1", "a symlink"]);
+    assert_unharmed(&file, &folder);
+}
+
+#[test]
+fn symlinks_in_the_runtime_directory_are_not_followed() {
+    let lab = Lab::serving(&(three("") + "\n[hook]\nexec = \"/bin/true\"\n"));
+    let (file, folder) = targets(&lab);
+    let at = |name: &str| lab.scratch().join("run").join(name);
+    for name in ["uplinks", ".uplinks"] {
+        let _ = fs::remove_file(at(name));
+        symlink(&file, at(name)).unwrap();
+        lab.wanpool(["failover", "ppp0"]).ok();
+        lab.wanpool(["restore"]).ok();
+        assert!(fs::symlink_metadata(at("uplinks")).unwrap().is_file());
+        assert_unharmed(&file, &folder);
+    }
+    // Reading a FIFO does not block.
+    lab.gateway.sh(&format!("rm {0}\nmkfifo {0}", at("uplinks").display()));
+    lab.script("exec timeout 60 \"$WANPOOL\" pools").ok();
+}
+
+/// The table of modes and owners is a unit test of `src/files.rs`.
+#[test]
+fn a_config_or_pool_file_writable_by_others_is_refused() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    let commands = ["restore", "assign 192.168.7.99", "pools", "scan", "-n restore"];
+    for (file, status) in [(lab.config_file(), 2), (lab.pool_dir().join("pool2"), 1)] {
+        for (mode, owner, step) in
+            [(0o646, 0, "chmod o-w"), (0o664, 0, "chmod g-w"), (0o644, MALLORY, "chown root")]
+        {
+            chown(&file, Some(owner), Some(100)).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            for command in commands {
+                let step = format!("{step} {}", file.display());
+                lab.run(command).refused(status).naming(&[&step]);
+            }
+        }
+        // The group root may write it.
+        lab.gateway.sh(&format!("chown root:root {0}\nchmod 664 {0}", file.display()));
+        lab.wanpool(["restore"]).silent();
+    }
+    lab.state().assert_is(&before, "files that others may write");
+}
+
+#[test]
+fn a_commit_of_another_user_is_refused() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    let commit = lab.pool_dir().join(".commit");
+    let plant = |folder_owner, file_owner, mode| {
+        fs::create_dir(&commit).unwrap();
+        fs::write(commit.join("pool1"), "10.6.6.6\n").unwrap();
+        chown(&commit, Some(folder_owner), Some(folder_owner)).unwrap();
+        chown(commit.join("pool1"), Some(file_owner), Some(file_owner)).unwrap();
+        fs::set_permissions(&commit, Permissions::from_mode(mode)).unwrap();
+    };
+    for (folder_owner, file_owner, mode) in
+        [(MALLORY, MALLORY, 0o755), (MALLORY, 0, 0o755), (0, MALLORY, 0o755), (0, 0, 0o777)]
+    {
+        plant(folder_owner, file_owner, mode);
+        for command in ["restore", "assign 192.168.7.99", "pools", "scan"] {
+            lab.run(command).refused(1).naming(&[".commit", "; ch"]);
+        }
+        fs::remove_dir_all(&commit).unwrap();
+        lab.state().assert_is(&before, "a commit of another user");
+    }
+    plant(0, 0, 0o755);
+    lab.wanpool(["restore"]).ok();
+    assert_eq!(lab.pool(1), ["10.6.6.6"], "a commit of root is finished");
+}

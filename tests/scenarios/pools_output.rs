@@ -1,0 +1,235 @@
+//! `pools`, as text and as JSON, compared with the kernel's own tools and with the man pages.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, LanHosts, OFFICE, PORT, PRINTER, Shape, four, three};
+
+with_both_iptables! {
+    pools_of_one_uplink_counts_connections_and_live_flows,
+}
+
+/// The keys of a list's first object, in the order in which they are printed.
+fn keys(report: &Value) -> Vec<&str> {
+    let first = if report.is_array() { &report[0] } else { report };
+    first
+        .as_object()
+        .unwrap_or_else(|| panic!("no object in {report}"))
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+const POOLS: [&str; 9] =
+    ["pool", "uplink", "state", "carried_by", "fwmark", "table", "weight", "clients", "share"];
+const PATH: [&str; 11] = [
+    "client", "pool", "set", "mark", "rule", "table", "route", "nexthop", "device", "nat",
+    "differs",
+];
+
+/// The keys that one item of a man page's section OUTPUT documents: its words in italics.
+fn documented(page: &str, item: &str) -> Vec<String> {
+    let page = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(page).expect("the man page");
+    let (_, output) = page.split_once(".SH OUTPUT\n").expect("OUTPUT");
+    let (_, item) = output.split_once(&format!("{item}\n")).unwrap_or_else(|| panic!("{item}"));
+    let ends = ["\n.TP\n", "\n.PP\n", "\n.SH "];
+    let end = ends.iter().filter_map(|end| item.find(end)).min().expect("its end");
+    let mut words = Vec::new();
+    for line in item[..end].lines() {
+        // `.IR` sets one word in italics, the next one in roman, and so on.
+        if let Some(line) = line.strip_prefix(".IR ") {
+            let mut rest = line;
+            let mut italic = true;
+            while !rest.is_empty() {
+                let (word, more) = match rest.strip_prefix('"') {
+                    Some(quoted) => quoted.split_once('"').expect("a quote's end"),
+                    None => rest.split_once(' ').unwrap_or((rest, "")),
+                };
+                words.extend(italic.then(|| word.to_owned()));
+                (rest, italic) = (more.trim_start(), !italic);
+            }
+        }
+    }
+    words
+}
+
+#[test]
+fn the_json_keys_are_those_of_the_man_page_in_order() {
+    let lab = Lab::three_uplinks();
+    let client = lab.member(1, 0).to_string();
+    let scan = lab.wanpool(["-j", "scan"]).json();
+    assert_eq!(keys(&scan), documented("wanpool-scan.8", "\n.B scan"));
+    assert_eq!(keys(&scan), ["address", "lladdr", "dev", "state", "pool"]);
+
+    let mut of_one = documented("wanpool-pools.8", "\n.B pools");
+    assert_eq!(keys(&lab.wanpool(["-j", "pools", "2"]).json()), of_one);
+    assert_eq!(of_one.pop().as_deref(), Some("members"));
+    assert_eq!(keys(&lab.wanpool(["-j", "pools"]).json()), of_one);
+    assert_eq!(of_one, POOLS);
+
+    let path = lab.wanpool(["-j", "pools", &client]).json();
+    assert_eq!(keys(&path), documented("wanpool-pools.8", "\n.BI pools \" CLIENT\""));
+    assert_eq!(keys(&path), PATH);
+    assert_eq!(keys(&lab.wanpool(["-j", "pools", "--check"]).json()), ["steps", "findings"]);
+    let changed = lab.wanpool(["-j", "assign"]).json();
+    assert_eq!(keys(&changed), ["assigned", "released", "moved", "flows_ended", "steps"]);
+}
+
+#[test]
+fn the_json_values_have_the_types_of_the_contract() {
+    let lab = Lab::three_uplinks();
+    let scan = lab.wanpool(["-j", "scan"]).json();
+    let neighbours = lab.gateway.json("ip -j neigh show dev br0");
+    for row in scan.as_array().unwrap() {
+        let same =
+            neighbours.as_array().unwrap().iter().find(|other| other["dst"] == row["address"]);
+        let same = same.unwrap_or_else(|| panic!("{row} in {neighbours}"));
+        assert_eq!(row["lladdr"], same["lladdr"]);
+        assert!(row["state"].is_string() && row["pool"].is_u64() && row["dev"] == "br0", "{row}");
+    }
+    for row in lab.wanpool(["-j", "pools"]).json().as_array().unwrap() {
+        for number in ["pool", "table", "weight", "clients"] {
+            assert!(row[number].is_u64(), "{number} of {row}");
+        }
+        for text in ["uplink", "state", "carried_by", "fwmark"] {
+            assert!(row[text].is_string(), "{text} of {row}");
+        }
+        assert!(row["share"].is_number(), "{row}");
+    }
+}
+
+#[test]
+fn pools_shows_states_shares_and_active_uplinks() {
+    let lab = Lab::serving(&four("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    // 12, 6, 6, 6: three of pool 2 move to pool 3.
+    lab.run(&format!("assign {} --pool 3", lab.pool(2)[..3].join(" "))).ok();
+    lab.wanpool(["failover", "ppp1", "--to", "eth1"]).ok();
+    lab.hang_up(3);
+    let rows = [
+        ["1", "ppp0", "up", "ppp0", "0x1", "201", "2", "12", "40.0/40.0"],
+        ["2", "ppp1", "failed-over", "eth1", "0x2", "202", "1", "3", "10.0/20.0"],
+        ["3", "ppp2", "down", "ppp0,eth1", "0x3", "203", "1", "9", "30.0/20.0"],
+        ["4", "eth1", "up", "eth1", "0x4", "204", "1", "6", "20.0/20.0"],
+    ];
+    let text = lab.wanpool(["pools"]);
+    assert_eq!(text.rows(), rows, "{text}");
+    let report = lab.wanpool(["-j", "pools"]).json();
+    let expected =
+        [(40.0, &[1][..]), (10.0, &[4]), (30.0, &[1, 4]), (20.0, &[4])].into_iter().zip(rows);
+    for (row, ((share, active), columns)) in report.as_array().unwrap().iter().zip(expected) {
+        assert_eq!((&row["share"], &row["carried_by"]), (&json!(share), &json!(columns[3])));
+        lab.assert_leaves_by(lab.member(row["pool"].as_u64().unwrap() as u8, 0), active);
+    }
+}
+
+#[test]
+fn a_pool_without_active_uplink_shows_none() {
+    let lab =
+        Lab::with().point_to_point(1).without_ethernet().serving("[uplink.1]\ndev = \"ppp0\"\n");
+    lab.hang_up(1);
+    let row = &lab.wanpool(["-j", "pools"]).json()[0];
+    assert_eq!((&row["state"], &row["carried_by"]), (&json!("down"), &json!(null)));
+    assert_eq!(lab.wanpool(["pools"]).rows()[0][2..4], ["down", "-"]);
+}
+
+/// A client's row of `pools UPLINK`.
+fn row_of(lab: &Lab, uplink: &str, client: impl ToString) -> Vec<String> {
+    let client = client.to_string();
+    let text = lab.wanpool(["pools", uplink]);
+    let head: Vec<&str> = text.ok().lines()[0].split_whitespace().collect();
+    assert_eq!(head, ["address", "lladdr", "dev", "state", "connections", "flows"]);
+    let rows = text.rows();
+    let row = rows.iter().find(|row| row[0] == client).unwrap_or_else(|| panic!("{text}"));
+    row.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn pools_of_one_uplink_counts_connections_and_live_flows(shape: Shape) {
+    let lab = shape.serving(&three(""));
+    let [busy, idle, unknown] = [0, 1, 2].map(|at| lab.member(2, at));
+    lab.gateway.sh(&format!("ip neigh del {unknown} dev br0"));
+    let mut tcp: Vec<_> = (0..3).map(|_| lab.client(busy).tcp().unwrap()).collect();
+    let mut udp: Vec<_> = (0..2).map(|_| lab.client(busy).udp().unwrap()).collect();
+    for conn in tcp.iter_mut().chain(&mut udp) {
+        for _ in 0..10 {
+            assert_eq!(conn.ask(), Ok(lab.uplink_address(2)));
+        }
+    }
+    let known = lab.gateway.json(&format!("ip -j neigh show {busy} dev br0"));
+    let lladdr = known[0]["lladdr"].as_str().unwrap().to_owned();
+    let row = row_of(&lab, "2", busy);
+    assert_eq!(row[..3], [busy.to_string(), lladdr.clone(), "br0".to_owned()]);
+    assert!(["reachable", "stale", "delay", "probe"].contains(&&*row[3]), "{row:?}");
+    assert_eq!(row[4..], ["5", "5"], "connections begun, and live flows");
+    let row = row_of(&lab, "ppp1", idle);
+    assert_eq!((&row[1], &row[4..]), (&lladdr, ["0", "0"].map(String::from).as_slice()));
+    assert_eq!(row_of(&lab, "ppp1", unknown)[1..], ["-", "-", "-", "0", "0"]);
+
+    drop(tcp.pop());
+    lab.await_closed(busy);
+    assert_eq!(row_of(&lab, "2", busy)[4..], ["5", "4"]);
+    lab.wanpool(["assign", &busy.to_string(), "--pool", "1"]).ok();
+    assert_eq!(row_of(&lab, "1", busy)[5], "4", "its flows live on after the move");
+    let addresses: Vec<String> =
+        lab.wanpool(["pools", "1"]).rows().iter().map(|row| row[0].to_owned()).collect();
+    assert_eq!(addresses, lab.pool(1), "in order of arrival");
+    let report = lab.wanpool(["-j", "pools", "1"]).json();
+    assert_eq!((&report[0]["members"], &report[0]["clients"]), (&json!(lab.pool(1)), &json!(11)));
+}
+
+#[test]
+fn flows_to_the_lan_are_not_counted_as_flows_of_an_uplink() {
+    let lab = Lab::new();
+    let _inside = LanHosts::raise(&lab);
+    lab.serve(&three(""));
+    let client = lab.member(1, 0);
+    for host in [PRINTER, OFFICE] {
+        let to = std::net::SocketAddrV4::new(host, PORT);
+        assert_eq!(lab.client(client).to(to).udp().unwrap().ask(), Ok(client));
+    }
+    assert_eq!(row_of(&lab, "1", client)[5], "0", "live flows by an uplink");
+}
+
+#[test]
+fn without_root_pools_and_scan_show_what_needs_no_root() {
+    let lab = Lab::four_uplinks();
+    let by_nobody = |args: &str| lab.run_as_nobody(args);
+    for args in ["pools", "-j pools", "-j pools 4", "scan", "-j scan --new"] {
+        let root = lab.run(args);
+        assert_eq!(by_nobody(args).ok().stdout, root.ok().stdout, "{args}");
+    }
+    let of_one = by_nobody("pools 4");
+    assert_eq!(of_one.ok().rows().len(), lab.pool(4).len());
+    assert!(of_one.rows().iter().all(|row| row[1] != "-" && row[4..] == ["-", "-"]), "{of_one}");
+
+    let client = lab.member(4, 0).to_string();
+    let mut path = lab.wanpool(["-j", "pools", &client]).json();
+    let mut by_user = by_nobody(&format!("-j pools {client}")).json();
+    assert_eq!(by_user[0]["set"], json!(null));
+    for report in [&mut path, &mut by_user] {
+        report[0]["set"] = json!(null);
+    }
+    assert_eq!(by_user, path, "without root the pool file replaces the set");
+    by_nobody("pools --check").refused(1).naming(&["root"]);
+}
+
+#[test]
+fn pools_has_one_row_per_pool_and_is_the_default_command() {
+    let lab = Lab::serving(&three("").replace("\"ppp0\"", "\"ppp0\"\nweight = 2"));
+    let rows = [
+        ["1", "ppp0", "up", "ppp0", "0x1", "201", "2", "15", "50.0/50.0"],
+        ["2", "ppp1", "up", "ppp1", "0x2", "202", "1", "8", "26.7/25.0"],
+        ["3", "ppp2", "up", "ppp2", "0x3", "203", "1", "7", "23.3/25.0"],
+    ];
+    let text = lab.wanpool([]);
+    let head: Vec<&str> = text.ok().lines()[0].split_whitespace().collect();
+    assert_eq!(head, POOLS);
+    assert_eq!(text.rows(), rows);
+    assert_eq!(lab.wanpool(["pools"]).ok().stdout, text.stdout);
+    assert_eq!(lab.wanpool(["po"]).ok().stdout, text.stdout, "a prefix of the command");
+    assert_eq!(
+        lab.wanpool(["-j", "pools", "1"]).json(),
+        lab.wanpool(["-j", "pools", "ppp0"]).json()
+    );
+}

@@ -1,0 +1,152 @@
+//! The gateway of an ethernet uplink comes from the configuration, from `--via`, or from the default
+//! route in main. Default routes in main are never changed.
+
+use std::net::Ipv4Addr;
+
+use crate::lab::{Lab, Shape, four, three};
+
+with_both_iptables! {
+    restore_via_sets_a_changed_gateway,
+    the_gateway_is_taken_from_the_default_route_of_dhcp,
+    default_routes_in_main_change_nothing_for_clients_and_are_kept,
+}
+
+const NEW: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 9);
+const DHCP: &str = "ip route add default via 10.65.4.1 dev eth1 proto dhcp metric 100";
+
+/// The ethernet uplink as the fourth, with no gateway in the configuration.
+fn without_via() -> String {
+    four("").replace("via = \"10.65.4.1\"\n", "")
+}
+
+fn restore_via_sets_a_changed_gateway(shape: Shape) {
+    let lab = shape.serving(&without_via());
+    assert_eq!(
+        lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).ok().stdout,
+        "uplink 4 eth1 up\n"
+    );
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).silent();
+    lab.wanpool(["restore", "eth1"]).silent();
+    let others = lab.talk(&[1, 2, 3].map(|pool| lab.member(pool, 0)));
+
+    lab.move_gateway(4, NEW);
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    let routes = lab.gateway.sh("ip route show table 304; ip nexthop show id 8704");
+    assert_eq!(routes.matches("via 10.65.4.9 ").count(), 2, "{routes}");
+    for command in ["assign", "restore", "restore eth1"] {
+        lab.run(command).silent();
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    others.assert_on_own_uplinks(&lab);
+}
+
+#[test]
+fn a_gateway_given_by_via_survives_assign_and_failover() {
+    let lab = Lab::four_uplinks();
+    lab.move_gateway(4, NEW);
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.wanpool(["restore", "ppp0"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+#[test]
+fn a_full_restore_takes_the_gateway_of_the_config() {
+    let lab = Lab::four_uplinks();
+    let before = lab.state();
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
+    lab.wanpool(["restore"]).ok();
+    lab.state().assert_is(&before, "as the configuration says");
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+fn the_gateway_is_taken_from_the_default_route_of_dhcp(shape: Shape) {
+    let lab = shape.raise();
+    lab.gateway.sh(DHCP);
+    lab.serve(&without_via());
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    // Once known, the route is no longer needed.
+    lab.gateway.sh("ip route del default");
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["failover", "eth1"]).ok();
+    lab.wanpool(["restore", "eth1"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    // After a redial the gateway is unknown until DHCP has run.
+    lab.redial(4);
+    lab.wanpool(["assign"]).ok();
+    let row = lab.wanpool(["-j", "pools"]).json()[3].clone();
+    assert_eq!(row["state"], "down", "{row}");
+    lab.gateway.sh(DHCP);
+    lab.wanpool(["assign"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+#[test]
+fn with_no_gateway_known_the_uplink_is_down_and_says_so() {
+    let lab = Lab::new();
+    lab.config(&without_via());
+    lab.hear(&lab.everyone());
+    let report = lab.wanpool(["restore"]);
+    let line =
+        report.ok().lines().into_iter().find(|line| line.contains("eth1")).map(str::to_owned);
+    assert!(
+        line.is_some_and(|line| line.starts_with("uplink 4 eth1 down") && line.contains("--via")),
+        "{report}"
+    );
+    lab.wanpool(["assign"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    lab.assert_leaves_by(lab.member(4, 0), &[1, 2, 3]);
+
+    let before = lab.state();
+    lab.wanpool(["restore", "eth1"]).refused(1).naming(&["eth1", "--via"]);
+    lab.wanpool(["restore", "--via", "10.65.4.1"]).failed();
+    for via in ["10.65.4", "", "10.65.4.1 10.65.4.3"] {
+        lab.wanpool(["restore", "eth1", "--via", via]).refused(2).naming(&[via, "--via"]);
+    }
+    lab.state().assert_is(&before, "refused");
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+}
+
+/// Default routes that pppd and DHCP clients add.
+const DEFAULTS: &str = "
+ip route add default dev ppp1
+ip route add default via 10.65.4.1 dev eth1 proto dhcp metric 100
+ip route add default via 192.168.7.199 dev br0 metric 200
+";
+
+fn default_routes_in_main_change_nothing_for_clients_and_are_kept(shape: Shape) {
+    for rp_filter in 0..=2 {
+        let lab = shape.clone().rp_filter(rp_filter).raise();
+        let excluded = lab.everyone()[29];
+        lab.serve(&three(&format!("unassigned = \"unreachable\"\nexclude = [\"{excluded}\"]")));
+        let main = || lab.gateway.sh("ip route show table main");
+        lab.gateway.sh(DEFAULTS);
+        let (before, with_defaults) = (main(), lab.state());
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+        assert!(
+            lab.client(excluded).tcp().is_err_and(|why| why.contains("UNREACH")),
+            "service for an excluded address"
+        );
+
+        lab.wanpool(["assign"]).silent();
+        lab.wanpool(["restore"]).silent();
+        lab.wanpool(["failover", "ppp0"]).ok();
+        lab.wanpool(["multipath", "on"]).ok();
+        lab.assert_leaves_by(lab.member(1, 0), &[2, 3]);
+        assert_eq!(main(), before);
+        lab.wanpool(["multipath", "off"]).ok();
+        lab.wanpool(["restore", "ppp0"]).ok();
+        lab.state().assert_is(&with_defaults, "with rp_filter");
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+        lab.wanpool(["flush"]).ok();
+        assert_eq!(main(), before);
+        lab.wanpool(["restore"]).ok();
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    }
+}

@@ -1,0 +1,149 @@
+//! Uplinks that are lost and come back without a hook: `assign` puts them in service again, but
+//! leaves those that were failed over as they are.
+
+use serde_json::json;
+
+use crate::lab::{Lab, Shape, four, wait_until};
+
+with_both_iptables! {
+    assign_restores_an_uplink_redialled_without_a_hook,
+    assign_restores_an_uplink_after_carrier_loss,
+    assign_leaves_a_failed_over_uplink_out_of_service,
+}
+
+fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
+    let lab = shape.serving(&four(""));
+    let others = lab.talk(&[2, 3, 4].map(|pool| lab.member(pool, 0)));
+    for address in ["10.64.1.77", "10.64.1.2"] {
+        lab.redial_as(1, address.parse().unwrap());
+        assert!(lab.table(301).is_empty(), "{:?}", lab.table(301));
+        assert_eq!(lab.wanpool(["assign"]).ok().stdout, "uplink 1 ppp0 up\n");
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+        lab.wanpool(["assign"]).silent();
+        lab.wanpool(["restore"]).silent();
+    }
+    let whole = lab.state();
+    others.assert_on_own_uplinks(&lab);
+    (1..=4).for_each(|number| lab.redial(number));
+    lab.wanpool(["assign"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    lab.state().assert_is(&whole, "all were redialled at once");
+}
+
+fn assign_restores_an_uplink_after_carrier_loss(shape: Shape) {
+    let lab = shape.serving(&four(""));
+    let before = lab.state();
+    for number in [1, 4] {
+        let (id, table) = (format!("id {} ", 8700 + u32::from(number)), 300 + u32::from(number));
+        let lose_carrier = || {
+            lab.carrier(number, false);
+            let nexthops = || lab.gateway.sh("ip nexthop show");
+            wait_until("the kernel drops the nexthop", || !nexthops().contains(&id));
+        };
+        lose_carrier();
+        assert!(!lab.table(table).is_empty(), "the uplink's own table is kept");
+        lab.assert_leaves_by_another(lab.member(number, 0), number);
+        // Without carrier a run leaves it out of service.
+        lab.wanpool(["assign"]).ok();
+        assert_eq!(lab.state_of(number), "down");
+        lab.carrier(number, true);
+        lab.wanpool(["assign"]).ok();
+        lab.assert_each_leaves_by_its_own_uplink(&[number]);
+        lab.state().assert_is(&before, "the carrier is back");
+
+        // Lost for a moment between two runs.
+        lose_carrier();
+        lab.carrier(number, true);
+        let line = format!("uplink {number} {} up\n", lab.uplink_dev(number));
+        assert_eq!(lab.wanpool(["assign"]).ok().stdout, line);
+        lab.state().assert_is(&before, "the carrier was lost for a moment");
+    }
+}
+
+fn assign_leaves_a_failed_over_uplink_out_of_service(shape: Shape) {
+    let lab = shape.raise();
+    lab.config(&four(""));
+    let (first, later) = (lab.everyone()[..20].to_vec(), lab.everyone()[20..].to_vec());
+    lab.hear(&first);
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["assign"]).ok();
+    for number in [1, 4] {
+        let dev = lab.uplink_dev(number);
+        let whole = lab.kernel_state();
+        lab.wanpool(["failover", &dev]).ok();
+        let out = lab.state();
+        lab.wanpool(["assign"]).silent();
+        lab.wanpool(["assign", "192.168.7.10"]).silent();
+        lab.state().assert_is(&out, "after assign");
+        // Another uplink is redialled meanwhile.
+        lab.redial(2);
+        lab.wanpool(["assign"]).ok();
+        lab.state().assert_is(&out, "another uplink is restored");
+        for client in lab.members(number) {
+            lab.assert_leaves_by_another(client, number);
+        }
+        lab.wanpool(["restore", &dev]).ok();
+        lab.kernel_state().assert_is(&whole, "restored");
+        lab.assert_each_leaves_by_its_own_uplink(&[number]);
+    }
+    // New clients are assigned to its pool all the same, and use other uplinks until it is back.
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.hear(&later);
+    lab.wanpool(["assign"]).ok();
+    assert!(lab.pool(1).len() >= 7, "{:?}", lab.pool(1));
+    lab.assert_leaves_by_another(*lab.members(1).last().unwrap(), 1);
+    lab.wanpool(["restore"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+}
+
+#[test]
+fn redialling_a_failed_over_uplink_puts_it_in_service() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.redial(1);
+    lab.wanpool(["assign"]).ok();
+    lab.state().assert_is(&before, "redialled");
+}
+
+#[test]
+fn an_uplink_without_address_is_down() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    // As pppd leaves it between two sessions, and after it could not connect.
+    lab.gateway.sh("ip addr flush dev ppp0");
+    lab.wanpool(["assign"]).ok();
+    let row = lab.wanpool(["-j", "pools"]).json()[0].clone();
+    assert_eq!((&row["state"], &row["carried_by"]), (&json!("down"), &json!("ppp1,ppp2")));
+    lab.assert_leaves_by_another(lab.member(1, 0), 1);
+    lab.wanpool(["restore", "ppp0"]).refused(1).naming(&["ppp0", "address"]);
+    lab.gateway.sh("ip addr add 10.64.1.2 peer 10.64.1.1 dev ppp0");
+    lab.wanpool(["assign"]).ok();
+    lab.state().assert_is(&before, "it has its address again");
+}
+
+#[test]
+fn failover_survives_carrier_loss_and_works_without_carrier() {
+    let lab = Lab::four_uplinks();
+    let whole = lab.state();
+    for number in [1, 4] {
+        let dev = lab.uplink_dev(number);
+        lab.wanpool(["failover", &dev]).ok();
+        let out = lab.state();
+        lab.carrier(number, false);
+        lab.wanpool(["assign"]).silent();
+        lab.carrier(number, true);
+        lab.wanpool(["assign"]).silent();
+        lab.state().assert_is(&out, "failed over, then the carrier was lost for a moment");
+        lab.wanpool(["restore", &dev]).ok();
+        lab.state().assert_is(&whole, "restored");
+
+        lab.carrier(number, false);
+        lab.wanpool(["failover", &dev]).ok();
+        lab.carrier(number, true);
+        lab.wanpool(["assign"]).silent();
+        lab.state().assert_is(&out, "failed over without carrier");
+        lab.wanpool(["restore", &dev]).ok();
+        lab.state().assert_is(&whole, "restored");
+    }
+}
