@@ -25,10 +25,7 @@ pub fn uplinks_to_clear(status: &GatewayStatus, intent: Intent) -> Vec<UplinkNo>
 /// over before carries no new flows of clients, so such a flow was left by a run that was killed; the
 /// flows that strangers began since then are to stay.
 pub fn needs_client_flow(before: &GatewayStatus, intent: Intent, no: UplinkNo) -> bool {
-    let was_failed_over = before
-        .uplinks
-        .get(&no)
-        .is_some_and(|uplink| matches!(uplink.condition, Condition::FailedOver(_)));
+    let was_failed_over = matches!(before.condition(no), Some(Condition::FailedOver(_)));
     was_failed_over && matches!(intent, Intent::FailOver { .. } | Intent::Probed { .. })
 }
 

@@ -130,15 +130,15 @@ pub fn intent(
             continue;
         };
         let (down, up) = (u32::from(uplink.probe.down), u32::from(uplink.probe.up));
-        match status.uplinks[&no].condition {
-            Condition::Up if record.unhealthy_runs >= down => {
+        match status.condition(no) {
+            Some(Condition::Up) if record.unhealthy_runs >= down => {
                 leaving.push((record.unhealthy_runs, no));
             }
-            Condition::FailedOver(FailoverCause::Probe) if record.healthy_runs >= up => {
+            Some(Condition::FailedOver(FailoverCause::Probe)) if record.healthy_runs >= up => {
                 back.insert(no);
             }
             // It is out of service already; a run that was killed may have left its flows.
-            Condition::FailedOver(FailoverCause::Probe) if record.unhealthy_runs > 0 => {
+            Some(Condition::FailedOver(FailoverCause::Probe)) if record.unhealthy_runs > 0 => {
                 out.insert(no);
             }
             _ => {}

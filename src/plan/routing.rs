@@ -22,18 +22,24 @@ pub fn wanted(config: &Config, status: &GatewayStatus) -> Routing {
 fn nexthops(config: &Config, status: &GatewayStatus) -> BTreeMap<u32, Nexthop> {
     let ids = &config.kernel_ids;
     let mut nexthops = BTreeMap::new();
-    for no in status.up() {
-        let dev = config.uplinks[&no].dev.clone();
-        let via = status.uplinks[&no].via;
-        nexthops.insert(ids.nexthop(no), Nexthop::Device { dev, via });
+    for (&no, uplink) in &config.uplinks {
+        match status.uplinks.get(&no) {
+            Some(status) if status.is_up() => {
+                let nexthop = Nexthop::Device { dev: uplink.dev.clone(), via: status.via };
+                nexthops.insert(ids.nexthop(no), nexthop);
+            }
+            _ => {}
+        }
     }
     for (id, members) in [(ids.group(), status.active()), (ids.backup_group(), status.backups())] {
         if members.is_empty() {
             continue;
         }
         let mut group = Vec::new();
-        for no in members {
-            group.push((ids.nexthop(no), config.uplinks[&no].weight.into()));
+        for uplink in config.uplinks.values() {
+            if members.contains(&uplink.no) {
+                group.push((ids.nexthop(uplink.no), uplink.weight.into()));
+            }
         }
         nexthops.insert(id, Nexthop::Group(group));
     }
@@ -54,15 +60,15 @@ fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
     fallback.push((UNREACHABLE_METRIC, RouteTarget::Unreachable));
 
     let mut routes = Vec::new();
-    for (&no, uplink) in &status.uplinks {
-        let table = ids.uplink_table(no);
-        routes.extend(uplink_table(table, &config.uplinks[&no].dev, uplink));
+    for (&no, uplink) in &config.uplinks {
+        let Some(uplink_status) = status.uplinks.get(&no) else { continue };
+        routes.extend(uplink_table(ids.uplink_table(no), &uplink.dev, uplink_status));
         let table = ids.pool_table(no);
-        if status.is_up(no) {
+        if uplink_status.is_up() {
             let own = RouteTarget::Nexthop(ids.nexthop(no));
             routes.push(default_route(table, OWN_METRIC, own));
         }
-        if let Some(to) = uplink.override_uplink {
+        if let Some(to) = uplink_status.override_uplink {
             let target = RouteTarget::Nexthop(ids.nexthop(to));
             routes.push(default_route(table, OVERRIDE_METRIC, target));
         }

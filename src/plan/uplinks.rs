@@ -99,7 +99,7 @@ impl UplinkStatus {
         self.condition.state()
     }
 
-    fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.condition == Condition::Up
     }
 }
@@ -161,8 +161,12 @@ impl GatewayStatus {
         self.uplinks.get(&no).is_some_and(UplinkStatus::is_up)
     }
 
+    pub fn condition(&self, no: UplinkNo) -> Option<Condition> {
+        self.uplinks.get(&no).map(|status| status.condition)
+    }
+
     pub fn state(&self, no: UplinkNo) -> Option<State> {
-        self.uplinks.get(&no).map(UplinkStatus::state)
+        self.condition(no).map(Condition::state)
     }
 
     /// The uplinks in service.
@@ -256,7 +260,7 @@ fn evaluate_all(
 }
 
 fn require_usable(config: &Config, status: &GatewayStatus, no: UplinkNo) -> Result<()> {
-    if let Condition::Down(reason) = status.uplinks[&no].condition {
+    if let Some(Condition::Down(reason)) = status.condition(no) {
         bail!("{}: {}", name(config, no), reason.text());
     }
     Ok(())
@@ -318,5 +322,8 @@ fn is_multipath_on(rules: &[Rule]) -> bool {
 }
 
 fn name(config: &Config, no: UplinkNo) -> String {
-    format!("uplink {no} ({})", config.uplinks[&no].dev)
+    match config.uplinks.get(&no) {
+        Some(uplink) => format!("uplink {no} ({})", uplink.dev),
+        None => format!("uplink {no}"),
+    }
 }
