@@ -1,8 +1,8 @@
-# Completions of wanpool(8) for bash: what may stand at the cursor is asked of the program itself.
+# bash completion for wanpool(8). The program itself returns the candidates.
 
 _wanpool() {
     local words=() word last="" cut reply i
-    # bash cuts words at = and : too; the program is asked with them whole.
+    # bash also splits words at = and :. The program expects unsplit words, so join them.
     for ((i = 0; i <= COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         [ $i -lt "$COMP_CWORD" ] || [ "$word" = = ] || [ "$word" = : ] || word=$2
@@ -13,7 +13,7 @@ _wanpool() {
         fi
         last=$word
     done
-    # Of what is replaced, bash knows but the part behind the last of these.
+    # bash replaces only the part of the word after the last = or :. Remove the part before it from each candidate.
     cut=${words[${#words[@]} - 1]}
     cut=${cut%"$2"}
 
@@ -21,7 +21,7 @@ _wanpool() {
     while IFS=$'\t' read -r reply _; do
         COMPREPLY+=("${reply#"$cut"}")
     done < <(PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin wanpool --complete "${words[@]}" 2>/dev/null </dev/null)
-    # Folders, and the beginnings of addresses, go on.
+    # Add no space after a directory or an incomplete address.
     if [ ${#COMPREPLY[@]} -eq 1 ] && [[ ${COMPREPLY[0]} == *[/.=] ]]; then
         compopt -o nospace 2>/dev/null
     fi

@@ -1,4 +1,4 @@
-# Completions of wanpool(8) for fish: what may stand at the cursor is asked of the program itself.
+# fish completion for wanpool(8). The program itself returns the candidates.
 
 function __wanpool_complete
     set --local words (commandline --current-process --tokenize --cut-at-cursor) (commandline --cut-at-cursor --current-token)

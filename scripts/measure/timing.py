@@ -1,4 +1,6 @@
-"""Times by hyperfine: contestants in turn, round after round, so that what drifts cancels out of the ratios."""
+"""Measures times with hyperfine. All contestants run in turn in each round, so that slow changes of the speed of the
+machine affect all of them equally and the ratios stay correct.
+"""
 import json
 import os
 import shlex
@@ -6,17 +8,18 @@ import statistics
 import tempfile
 from dataclasses import dataclass, field
 
-from ground import tool
+from namespace import tool
 
 
 @dataclass
 class Contestant:
-    """`before` runs once a round, `prepare` before each run, both untimed. `where`: the namespace.
+    """A command to measure.
 
-    `check` is called after each round: nothing wins by not working.
+    `namespace` is the network namespace that it runs in. `before` runs once per round and `prepare` before each run;
+    both are not measured. `check` is called after each round and fails if the command did not do its work.
     """
     command: list
-    where: object
+    namespace: object
     runs: int
     warmup: int = 1
     before: list = None
@@ -27,7 +30,7 @@ class Contestant:
 
 @dataclass
 class Series:
-    """All that was measured of one thing, and the median of each round."""
+    """All measured values of one thing, and the median of each round."""
     values: list = field(default_factory=list)
     rounds: list = field(default_factory=list)
 
@@ -43,9 +46,10 @@ class Series:
     def spread(self):
         return quartiles(self.values)
 
-    def over(self, other):
-        """Round by round, how many times the other."""
-        return Series(*[[a / b for a, b in zip(self.rounds, other.rounds)]] * 2)
+    def divided_by(self, other):
+        """The ratio to another series, round by round."""
+        ratios = [a / b for a, b in zip(self.rounds, other.rounds)]
+        return Series(ratios, ratios)
 
 
 def quartiles(values):
@@ -55,28 +59,30 @@ def quartiles(values):
     return first, third
 
 
-def race(contestants, rounds):
-    """Every contestant in every round, every other round in reverse order. Name to Series, in seconds."""
+def measure_in_turn(contestants, rounds):
+    """Runs every contestant in every round, every second round in reverse order. Returns {name: Series} in seconds."""
     series = {name: Series() for name in contestants}
     for number in range(rounds):
-        turn = list(contestants)
-        for name in turn[::-1] if number % 2 else turn:
-            series[name].add(times(contestants[name]))
+        order = list(contestants)
+        if number % 2:
+            order.reverse()
+        for name in order:
+            series[name].add(run_times(contestants[name]))
     return series
 
 
-def times(contestant):
+def run_times(contestant):
     if contestant.before:
-        contestant.where.run(contestant.before)
+        contestant.namespace.run(contestant.before)
     with tempfile.TemporaryDirectory() as folder:
         report = os.path.join(folder, "times.json")
         command = [tool("hyperfine"), "-N", "--style", "none", "--runs", str(contestant.runs),
                    "--warmup", str(contestant.warmup), "--export-json", report]
         if contestant.prepare:
             command += ["--prepare", shlex.join(contestant.prepare)]
-        contestant.where.run(command + [shlex.join(contestant.command)], env=contestant.env)
+        contestant.namespace.run(command + [shlex.join(contestant.command)], env=contestant.env)
         with open(report) as file:
-            measured = json.load(file)["results"][0]["times"]
+            times = json.load(file)["results"][0]["times"]
     if contestant.check:
         contestant.check()
-    return measured
+    return times

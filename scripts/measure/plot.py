@@ -1,25 +1,25 @@
-"""The picture: cost against clients, both on logarithmic scales, as an SVG that is legible on light and dark."""
+"""Draws the cost against the number of clients: an SVG with logarithmic scales for light and dark backgrounds."""
 import math
 from html import escape
 
 WIDTH, HEIGHT = 960, 440
-LEFT, TOP, BOTTOM = 62, 44, 46  # around a panel
-SPLIT = 585  # where the second panel begins
-LINE = 15  # the least distance of two names
-OURS, THEIRS = ["#1f9e77", "#2f7fd0", "#8a63c9", "#d1495b"], ["#7d8790", "#c07a2c", "#8d8f3a"]
+LEFT, TOP, BOTTOM = 62, 44, 46  # margins of a panel
+SPLIT = 585  # x of the left edge of the second panel
+LABEL_HEIGHT = 15  # the minimum distance between two labels
+WANPOOL_COLOURS, OTHER_COLOURS = ["#1f9e77", "#2f7fd0", "#8a63c9", "#d1495b"], ["#7d8790", "#c07a2c", "#8d8f3a"]
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #333 }
 .title { font-weight: 600; font-size: 13px }
 .grid { stroke: #8884; stroke-width: 1 }
-.ours, .theirs { fill: none; stroke-width: 2; stroke-linejoin: round }
-.theirs { stroke-dasharray: 5 4 }
+.wanpool, .other { fill: none; stroke-width: 2; stroke-linejoin: round }
+.other { stroke-dasharray: 5 4 }
 @media (prefers-color-scheme: dark) { text { fill: #ddd } }
 """
 
 
 def draw(path, commands, packets):
-    """`commands`, `packets`: name of the curve to {clients: seconds}. Those of wanpool begin with its name."""
+    """Both arguments are {name of the curve: {clients: seconds}}. The names of wanpool's curves begin with "wanpool"."""
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
              f'height="{HEIGHT}" role="img" aria-label="Cost against the number of clients">',
              f"<style>{STYLE}</style>"]
@@ -29,29 +29,29 @@ def draw(path, commands, packets):
         file.write("\n".join([*parts, "</svg>", ""]))
 
 
-def panel(begin, end, margin, title, curves):
-    """Between two places, with a margin on the right for the names of the curves."""
-    left, right = begin + LEFT, end - margin
+def panel(panel_left, panel_right, margin, title, curves):
+    """A panel between two x coordinates. `margin` is the space on the right for the labels of the curves."""
+    left, right = panel_left + LEFT, panel_right - margin
     points = [point for curve in curves.values() for point in curve.items()]
     x = scale([clients for clients, _ in points], left, right)
     y = scale([seconds for _, seconds in points], HEIGHT - BOTTOM, TOP)
-    parts = [text(left, TOP - 18, title, "title"), *across(left, right, x, y, points)]
+    parts = [text(left, TOP - 18, title, "title"), *grid(left, right, x, y, points)]
     ends = {name: (x(max(curve)), y(curve[max(curve)])) for name, curve in curves.items()}
-    heights = apart(ends)
-    colours = {True: iter(OURS), False: iter(THEIRS)}
+    heights = label_heights(ends)
+    colours = {True: iter(WANPOOL_COLOURS), False: iter(OTHER_COLOURS)}
     for name, curve in curves.items():
-        ours = name.startswith("wanpool")
-        colour = next(colours[ours])
+        is_wanpool = name.startswith("wanpool")
+        colour = next(colours[is_wanpool])
         line = " ".join(f"{x(clients):.1f},{y(curve[clients]):.1f}" for clients in sorted(curve))
         at = ends[name]
-        parts.append(f'<polyline class="{"ours" if ours else "theirs"}" stroke="{colour}" points="{line}"/>')
+        parts.append(f'<polyline class="{"wanpool" if is_wanpool else "other"}" stroke="{colour}" points="{line}"/>')
         parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3" fill="{colour}"/>')
         parts.append(text(at[0] + 9, heights[name] + 4, name, style=f"fill:{colour}"))
     return parts
 
 
-def across(left, right, x, y, points):
-    """The grid: a line a power of ten, and one for every other number of clients."""
+def grid(left, right, x, y, points):
+    """The grid: a line for each power of ten of the time and for every second number of clients."""
     parts = []
     for count in sorted({clients for clients, _ in points})[::2]:
         parts.append(f'<line class="grid" x1="{x(count):.1f}" x2="{x(count):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
@@ -61,32 +61,32 @@ def across(left, right, x, y, points):
     for power in range(math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds))) + 1):
         height = y(10.0 ** power)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>')
-        parts.append(text(left - 6, height + 4, named(power), anchor="end"))
+        parts.append(text(left - 6, height + 4, time_label(power), anchor="end"))
     return parts
 
 
 def scale(values, low, high):
-    """From a value to a place, in whole decades for times, and as it comes for clients."""
+    """A function from a value to a coordinate. A scale of seconds covers whole powers of ten."""
     first, last = math.log10(min(values)), math.log10(max(values))
     if min(values) < 1:
         first, last = math.floor(first), math.ceil(last)
     return lambda value: low + (math.log10(value) - first) / (last - first) * (high - low)
 
 
-def apart(ends):
-    """Heights of the names: by their curves' ends, and of those at one place none on another."""
+def label_heights(ends):
+    """The y coordinates of the labels: at the ends of their curves, moved up where labels would overlap."""
     heights, lowest = {}, {}
     for name in sorted(ends, key=lambda name: ends[name][1], reverse=True):
         x, y = ends[name]
-        lowest[x] = heights[name] = min(y, lowest.get(x, HEIGHT) - LINE)
+        lowest[x] = heights[name] = min(y, lowest.get(x, HEIGHT) - LABEL_HEIGHT)
     return heights
 
 
-def named(power):
+def time_label(power):
     unit = power // 3
     return f"{10 ** (power - 3 * unit)} {({0: 's', -1: 'ms', -2: 'µs', -3: 'ns'}[unit])}"
 
 
-def text(x, y, words, kind="", anchor="start", style=""):
+def text(x, y, content, kind="", anchor="start", style=""):
     more = "".join(f' {key}="{value}"' for key, value in [("class", kind), ("style", style)] if value)
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(content)}</text>'

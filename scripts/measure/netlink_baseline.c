@@ -1,8 +1,8 @@
-// The floor under every tool: one process that speaks netlink itself, and does nothing with what it hears.
-//   bare neigh     dumps the IPv4 neighbour table
-//   bare empty     makes an empty map of the kernel's, an nftables map of address to mark (or empties it)
-//   bare fill N    fills it with N clients, 10.50.0.2 and up, in one batch
-// Prints how many entries came back or went in.
+// The baseline for the cost of netlink: a process that only exchanges messages with the kernel.
+//   netlink_baseline neigh     dumps the IPv4 neighbour table
+//   netlink_baseline empty     creates an empty nftables map from address to mark, or empties it
+//   netlink_baseline fill N    adds N clients to the map in one batch, starting with 10.50.0.2
+// Prints the number of entries that were read or added.
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -16,10 +16,10 @@
 
 #define TABLE "bench"
 #define MAP "clients"
-#define FIRST 0x0a320002u // 10.50.0.2
-enum { ROOM = 131072, A_MESSAGE = 1000, BUFFER = 16 << 20 };
+#define FIRST_CLIENT 0x0a320002u // 10.50.0.2
+enum { MAP_SIZE = 131072, MAX_ELEMENTS_PER_MESSAGE = 1000, BUFFER_SIZE = 16 << 20 };
 
-static char *buffer; // of messages to send
+static char *buffer; // messages to send
 static size_t length;
 static int fd;
 
@@ -28,15 +28,15 @@ static void die(const char *what) {
     exit(1);
 }
 
-static void speak(int protocol) {
-    int size = BUFFER;
-    buffer = calloc(1, BUFFER);
+static void open_socket(int protocol) {
+    int size = BUFFER_SIZE;
+    buffer = calloc(1, BUFFER_SIZE);
     fd = socket(AF_NETLINK, SOCK_RAW, protocol);
     if (!buffer || fd < 0) die("netlink");
     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
 }
 
-// Opens a message with a header of this size behind the netlink one; its place is what close_message() wants.
+// Begins a message with a protocol header of this size. Returns its offset in the buffer, for close_message().
 static size_t open_message(int type, int flags, size_t header) {
     size_t at = length;
     struct nlmsghdr *message = (void *)(buffer + at);
@@ -97,13 +97,14 @@ static void map_message(void) {
     put_text(NFTA_SET_TABLE, TABLE);
     put_text(NFTA_SET_NAME, MAP);
     put_number(NFTA_SET_FLAGS, NFT_SET_MAP);
-    put_number(NFTA_SET_KEY_TYPE, 7); // ipv4_addr and mark, as nft numbers them
+    put_number(NFTA_SET_KEY_TYPE, 7); // the numbers of the nft types ipv4_addr and mark
     put_number(NFTA_SET_KEY_LEN, 4);
     put_number(NFTA_SET_DATA_TYPE, 19);
     put_number(NFTA_SET_DATA_LEN, 4);
     put_number(NFTA_SET_ID, 1);
     size_t description = open_nest(NFTA_SET_DESC);
-    put_number(NFTA_SET_DESC_SIZE, ROOM); // known beforehand: a table of fixed size, the quickest to fill
+    // With a known size, the kernel uses a hash table of fixed size, which is the fastest to fill.
+    put_number(NFTA_SET_DESC_SIZE, MAP_SIZE);
     close_nest(description);
     close_message(at);
 }
@@ -119,21 +120,21 @@ static void put_element(unsigned address, unsigned mark) {
     close_nest(element);
 }
 
-// An attribute's length has 16 bits: hence no more than 1,000 elements a message.
+// The length of an attribute has 16 bits, so a message has at most 1,000 elements.
 static void element_messages(unsigned count) {
     for (unsigned done = 0; done < count;) {
         size_t at = open_nft_message(NFT_MSG_NEWSETELEM, NLM_F_CREATE);
         put_text(NFTA_SET_ELEM_LIST_TABLE, TABLE);
         put_text(NFTA_SET_ELEM_LIST_SET, MAP);
         size_t list = open_nest(NFTA_SET_ELEM_LIST_ELEMENTS);
-        for (unsigned end = done + A_MESSAGE; done < end && done < count; done++)
-            put_element(FIRST + done, 1 + done % 4);
+        for (unsigned end = done + MAX_ELEMENTS_PER_MESSAGE; done < end && done < count; done++)
+            put_element(FIRST_CLIENT + done, 1 + done % 4);
         close_nest(list);
         close_message(at);
     }
 }
 
-// Sends what has been put together as one batch; the kernel answers for the last message.
+// Sends the messages in the buffer as one batch. The kernel acknowledges the last message.
 static void commit(void) {
     size_t last = 0;
     for (size_t at = 0; at < length; at += ((struct nlmsghdr *)(buffer + at))->nlmsg_len) last = at;
@@ -144,15 +145,15 @@ static void commit(void) {
     if (recv(fd, answer, sizeof answer, 0) < 0) die("recv");
     struct nlmsgerr *result = NLMSG_DATA((struct nlmsghdr *)answer);
     if (result->error) {
-        fprintf(stderr, "the kernel refuses: %s\n", strerror(-result->error));
+        fprintf(stderr, "the kernel rejected the batch: %s\n", strerror(-result->error));
         exit(1);
     }
 }
 
 static void empty(void) {
-    speak(NETLINK_NETFILTER);
+    open_socket(NETLINK_NETFILTER);
     nf_message(NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES);
-    table_message(NFT_MSG_NEWTABLE, NLM_F_CREATE); // or there is nothing to delete
+    table_message(NFT_MSG_NEWTABLE, NLM_F_CREATE); // the next message fails if the table does not exist
     table_message(NFT_MSG_DELTABLE, 0);
     table_message(NFT_MSG_NEWTABLE, NLM_F_CREATE);
     map_message();
@@ -160,7 +161,7 @@ static void empty(void) {
 }
 
 static unsigned fill(unsigned count) {
-    speak(NETLINK_NETFILTER);
+    open_socket(NETLINK_NETFILTER);
     nf_message(NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES);
     element_messages(count);
     commit();
@@ -170,7 +171,7 @@ static unsigned fill(unsigned count) {
 static unsigned neigh(void) {
     static char answer[1 << 20];
     unsigned count = 0;
-    speak(NETLINK_ROUTE);
+    open_socket(NETLINK_ROUTE);
     size_t at = open_message(RTM_GETNEIGH, NLM_F_DUMP, sizeof(struct ndmsg));
     ((struct ndmsg *)NLMSG_DATA((struct nlmsghdr *)(buffer + at)))->ndm_family = AF_INET;
     close_message(at);
@@ -180,17 +181,17 @@ static unsigned neigh(void) {
         if (size < 0) die("recv");
         for (struct nlmsghdr *message = (void *)answer; NLMSG_OK(message, size); message = NLMSG_NEXT(message, size)) {
             if (message->nlmsg_type == NLMSG_DONE) return count;
-            if (message->nlmsg_type == NLMSG_ERROR) die("the dump is refused");
+            if (message->nlmsg_type == NLMSG_ERROR) die("the kernel rejected the dump");
             count++;
         }
     }
 }
 
-int main(int count, char **words) {
+int main(int count, char **args) {
     unsigned entries = 0;
-    if (count == 2 && !strcmp(words[1], "neigh")) entries = neigh();
-    else if (count == 2 && !strcmp(words[1], "empty")) empty();
-    else if (count == 3 && !strcmp(words[1], "fill")) entries = fill(atoi(words[2]));
+    if (count == 2 && !strcmp(args[1], "neigh")) entries = neigh();
+    else if (count == 2 && !strcmp(args[1], "empty")) empty();
+    else if (count == 3 && !strcmp(args[1], "fill")) entries = fill(atoi(args[2]));
     else return 2;
     printf("%u\n", entries);
     return 0;
