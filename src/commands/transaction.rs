@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::Context;
 use super::fingerprint::{Fingerprint, Verified};
@@ -22,6 +22,10 @@ use crate::system::{Kernel, Need, capabilities, hook, shell};
 
 mod flows;
 mod health;
+mod removal;
+mod steps;
+
+use steps::Failure;
 
 /// How often a run plans again because the kernel changed meanwhile (a device came or went).
 const ROUNDS: usize = 4;
@@ -51,12 +55,6 @@ pub struct Run<'a> {
     flows_ended: UplinkSet,
     /// The health records. [`Run::finish`] brings them up to date.
     pub health: HealthRecords,
-}
-
-/// A change that failed: its place among the changes, and the error.
-struct Failure {
-    at: usize,
-    error: Error,
 }
 
 impl<'a> Run<'a> {
@@ -217,41 +215,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Removes the whole slice. Objects with wanpool's names that belong to others are left alone.
-    pub fn remove(mut self) -> Result<()> {
-        let mut report = Report::default();
-        let mut failure = None;
-        for _ in 0..ROUNDS {
-            let changes = plan::removal(&self.snapshot)?;
-            if self.lock.is_none() {
-                report.commands = self.commands(&changes);
-                return report::print_commands(self.context, report);
-            }
-            if changes.is_empty() {
-                return report::print(self.context, report, "removed");
-            }
-            failure = self.apply(&changes, &mut report).err();
-            match self.context.observe(&self.kernel, Need::Read, Need::Read) {
-                Ok(snapshot) => self.snapshot = snapshot,
-                Err(error) => return Err(failure.map_or(error, |failure| failure.error)),
-            }
-        }
-        match failure {
-            Some(failure) => Err(failure.error),
-            None => bail!(
-                "removing the slice: objects reappear after removal; another program creates them"
-            ),
-        }
-    }
-
-    fn protocol(&self) -> u8 {
-        self.context.config.kernel_ids.protocol
-    }
-
-    fn commands(&self, changes: &[Change]) -> Vec<String> {
-        changes.iter().flat_map(|change| shell::commands(change, self.protocol())).collect()
-    }
-
     fn decide(&self, intent: Intent) -> Result<GatewayStatus> {
         uplinks::decide(&self.context.config, &self.snapshot, intent)
     }
@@ -299,39 +262,6 @@ impl<'a> Run<'a> {
             bail!("{conflict}");
         }
         self.counters = counters;
-        Ok(())
-    }
-
-    fn apply(&self, changes: &[Change], report: &mut Report) -> Result<(), Failure> {
-        for (at, change) in changes.iter().enumerate() {
-            self.apply_one(change, report).map_err(|error| Failure { at, error })?;
-        }
-        Ok(())
-    }
-
-    fn apply_one(&self, change: &Change, report: &mut Report) -> Result<()> {
-        self.kernel.apply(change)?;
-        report.done += change.count();
-        if self.shows_commands() {
-            let commands = shell::commands(change, self.protocol());
-            self.print_steps(&commands)?;
-            report.commands.extend(commands);
-        }
-        Ok(())
-    }
-
-    /// Whether commands are shown to anybody. There may be one for each client.
-    fn shows_commands(&self) -> bool {
-        let output = self.context.output;
-        self.lock.is_none() || output.is_json() || output.is_verbose()
-    }
-
-    fn print_steps(&self, commands: &[String]) -> Result<()> {
-        if self.context.output.is_verbose() {
-            for command in commands {
-                self.context.output.step(command)?;
-            }
-        }
         Ok(())
     }
 

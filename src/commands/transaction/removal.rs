@@ -1,0 +1,37 @@
+//! The removal of the whole slice.
+
+use anyhow::{Result, bail};
+
+use super::{ROUNDS, Run};
+use crate::commands::report::{self, Report};
+use crate::plan;
+use crate::system::Need;
+
+impl Run<'_> {
+    /// Removes the whole slice. Objects with wanpool's names that belong to others are left alone.
+    pub fn remove(mut self) -> Result<()> {
+        let mut report = Report::default();
+        let mut failure = None;
+        for _ in 0..ROUNDS {
+            let changes = plan::removal(&self.snapshot)?;
+            if self.lock.is_none() {
+                report.commands = self.commands(&changes);
+                return report::print_commands(self.context, report);
+            }
+            if changes.is_empty() {
+                return report::print(self.context, report, "removed");
+            }
+            failure = self.apply(&changes, &mut report).err();
+            match self.context.observe(&self.kernel, Need::Read, Need::Read) {
+                Ok(snapshot) => self.snapshot = snapshot,
+                Err(error) => return Err(failure.map_or(error, |failure| failure.error)),
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure.error),
+            None => bail!(
+                "removing the slice: objects reappear after removal; another program creates them"
+            ),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Makes the changes of a run one by one, and shows them as shell commands where somebody asked for
+//! that.
+
+use anyhow::{Error, Result};
+
+use super::Run;
+use crate::commands::report::Report;
+use crate::model::change::Change;
+use crate::system::shell;
+
+/// A change that failed: its place among the changes, and the error.
+pub struct Failure {
+    pub at: usize,
+    pub error: Error,
+}
+
+impl Run<'_> {
+    pub fn apply(&self, changes: &[Change], report: &mut Report) -> Result<(), Failure> {
+        for (at, change) in changes.iter().enumerate() {
+            self.apply_one(change, report).map_err(|error| Failure { at, error })?;
+        }
+        Ok(())
+    }
+
+    pub fn apply_one(&self, change: &Change, report: &mut Report) -> Result<()> {
+        self.kernel.apply(change)?;
+        report.done += change.count();
+        if self.shows_commands() {
+            let commands = shell::commands(change, self.protocol());
+            self.print_steps(&commands)?;
+            report.commands.extend(commands);
+        }
+        Ok(())
+    }
+
+    /// Whether commands are shown to anybody. There may be one for each client.
+    pub fn shows_commands(&self) -> bool {
+        let output = self.context.output;
+        self.lock.is_none() || output.is_json() || output.is_verbose()
+    }
+
+    pub fn print_steps(&self, commands: &[String]) -> Result<()> {
+        if self.context.output.is_verbose() {
+            for command in commands {
+                self.context.output.step(command)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn protocol(&self) -> u8 {
+        self.context.config.kernel_ids.protocol
+    }
+
+    pub fn commands(&self, changes: &[Change]) -> Vec<String> {
+        changes.iter().flat_map(|change| shell::commands(change, self.protocol())).collect()
+    }
+}
