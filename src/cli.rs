@@ -67,7 +67,7 @@ pub struct Options {
     )]
     pub color: Color,
 
-    /// Wait up to SECONDS until another run has finished
+    /// Wait up to SECONDS until another run has finished; 0: fail at once
     #[arg(short, long, value_name = "SECONDS", default_value = "10", global = true)]
     pub wait: u32,
 

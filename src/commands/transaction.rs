@@ -51,8 +51,10 @@ pub struct Run<'a> {
     pool_version: Option<String>,
     /// The counters at the time of the snapshot.
     counters: ChangeCounters,
-    /// Uplinks out of service whose flows an earlier run has ended; nothing has changed since then.
+    /// Uplinks out of service whose flows an earlier run has ended.
     flows_ended: UplinkSet,
+    /// The run has nothing to change, and nothing has changed since that earlier run.
+    is_idle: bool,
     /// The health records. [`Run::finish`] brings them up to date.
     pub health: HealthRecords,
 }
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             pool_version: Some(version),
             counters,
             flows_ended: verified.map(|verified| verified.flows_ended()).unwrap_or_default(),
+            is_idle: false,
             health: context.runtime.health(),
         })
     }
@@ -101,6 +104,7 @@ impl<'a> Run<'a> {
             pool_version: None,
             counters: ChangeCounters::default(),
             flows_ended: UplinkSet::default(),
+            is_idle: false,
             health: HealthRecords::new(),
         })
     }
@@ -129,17 +133,16 @@ impl<'a> Run<'a> {
         let mut report = Report { client_changes, ..Report::default() };
         report.commands = self.file_commands(&pools, &report);
         report.done = report.commands.len();
+        self.is_idle = changes.is_empty() && report.is_empty();
         if self.lock.is_none() {
             return self.print_dry_run(&pools, intent, changes, &before, &status, report);
         }
-        let is_idle = changes.is_empty() && report.is_empty();
-        if !is_idle {
+        if !self.is_idle {
             // From here on, nothing is known to be correct.
             self.context.runtime.delete_fingerprint();
-            self.flows_ended = UplinkSet::default();
         }
         // A device that is absent may come later, or may be misspelt.
-        report.tell_all_down = intent == Intent::RestoreAll && !is_idle;
+        report.tell_all_down = intent == Intent::RestoreAll && !self.is_idle;
         self.commit(pools, &report.commands)?;
         let result = self.carry_out(intent, changes, &before, status, &mut report);
         if result.is_err() {
@@ -263,25 +266,6 @@ impl<'a> Run<'a> {
         }
         self.counters = counters;
         Ok(())
-    }
-
-    fn print_dry_run(
-        &mut self,
-        pools: &Pools,
-        intent: Intent,
-        changes: Vec<Change>,
-        before: &GatewayStatus,
-        status: &GatewayStatus,
-        mut report: Report,
-    ) -> Result<()> {
-        self.update_records(status);
-        report.commands.extend(self.commands(&changes));
-        let mut flows = self.flows_to_end(before, status, intent)?;
-        flows.extend(self.flows_to_end_after_failback(pools, status)?);
-        for ended in flows {
-            report.commands.extend(self.commands(&[ended.change]));
-        }
-        report::print_commands(self.context, report)
     }
 
     /// Records that all is correct, so that the next run need not read it again.

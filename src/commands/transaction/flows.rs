@@ -36,7 +36,7 @@ impl Run<'_> {
         let mut ended = Vec::new();
         for no in flows::uplinks_to_clear(after, intent) {
             // To ask for flows takes a walk through the whole conntrack table.
-            if self.flows_ended.contains(no) {
+            if self.is_idle && self.flows_ended.contains(no) {
                 continue;
             }
             let mark = self.context.config.kernel_ids.uplink_mark(no);

@@ -4,8 +4,10 @@
 use anyhow::{Error, Result};
 
 use super::Run;
-use crate::commands::report::Report;
+use crate::commands::report::{self, Report};
 use crate::model::change::Change;
+use crate::model::pools::Pools;
+use crate::plan::uplinks::{GatewayStatus, Intent};
 use crate::system::shell;
 
 /// A change that failed: its place among the changes, and the error.
@@ -54,5 +56,25 @@ impl Run<'_> {
 
     pub fn commands(&self, changes: &[Change]) -> Vec<String> {
         changes.iter().flat_map(|change| shell::commands(change, self.protocol())).collect()
+    }
+
+    /// Prints what the run would do.
+    pub fn print_dry_run(
+        &mut self,
+        pools: &Pools,
+        intent: Intent,
+        changes: Vec<Change>,
+        before: &GatewayStatus,
+        status: &GatewayStatus,
+        mut report: Report,
+    ) -> Result<()> {
+        self.update_records(status);
+        report.commands.extend(self.commands(&changes));
+        let mut flows = self.flows_to_end(before, status, intent)?;
+        flows.extend(self.flows_to_end_after_failback(pools, status)?);
+        for ended in flows {
+            report.commands.extend(self.commands(&[ended.change]));
+        }
+        report::print_commands(self.context, report)
     }
 }
