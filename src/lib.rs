@@ -4,6 +4,8 @@
 //! without touching the machine; `system` touches the machine and decides nothing; `commands` puts
 //! them together. `plan` and `system` do not know each other.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

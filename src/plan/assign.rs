@@ -35,10 +35,8 @@ pub fn assign(config: &Config, pools: &mut Pools, clients: &[Client]) -> Vec<Cli
     let mut loads = Loads::of(config, pools);
     let mut changes = Vec::new();
     for &client in clients {
-        let to = match config.pin(client) {
-            Some(pin) => pin,
-            None => loads.lightest(),
-        };
+        // A configuration has at least one primary uplink, so there is always a lightest pool.
+        let Some(to) = config.pin(client).or_else(|| loads.lightest()) else { continue };
         if pools.insert(client, to).is_ok() {
             loads.add(to);
             changes.push(ClientChange::Assigned { client, to });
@@ -175,17 +173,16 @@ impl Loads {
     }
 
     /// The pool with the fewest clients for its weight; the lowest number among equals.
-    fn lightest(&self) -> UplinkNo {
+    fn lightest(&self) -> Option<UplinkNo> {
         let mut loads = self.0.iter();
-        // A configuration has at least one primary uplink.
-        let (mut lightest, mut least) = loads.next().expect("a configuration has a primary");
+        let (mut lightest, mut least) = loads.next()?;
         for (no, load) in loads {
             // clients / weight, compared without a division.
             if load.clients * least.weight < least.clients * load.weight {
                 (lightest, least) = (no, load);
             }
         }
-        *lightest
+        Some(*lightest)
     }
 }
 
