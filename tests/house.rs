@@ -1,7 +1,7 @@
 //! The layers of the source: which module may use which. A module that is not listed here, and a use
 //! that is not allowed here, fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -88,15 +88,18 @@ fn names_after(rest: &str) -> Vec<String> {
 
 /// The modules of the crate that a file uses, by `crate::` or by `super::` up to the root.
 fn used(code: &str, module: &[String]) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        used.extend(names_after(&code[at + "crate::".len()..]));
-    }
+    used_in("crate::", module.len(), code)
+}
+
+/// What a file uses in a module: by the module's full path, or by `super::` so many times.
+fn used_in(path: &str, levels: usize, code: &str) -> BTreeSet<String> {
     // In a file, `super` is the module above its own; in its module of tests, the file itself.
-    let to_root = "super::".repeat(module.len());
     let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    for (at, _) in code.match_indices(&to_root) {
-        used.extend(names_after(&code[at + to_root.len()..]));
+    let mut used = BTreeSet::new();
+    for path in [path.to_owned(), "super::".repeat(levels)] {
+        for (at, _) in code.match_indices(&path) {
+            used.extend(names_after(&code[at + path.len()..]));
+        }
     }
     used.remove("");
     used
@@ -115,6 +118,26 @@ fn every_module_uses_only_the_layers_below_it() {
             let is_allowed = other == root || allowed.contains(&other.as_str());
             assert!(is_allowed, "{} uses crate::{other}", file.display());
         }
+    }
+}
+
+#[test]
+fn no_command_uses_itself_by_way_of_another() {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, module) in files() {
+        if let [root, name, ..] = module.as_slice() {
+            if root == "commands" {
+                let found = used_in("crate::commands::", module.len() - 1, &code(&file));
+                uses.entry(name.clone()).or_default().extend(found);
+            }
+        }
+    }
+    // What uses no other command is done; in a circle nothing ever is.
+    while !uses.is_empty() {
+        let rest: Vec<String> = uses.keys().cloned().collect();
+        let is_open = |name: &String, other: &String| other != name && rest.contains(other);
+        uses.retain(|name, used| used.iter().any(|other| is_open(name, other)));
+        assert!(uses.len() < rest.len(), "a circle among {rest:?}");
     }
 }
 

@@ -18,10 +18,10 @@ use crate::plan::assign::ClientChange;
 use crate::plan::client_set::{self, PoolEdit};
 use crate::plan::uplinks::{self, GatewayStatus, Intent};
 use crate::system::files::Lock;
-use crate::system::{Kernel, Need, capabilities, hook, shell};
+use crate::system::{Kernel, Need, capabilities, notify_hook, shell};
 
 mod flows;
-mod health;
+mod records;
 mod removal;
 mod steps;
 
@@ -155,7 +155,7 @@ impl<'a> Run<'a> {
         // The lock is free before the admin's command runs.
         drop(self);
         if let Some(exec) = &context.config.hook {
-            for failure in hook::run(exec, &events) {
+            for failure in notify_hook::run(exec, &events) {
                 crate::print_error(failure);
             }
         }
@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
         before: &GatewayStatus,
         status: GatewayStatus,
         report: &mut Report,
-    ) -> Result<Vec<hook::Event>> {
+    ) -> Result<Vec<notify_hook::Event>> {
         let status = self.reconcile(intent, changes, status, report)?;
         report.describe_uplinks(self.context, before, &status);
         self.end_flows(before, &status, intent, report)?;

@@ -8,7 +8,7 @@ use crate::model::UplinkNo;
 use crate::model::uplink::State;
 use crate::plan::uplinks::{GatewayStatus, Intent};
 use crate::plan::{failback, probes};
-use crate::system::{clock, hook};
+use crate::system::{clock, notify_hook};
 
 impl Run<'_> {
     /// Brings the records up to date with a status.
@@ -25,7 +25,7 @@ impl Run<'_> {
         before: &GatewayStatus,
         status: &GatewayStatus,
         intent: Intent,
-    ) -> Result<Vec<hook::Event>> {
+    ) -> Result<Vec<notify_hook::Event>> {
         let config = &self.context.config;
         let runtime = &self.context.runtime;
         let known = runtime.health();
@@ -56,7 +56,7 @@ impl Run<'_> {
         Ok(events)
     }
 
-    fn event(&self, status: &GatewayStatus, no: UplinkNo) -> hook::Event {
+    fn event(&self, status: &GatewayStatus, no: UplinkNo) -> notify_hook::Event {
         let context = self.context;
         let event = if status.is_up(no) { "up" } else { "down" };
         let carried_by: Vec<&str> =
@@ -74,7 +74,7 @@ impl Run<'_> {
             ("loss", json!(last.map(|last| last.loss))),
             ("rtt", json!(last.and_then(|last| last.rtt_ms()))),
         ];
-        hook::Event {
+        notify_hook::Event {
             name: format!("{event} of {}", context.dev(no)),
             fields: fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
         }
