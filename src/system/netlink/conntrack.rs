@@ -97,8 +97,7 @@ fn find_at_path<B: AsRef<[u8]>>(flow: &Message<B>, path: [u16; 3]) -> Result<Opt
 /// Ends all flows with this connmark. There is no variant without a mark: the kernel takes a
 /// deletion without one as the deletion of all flows.
 pub fn end(netfilter: &NetlinkSocket, mark: Mark) -> Result<()> {
-    netfilter.request(build_end(mark), 0)?;
-    Ok(())
+    netfilter.change(build_end(mark), 0)
 }
 
 /// Ends the flows with this connmark that these addresses began.
@@ -112,11 +111,10 @@ pub fn end_from(netfilter: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> 
     };
     let deletions = netfilter.dump_into(build_list(mark), take).context("listing the flows")?;
     for deletion in deletions {
-        match netfilter.request(deletion, 0) {
-            // The flow ended since it was listed.
+        match netfilter.change(deletion, 0) {
+            // The flow has ended since it was listed.
             Err(error) if errno(&error) == Some(ENOENT) => {}
-            Err(error) => return Err(error),
-            Ok(_) => {}
+            result => result?,
         }
     }
     Ok(())

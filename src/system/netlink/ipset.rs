@@ -112,8 +112,7 @@ fn build_list_header() -> Message {
 pub fn create(netfilter: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
     let answers = netfilter.request(build_get_type(), 0)?;
     let revision = parse_newest_revision(&answers)?;
-    netfilter.request(build_create(max, buckets, revision), 0)?;
-    Ok(())
+    netfilter.change(build_create(max, buckets, revision), 0)
 }
 
 fn build_get_type() -> Message {
@@ -155,8 +154,7 @@ fn put_create_data(data: MessageBuilder, max: u32, buckets: u32, revision: u8) -
 }
 
 pub fn destroy(netfilter: &NetlinkSocket) -> Result<()> {
-    netfilter.request(build_destroy(), 0)?;
-    Ok(())
+    netfilter.change(build_destroy(), 0)
 }
 
 fn build_destroy() -> Message {
@@ -166,7 +164,7 @@ fn build_destroy() -> Message {
 /// Adds members. A member that exists gets the new mark.
 pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
     for batch in entries.chunks(BATCH) {
-        netfilter.request(build_add(batch), 0)?;
+        netfilter.change(build_add(batch), 0)?;
     }
     Ok(())
 }
@@ -174,7 +172,7 @@ pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()
 /// Deletes members. A member that does not exist is no error.
 pub fn delete(netfilter: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
     for batch in addresses.chunks(BATCH) {
-        netfilter.request(build_delete(batch), 0)?;
+        netfilter.change(build_delete(batch), 0)?;
     }
     Ok(())
 }

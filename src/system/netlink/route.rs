@@ -12,7 +12,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 
-use super::message::Message;
+use super::message::{Message, decode_known};
 use super::{DeviceIndex, NetlinkSocket};
 use crate::error::Error;
 use crate::model::link::Link;
@@ -40,17 +40,13 @@ pub fn gateway(route: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<O
 }
 
 fn best_gateway(routes: &[RouteMessage], link: &Link, our_protocol: u8) -> Option<Ipv4Addr> {
-    let mut best = None;
-    for message in routes {
-        if !is_foreign_default(message, our_protocol) {
-            continue;
-        }
+    let mut gateways = Vec::new();
+    for message in routes.iter().filter(|message| is_foreign_default(message, our_protocol)) {
         if let Some(gateway) = gateway_through(message, link.index) {
-            let candidate = (metric(message), gateway);
-            best = Some(best.map_or(candidate, |best| candidate.min(best)));
+            gateways.push((metric(message), gateway));
         }
     }
-    best.map(|(_, gateway)| gateway)
+    gateways.into_iter().min().map(|(_, gateway)| gateway)
 }
 
 /// The metrics of the default routes that other programs have in a table.
@@ -78,14 +74,8 @@ fn ipv4_filter() -> RouteMessage {
 }
 
 fn dump(route: &NetlinkSocket, filter: &RouteMessage) -> Result<Vec<RouteMessage>> {
-    Ok(decode_known(&route.dump(Message::encode(RTM_GETROUTE, filter))?))
-}
-
-/// A route that cannot be decoded has attributes that wanpool never sets. It belongs to another
-/// program and is left out.
-fn decode_known(answers: &[Message]) -> Vec<RouteMessage> {
-    let routes = answers.iter().filter(|answer| answer.kind == RTM_NEWROUTE);
-    routes.filter_map(|answer| answer.decode().ok()).collect()
+    let answers = route.dump(Message::encode(RTM_GETROUTE, filter))?;
+    Ok(decode_known(&answers, RTM_NEWROUTE))
 }
 
 pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
@@ -166,9 +156,8 @@ pub fn add(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = Message::encode(RTM_NEWROUTE, &build(wanted, protocol, devices)?);
-    route.request(message, NLM_F_CREATE | NLM_F_EXCL)?;
-    Ok(())
+    let message = build(RTM_NEWROUTE, wanted, protocol, devices)?;
+    route.change(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Changes the route with the same table, destination and metric in place.
@@ -178,9 +167,8 @@ pub fn replace(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = Message::encode(RTM_NEWROUTE, &build(wanted, protocol, devices)?);
-    route.request(message, NLM_F_CREATE | NLM_F_REPLACE)?;
-    Ok(())
+    let message = build(RTM_NEWROUTE, wanted, protocol, devices)?;
+    route.change(message, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 pub fn delete(
@@ -189,12 +177,10 @@ pub fn delete(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = Message::encode(RTM_DELROUTE, &build(found, protocol, devices)?);
-    route.request(message, 0)?;
-    Ok(())
+    route.change(build(RTM_DELROUTE, found, protocol, devices)?, 0)
 }
 
-fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMessage> {
+fn build(kind: u16, route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
     let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
         .table_id(route.table)
         .protocol(RouteProtocol::from(protocol))
@@ -220,7 +206,7 @@ fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMess
     if route.dst.prefix_len() == 0 {
         message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));
     }
-    Ok(message)
+    Ok(Message::encode(kind, &message))
 }
 
 /// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC

@@ -22,8 +22,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
 
-/// How many times a dump is tried that changes interrupt.
-const MAX_DUMPS: usize = 20;
+/// How many times a dump is requested while changes interrupt it.
+pub(super) const MAX_DUMPS: usize = 20;
 
 /// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -62,6 +62,12 @@ impl NetlinkSocket {
             Ok(())
         })?;
         Ok(answers)
+    }
+
+    /// Sends a request that the kernel only acknowledges.
+    pub fn change(&self, message: Message, flags: u16) -> Result<()> {
+        self.request(message, flags)?;
+        Ok(())
     }
 
     /// Requests a dump and returns all its messages.
