@@ -1,7 +1,8 @@
-//! Probes the uplinks: asks by each of them whether its targets answer.
+//! Probes the uplinks: checks over each uplink whether its targets answer.
 //!
 //! Every socket is bound to the device of the uplink and carries the uplink mark. So rule 1100+N and
-//! table 300+N select the route whatever the pools do, and no packet can leave by another device.
+//! table 300+N select the route, whichever client is in which pool, and no packet can leave by
+//! another device.
 //!
 //! All targets of all uplinks are probed at the same time, in one thread. Knows nothing of what the
 //! results are used for.
@@ -39,7 +40,7 @@ pub struct ProbeJob {
     /// The uplink mark.
     pub mark: u32,
     pub targets: Vec<Target>,
-    /// How many probes a target gets at once.
+    /// How many probes are sent to a target at once.
     pub count: u32,
     pub timeout: Duration,
 }

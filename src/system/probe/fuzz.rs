@@ -1,5 +1,5 @@
-//! Answers of servers that are broken or hostile: no panic, and nothing is taken for an answer that
-//! is not an answer to our probe.
+//! Answers of broken or hostile servers: none of them causes a panic, and only an answer to the probe
+//! counts.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use super::dns::Query;
 use super::http::{self, Fetch};
 use super::icmp::Echo;
 
-/// What becomes of a request whose server sends this.
+/// The result of a request whose server sends this answer.
 fn fetched(answer: &[u8]) -> io::Result<bool> {
     let (mut server, mut client) = UnixStream::pair().unwrap();
     client.set_nonblocking(true).unwrap();

@@ -3,14 +3,14 @@
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-/// While it lives, the soft limit is the hard limit. Afterwards it is as before, because the programs
-/// that wanpool starts inherit it.
+/// The soft limit is raised to the hard limit until this value is dropped. Then it is restored,
+/// because the programs that wanpool starts inherit it.
 pub struct RaisedLimit {
     before: Option<(rlim_t, rlim_t)>,
 }
 
 impl RaisedLimit {
-    /// Where the limit cannot be raised, a socket that is one too many says so.
+    /// Failure is not an error: if too many sockets are opened, opening them fails with EMFILE.
     pub fn raise() -> Self {
         let before = getrlimit(Resource::RLIMIT_NOFILE).ok();
         if let Some((_, hard)) = before {

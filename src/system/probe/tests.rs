@@ -36,8 +36,8 @@ fn datagrams(job: &ProbeJob) -> (TargetProbe<'_>, UnixDatagram) {
     (TargetProbe::over(job, State::Datagrams(datagrams)), far)
 }
 
-/// A connection that is accepted, and the far end.
-/// Its job has a count of 0, so that no other one is begun.
+/// A connection that is accepted, and the far end. The count of its job must be 0, so that no other
+/// connection is begun.
 fn connection(job: &ProbeJob, is_http: bool) -> (TargetProbe<'_>, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
@@ -174,11 +174,11 @@ fn an_uplink_that_cannot_be_asked_takes_no_results_of_the_others() {
     let gone = || Err(io::Error::from(Errno::ENODEV));
     let answer = |sent| Ok(TargetResult { sent, ..NOT_ASKED });
     let results = vec![gone(), gone(), answer(1), answer(2), answer(3), gone()];
-    let mut told = Vec::new();
+    let mut found = Vec::new();
     for (no, results) in by_uplink(&[job(1, 2), job(2, 2), job(3, 2), job(4, 0)], results) {
         let sent = results.ok().map(|results| results.iter().map(|result| result.sent).collect());
-        told.push((no.get(), sent));
+        found.push((no.get(), sent));
     }
     let wanted = [(1, None), (2, Some(vec![1, 2])), (3, None), (4, Some(vec![]))];
-    assert_eq!(told, wanted);
+    assert_eq!(found, wanted);
 }
