@@ -48,9 +48,9 @@ impl Output {
         self.verbose
     }
 
-    /// Prints rows as a table with a header, or as a JSON array of objects. The table of no rows is
-    /// no text at all. All rows must have the same fields; to be able to print many rows, text takes
-    /// them twice from the iterator.
+    /// Prints rows as a table with a header, or as a JSON array of objects. Without rows, a table has no
+    /// header either. All rows must have the same fields. A table takes the rows twice from the
+    /// iterator, so that many rows need little memory.
     pub fn table<R: Serialize>(self, rows: impl Iterator<Item = R> + Clone) -> anyhow::Result<()> {
         if self.json {
             return write_stdout(|out| self.write_json(out, rows));
@@ -78,12 +78,9 @@ impl Output {
         print(&text)
     }
 
-    /// Prints what the command was asked for.
+    /// Prints the result of a command.
     pub fn lines(self, lines: &[String]) -> anyhow::Result<()> {
-        let mut text = lines.join("\n");
-        if !lines.is_empty() {
-            text.push('\n');
-        }
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         print(&text)
     }
 

@@ -29,21 +29,12 @@ const COMMIT: &str = ".commit";
 const READ_ATTEMPTS: usize = 100;
 
 pub struct PoolFiles {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl PoolFiles {
     pub fn new(dir: PathBuf) -> Self {
         Self { dir }
-    }
-
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub(super) fn create_dir(&self) -> Result<()> {
-        trusted::create_dir_all(&self.dir)
-            .with_context(|| format!("creating {}", self.dir.display()))
     }
 
     pub fn pool_path(&self, pool: UplinkNo) -> PathBuf {
