@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::model::health::TargetResult;
 use crate::model::probe::{ProbeSettings, Target};
 use crate::model::{DevName, UplinkNo};
-use open_files::RaisedLimit;
+use open_files::with_raised_limit;
 use target::TargetProbe;
 
 mod datagram;
@@ -70,17 +70,21 @@ impl ProbeJob {
 /// The results of each uplink, in the order of its targets. An error is not a result: no socket could
 /// be opened, or the device is gone (`ENODEV`).
 pub fn run_all(jobs: &[ProbeJob]) -> Vec<(UplinkNo, io::Result<Vec<TargetResult>>)> {
-    let _limit = RaisedLimit::raise();
+    match with_raised_limit(|| run_targets(jobs)) {
+        Ok(results) => by_uplink(jobs, results),
+        Err(error) => jobs.iter().map(|job| (job.no, Err(error.into()))).collect(),
+    }
+}
+
+fn run_targets(jobs: &[ProbeJob]) -> Result<Vec<io::Result<TargetResult>>, Errno> {
     let mut targets = Vec::new();
     for job in jobs {
         for target in &job.targets {
             targets.push(TargetProbe::new(job, target));
         }
     }
-    match poll::run(&mut targets) {
-        Ok(()) => by_uplink(jobs, targets.into_iter().map(TargetProbe::into_result).collect()),
-        Err(error) => jobs.iter().map(|job| (job.no, Err(error.into()))).collect(),
-    }
+    poll::run(&mut targets)?;
+    Ok(targets.into_iter().map(TargetProbe::into_result).collect())
 }
 
 /// Gives each uplink the results of its targets, or the first error among them.
