@@ -1,5 +1,6 @@
-//! What goes to stdout and stderr: rows as a text table or as JSON with the same words, lines, and
-//! errors. A reader that closes its end early, as `head` does, is no error.
+//! Prints to stdout and stderr: rows as a text table or as JSON with the same words, lines of text,
+//! and errors. It is no error if the reader closes its end early, as `head` does. Does not know what
+//! the rows mean.
 //!
 //! A row is a struct that derives `Serialize`. Its fields are the columns of the table and the keys
 //! of the JSON object. `None` is `-` in the table and `null` in JSON. A field whose text differs
@@ -98,8 +99,8 @@ impl Output {
         }
     }
 
-    /// A field with several values, with commas between them; `None` if there are no values. In text,
-    /// more than three are shortened to `ppp0,ppp1,+2`, so that a row fits on a line.
+    /// The text of a field with several values: commas between them, or `None` without values. A table
+    /// shortens more than three to `ppp0,ppp1,+2`, so that a row fits on a line.
     pub fn list(self, values: impl IntoIterator<Item = impl ToString>) -> Option<String> {
         let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
         match values.as_slice() {

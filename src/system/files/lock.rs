@@ -1,4 +1,5 @@
-//! The lock that lets only one run at a time change things.
+//! The lock of the state folder: only one run at a time can change the pools and the kernel. Does not
+//! know what is changed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};

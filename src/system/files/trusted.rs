@@ -45,7 +45,7 @@ fn open_trusted(path: &Path, flags: i32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a list of clients to its end, wherever it comes from.
+/// Reads a list of clients from any source to its end.
 pub fn read_list(source: impl Read) -> io::Result<Vec<u8>> {
     read_at_most(MAX_LIST_BYTES, source)
 }

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{
     AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, find, ipv4,
 };
-use crate::error::errno;
+use super::socket::if_exists;
 use crate::model::Mark;
 
 /// `NFNL_SUBSYS_CTNETLINK`, the upper byte of the message type.
@@ -111,11 +110,8 @@ pub fn end_from(netfilter: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> 
     };
     let deletions = netfilter.dump_into(build_list(mark), take).context("listing the flows")?;
     for deletion in deletions {
-        match netfilter.change(deletion, 0) {
-            // The flow has ended since it was listed.
-            Err(error) if errno(&error) == Some(ENOENT) => {}
-            result => result?,
-        }
+        // A flow may have ended since it was listed.
+        if_exists(netfilter.change(deletion, 0))?;
     }
     Ok(())
 }

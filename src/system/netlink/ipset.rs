@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG};
-use crate::error::errno;
+use super::socket::if_exists;
 use crate::model::Mark;
 use crate::model::client_set::{FoundSet, SET_NAME};
 
@@ -68,9 +67,8 @@ const BATCH: usize = 2000;
 
 /// The set with all its members.
 pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
-    let mut listing = match netfilter.dump_into(build_list(), parse) {
-        Err(error) if errno(&error) == Some(ENOENT) => return Ok(FoundSet::Absent),
-        listing => listing?,
+    let Some(mut listing) = if_exists(netfilter.dump_into(build_list(), parse))? else {
+        return Ok(FoundSet::Absent);
     };
     if let Some(reason) = listing.unusable {
         return Ok(FoundSet::Unusable(reason));
@@ -82,12 +80,8 @@ pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
 /// How many members the set has and how many it has room for, without listing them. `None` if there
 /// is no usable set.
 pub fn count(netfilter: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
-    let listing = match netfilter.dump_into(build_list_header(), parse) {
-        Err(error) if errno(&error) == Some(ENOENT) => return Ok(None),
-        listing => listing?,
-    };
-    match listing {
-        Listing { set, count: Some(count), unusable: None } => Ok(Some((count, set.max))),
+    match if_exists(netfilter.dump_into(build_list_header(), parse))? {
+        Some(Listing { set, count: Some(count), unusable: None }) => Ok(Some((count, set.max))),
         _ => Ok(None),
     }
 }
@@ -209,13 +203,13 @@ fn put_mark(member: MessageBuilder, mark: Mark) -> MessageBuilder {
     member.put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark.to_be_bytes())
 }
 
-/// A change to the members. It is sent without `NLM_F_EXCL`: a change that is made already is no
-/// error. The line number is there for error messages; the kernel demands one.
+/// A change to the members. Without `NLM_F_EXCL`, it is no error to add a member that exists or to
+/// delete one that does not. The kernel demands a line number, for error messages.
 fn begin_change() -> MessageBuilder {
     begin_for_set().put(ATTR_LINENO, &0u32.to_ne_bytes())
 }
 
-/// A message about the set `wanpool`, of whatever type it is.
+/// A message about the set with the name `wanpool`, which may be of any type.
 fn begin_for_set() -> MessageBuilder {
     begin().put_str(ATTR_SETNAME, SET_NAME)
 }

@@ -1,7 +1,7 @@
 //! Netlink messages and their attributes, written and read.
 //!
-//! A [`Message`] holds undecoded bytes, so that one that cannot be decoded affects no other. The
-//! files beside this one know what the bytes mean, and [`super::NetlinkSocket`] exchanges them with
+//! A [`Message`] has undecoded bytes, so that a message that cannot be decoded does not affect others.
+//! This file does not know what the bytes mean: the files beside it do, and [`super::NetlinkSocket`] exchanges them with
 //! the kernel.
 
 use std::fmt;

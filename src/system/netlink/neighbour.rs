@@ -1,11 +1,10 @@
 //! The neighbour table: the hosts that the kernel knows on a device.
 
 use anyhow::{Context, Result};
-use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32};
-use crate::error::errno;
+use super::socket::if_exists;
 use crate::model::link::{Link, Neighbour};
 use crate::model::{Client, LinkAddress};
 
@@ -50,11 +49,9 @@ fn build_list(link: &Link) -> Message {
 /// Whether one client is a neighbour on a device. [`on_device`] may miss entries, without any sign
 /// of it, when others come or go while the kernel lists them.
 pub fn is_on_device(route: &NetlinkSocket, link: &Link, client: Client) -> Result<bool> {
-    let answers = match route.request(build_get(link, client), 0) {
-        Err(error) if errno(&error) == Some(ENOENT) => return Ok(false),
-        answers => answers.with_context(|| format!("looking for the neighbour {client}"))?,
-    };
-    for answer in &answers {
+    let answers = if_exists(route.request(build_get(link, client), 0))
+        .with_context(|| format!("looking for the neighbour {client}"))?;
+    for answer in &answers.unwrap_or_default() {
         if parse(answer, link)?.is_some_and(|found| found.client == client) {
             return Ok(true);
         }

@@ -68,7 +68,7 @@ fn result(target: TargetProbe) -> TargetResult {
 
 #[test]
 fn a_silent_target_gets_all_its_probes_and_ends_at_the_timeout() {
-    let job = job(40, 3);
+    let job = job(400, 3);
     let (target, far) = datagrams(&job);
     let mut targets = [target];
     let start = Instant::now();
@@ -126,7 +126,7 @@ fn an_answer_that_came_in_time_counts_though_it_is_read_late() {
 
 #[test]
 fn a_second_answer_to_the_same_probe_does_not_count() {
-    let job = job(20, 3);
+    let job = job(400, 3);
     let (mut target, far) = datagrams(&job);
     target.ask_if_due(Instant::now());
     let queries = received(&far);

@@ -15,7 +15,7 @@ use crate::model::{Client, UplinkNo};
 pub(super) const NEXT: &str = ".next";
 
 impl PoolFiles {
-    /// Finishes the commit of a run that was killed, and discards what it had only prepared.
+    /// Finishes the commit of a run that was killed, and discards an unfinished preparation.
     pub fn recover(&self, _lock: &Lock) -> Result<()> {
         self.finish_commit()?;
         self.discard_next()
