@@ -66,8 +66,8 @@ const BUCKETSIZE: u8 = 12;
 const BATCH: usize = 2000;
 
 /// The set with all its members.
-pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
-    let Some(mut listing) = if_exists(netfilter.dump_into(build_list(), parse))? else {
+pub fn list(socket: &NetlinkSocket) -> Result<FoundSet> {
+    let Some(mut listing) = if_exists(socket.dump_into(build_list(), parse))? else {
         return Ok(FoundSet::Absent);
     };
     if let Some(reason) = listing.unusable {
@@ -79,8 +79,8 @@ pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
 
 /// How many members the set has and how many it has room for, without listing them. `None` if there
 /// is no usable set.
-pub fn count(netfilter: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
-    match if_exists(netfilter.dump_into(build_list_header(), parse))? {
+pub fn count(socket: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
+    match if_exists(socket.dump_into(build_list_header(), parse))? {
         Some(Listing { set, count: Some(count), unusable: None }) => Ok(Some((count, set.max))),
         _ => Ok(None),
     }
@@ -88,8 +88,8 @@ pub fn count(netfilter: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
 
 /// How many packets of each address matched the set. Only the first packet of a flow is looked up,
 /// so this is the number of flows that the address began.
-pub fn counters(netfilter: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
-    netfilter.dump_into(build_list(), parse_counters).context("listing the set wanpool")
+pub fn counters(socket: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
+    socket.dump_into(build_list(), parse_counters).context("listing the set wanpool")
 }
 
 fn build_list() -> Message {
@@ -103,10 +103,10 @@ fn build_list_header() -> Message {
 }
 
 /// Creates the set as `ipset create` does: with the newest revision that the kernel supports.
-pub fn create(netfilter: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
-    let answers = netfilter.request(build_get_type(), 0)?;
+pub fn create(socket: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
+    let answers = socket.request(build_get_type(), 0)?;
     let revision = parse_newest_revision(&answers)?;
-    netfilter.change(build_create(max, buckets, revision), 0)
+    socket.change(build_create(max, buckets, revision), 0)
 }
 
 fn build_get_type() -> Message {
@@ -147,8 +147,8 @@ fn put_create_data(data: MessageBuilder, max: u32, buckets: u32, revision: u8) -
     if revision >= BUCKETSIZE_REVISION { data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]) } else { data }
 }
 
-pub fn destroy(netfilter: &NetlinkSocket) -> Result<()> {
-    netfilter.change(build_destroy(), 0)
+pub fn destroy(socket: &NetlinkSocket) -> Result<()> {
+    socket.change(build_destroy(), 0)
 }
 
 fn build_destroy() -> Message {
@@ -156,17 +156,17 @@ fn build_destroy() -> Message {
 }
 
 /// Adds members. A member that exists gets the new mark.
-pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
+pub fn add(socket: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
     for batch in entries.chunks(BATCH) {
-        netfilter.change(build_add(batch), 0)?;
+        socket.change(build_add(batch), 0)?;
     }
     Ok(())
 }
 
 /// Deletes members. A member that does not exist is no error.
-pub fn delete(netfilter: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
+pub fn delete(socket: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
     for batch in addresses.chunks(BATCH) {
-        netfilter.change(build_delete(batch), 0)?;
+        socket.change(build_delete(batch), 0)?;
     }
     Ok(())
 }

@@ -35,8 +35,8 @@ pub struct Found {
     pub nexthop: Nexthop,
 }
 
-pub fn list(route: &NetlinkSocket, devices: &DeviceIndex) -> Result<Vec<Found>> {
-    let answers = route.dump(MessageBuilder::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP))?;
+pub fn list(socket: &NetlinkSocket, devices: &DeviceIndex) -> Result<Vec<Found>> {
+    let answers = socket.dump(MessageBuilder::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP))?;
     answers.iter().map(|message| parse(message, devices)).collect()
 }
 
@@ -88,13 +88,13 @@ fn parse_member(member: &[u8]) -> Option<(u32, u16)> {
 
 /// Creates a nexthop, or changes the one with this id in place.
 pub fn set(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     id: u32,
     nexthop: &Nexthop,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    route.change(build_set(id, nexthop, protocol, devices)?, NLM_F_CREATE | NLM_F_REPLACE)
+    socket.change(build_set(id, nexthop, protocol, devices)?, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 fn build_set(id: u32, nexthop: &Nexthop, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
@@ -120,8 +120,8 @@ fn build_set(id: u32, nexthop: &Nexthop, protocol: u8, devices: &DeviceIndex) ->
     Ok(message.into_message(RTM_NEWNEXTHOP))
 }
 
-pub fn delete(route: &NetlinkSocket, id: u32) -> Result<()> {
-    route.change(build_delete(id), 0)
+pub fn delete(socket: &NetlinkSocket, id: u32) -> Result<()> {
+    socket.change(build_delete(id), 0)
 }
 
 fn build_delete(id: u32) -> Message {

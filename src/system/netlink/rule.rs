@@ -28,15 +28,15 @@ const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
 
 /// The rules with this protocol number.
-pub fn list(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let mut rules = dump(route)?;
+pub fn list(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(socket)?;
     rules.retain(|message| has_protocol(message, protocol));
     Ok(rules.iter().map(parse).collect())
 }
 
 /// The rules with any other protocol number.
-pub fn list_foreign(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let mut rules = dump(route)?;
+pub fn list_foreign(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(socket)?;
     rules.retain(|message| !has_protocol(message, protocol));
     Ok(rules.iter().map(parse).collect())
 }
@@ -48,10 +48,10 @@ fn has_protocol(message: &RuleMessage, protocol: u8) -> bool {
 
 /// Lists all rules. If a rule is added or deleted meanwhile, the kernel may list another one twice or
 /// not at all, so the rules are listed again.
-fn dump(route: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
+fn dump(socket: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
     for _ in 0..MAX_DUMPS {
         let watch = RuleWatch::open().context("subscribing to changes of routing rules")?;
-        let answers = route.dump(build_list())?;
+        let answers = socket.dump(build_list())?;
         if !watch.has_seen_change() {
             return Ok(decode_known(&answers, RTM_NEWRULE));
         }
@@ -100,9 +100,9 @@ pub(super) fn parse(message: &RuleMessage) -> Rule {
     rule
 }
 
-pub fn add(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
+pub fn add(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
     let message = Message::encode(RTM_NEWRULE, &build(rule, protocol));
-    route.change(message, NLM_F_CREATE | NLM_F_EXCL)
+    socket.change(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Builds everything but unsupported selectors.
@@ -149,16 +149,16 @@ fn build(rule: &Rule, protocol: u8) -> RuleMessage {
 /// Deletes a rule. The kernel deletes the first rule that has all attributes of the request. A rule
 /// with unsupported selectors is looked up and deleted with all attributes that it has, so that no
 /// other rule is deleted instead.
-pub fn delete(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
+pub fn delete(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
     let message = match rule.unsupported_selectors {
         None => build(rule, protocol),
-        Some(_) => find(route, rule, protocol)?,
+        Some(_) => find(socket, rule, protocol)?,
     };
-    route.change(Message::encode(RTM_DELRULE, &message), 0)
+    socket.change(Message::encode(RTM_DELRULE, &message), 0)
 }
 
-fn find(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<RuleMessage> {
-    for message in dump(route)? {
+fn find(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<RuleMessage> {
+    for message in dump(socket)? {
         if has_protocol(&message, protocol) && parse(&message) == *rule {
             return Ok(message);
         }

@@ -22,12 +22,8 @@ fn fetched(answer: &[u8]) -> io::Result<bool> {
     fetch.advance(&mut client)
 }
 
-fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) }
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
     fn random_bytes_are_not_an_answer(packet in vec(any::<u8>(), 0..128)) {
