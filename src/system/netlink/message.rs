@@ -1,8 +1,8 @@
 //! Netlink messages and their attributes, written and read.
 //!
-//! A [`Message`] has undecoded bytes, so that a message that cannot be decoded does not affect others.
-//! This file does not know what the bytes mean: the files beside it do, and [`super::NetlinkSocket`] exchanges them with
-//! the kernel.
+//! A [`Message`] has undecoded bytes, so that a message that cannot be decoded does not affect
+//! others. This file does not know what the bytes mean: the files beside it do, and
+//! [`super::NetlinkSocket`] exchanges them with the kernel.
 
 use std::fmt;
 use std::net::Ipv4Addr;
