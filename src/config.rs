@@ -161,11 +161,8 @@ impl Config {
 
     /// The uplink that a person named by number or by device. The error lists the uplinks.
     pub fn uplink(&self, name: &str) -> Result<UplinkNo, Error> {
-        match UplinkNo::from_str(name) {
-            Ok(no) if self.uplinks.contains_key(&no) => return Ok(no),
-            _ => {}
-        }
-        if let Some(no) = self.uplink_of(name) {
+        let by_number = UplinkNo::from_str(name).ok().filter(|no| self.uplinks.contains_key(no));
+        if let Some(no) = by_number.or_else(|| self.uplink_of(name)) {
             return Ok(no);
         }
         let uplinks = self.uplinks.values().map(|uplink| format!("{} ({})", uplink.no, uplink.dev));

@@ -1,5 +1,6 @@
-//! What goes to stdout and stderr: rows as a text table or as JSON with the same words, lines, and
-//! errors. A reader that closes its end early, as `head` does, is no error.
+//! Prints to stdout and stderr: rows as a text table or as JSON with the same words, lines of text,
+//! and errors. It is no error if the reader closes its end early, as `head` does. Does not know what
+//! the rows mean.
 //!
 //! A row is a struct that derives `Serialize`. Its fields are the columns of the table and the keys
 //! of the JSON object. `None` is `-` in the table and `null` in JSON. A field whose text differs
@@ -48,9 +49,9 @@ impl Output {
         self.verbose
     }
 
-    /// Prints rows as a table with a header, or as a JSON array of objects. The table of no rows is
-    /// no text at all. All rows must have the same fields; to be able to print many rows, text takes
-    /// them twice from the iterator.
+    /// Prints rows as a table with a header, or as a JSON array of objects. Without rows, a table has no
+    /// header either. All rows must have the same fields. A table takes the rows twice from the
+    /// iterator, so that many rows need little memory.
     pub fn table<R: Serialize>(self, rows: impl Iterator<Item = R> + Clone) -> anyhow::Result<()> {
         if self.json {
             return write_stdout(|out| self.write_json(out, rows));
@@ -78,12 +79,9 @@ impl Output {
         print(&text)
     }
 
-    /// Prints what the command was asked for.
+    /// Prints the result of a command.
     pub fn lines(self, lines: &[String]) -> anyhow::Result<()> {
-        let mut text = lines.join("\n");
-        if !lines.is_empty() {
-            text.push('\n');
-        }
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         print(&text)
     }
 
@@ -101,8 +99,8 @@ impl Output {
         }
     }
 
-    /// A field with several values, with commas between them; `None` if there are no values. In text,
-    /// more than three are shortened to `ppp0,ppp1,+2`, so that a row fits on a line.
+    /// The text of a field with several values: commas between them, or `None` without values. A table
+    /// shortens more than three to `ppp0,ppp1,+2`, so that a row fits on a line.
     pub fn list(self, values: impl IntoIterator<Item = impl ToString>) -> Option<String> {
         let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
         match values.as_slice() {

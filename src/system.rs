@@ -1,6 +1,7 @@
 //! Everything that touches the machine: netlink, iptables, sysctls, files, probes, hooks.
 //!
-//! This layer reads and does what it is told; it decides nothing and does not know `plan`.
+//! This layer reads the state of the machine and carries out changes. It decides nothing and does not
+//! know `plan`.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -42,8 +43,8 @@ pub struct Kernel {
     netfilter: NetlinkSocket,
     /// The protocol number of wanpool's routing objects.
     protocol: u8,
-    /// As of the last snapshot. A change to a device that has another index by now fails, and the
-    /// run plans again.
+    /// The devices of the last snapshot. If a device has another index by now, a change to it fails,
+    /// and the run plans again.
     devices: RefCell<DeviceIndex>,
     iptables: OnceCell<Iptables>,
 }
@@ -138,8 +139,8 @@ impl Kernel {
         rule::list_foreign(&self.route, self.protocol)
     }
 
-    /// The route, of whatever program, that a packet of this client with this mark takes to the
-    /// Internet. The error is the kernel's where it would not forward the packet.
+    /// The route, of any program, that a packet of this client with this mark takes to the Internet.
+    /// Returns the error of the kernel if it would not forward the packet.
     pub fn lookup(
         &self,
         client: Ipv4Addr,

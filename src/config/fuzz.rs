@@ -26,12 +26,8 @@ fn parse_anything(text: &str) {
     }
 }
 
-fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) }
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
     fn any_text_is_a_config_or_an_error_in_one_line(text in any::<String>()) {

@@ -30,8 +30,8 @@ const MAX_NEXTHOP_BASE: u32 = MAX_BASE - 1;
 /// The last rule has the priority `rule-pref` + 301. Those of multipath begin at 32000.
 const MAX_RULE_PREF: u32 = 31698;
 
-/// Ids that belong to routing daemons: `RTPROT_*` of `linux/rtnetlink.h`. wanpool deletes what has
-/// its own id, so it must not use one of these.
+/// Ids that belong to routing daemons: `RTPROT_*` of `linux/rtnetlink.h`. wanpool deletes routes and
+/// rules that have its own id, so it must not use one of these.
 const RESERVED_PROTOCOLS: [u8; 17] =
     [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 42, 99, 186, 187, 188, 189];
 
@@ -39,36 +39,33 @@ pub(super) fn check_kernel_ids(
     section: &KernelSection,
     source: &Source,
 ) -> Result<KernelIds, Error> {
-    let KernelSection {
-        mark_mask,
-        table_base,
-        uplink_table_base,
-        rule_pref,
-        protocol,
-        nexthop_base,
-    } = section;
-    let number = |given: &Option<Spanned<i64>>, default, range| {
-        source.number(given.as_ref(), default, range)
-    };
     let default = KernelIds::default();
     let ids = KernelIds {
-        mark_mask: number(mark_mask, default.mark_mask, 1..=u32::MAX)?,
-        table_base: number(table_base, default.table_base, 0..=MAX_BASE)?,
-        uplink_table_base: number(uplink_table_base, default.uplink_table_base, 0..=MAX_BASE)?,
-        rule_pref: number(rule_pref, default.rule_pref, 1..=MAX_RULE_PREF)?,
-        protocol: source.number(protocol.as_ref(), default.protocol, 5..=255)?,
-        nexthop_base: number(nexthop_base, default.nexthop_base, 1..=MAX_NEXTHOP_BASE)?,
+        mark_mask: source.number(&section.mark_mask, default.mark_mask, 1..=u32::MAX)?,
+        table_base: source.number(&section.table_base, default.table_base, 0..=MAX_BASE)?,
+        uplink_table_base: source.number(
+            &section.uplink_table_base,
+            default.uplink_table_base,
+            0..=MAX_BASE,
+        )?,
+        rule_pref: source.number(&section.rule_pref, default.rule_pref, 1..=MAX_RULE_PREF)?,
+        protocol: source.number(&section.protocol, default.protocol, 5..=255)?,
+        nexthop_base: source.number(
+            &section.nexthop_base,
+            default.nexthop_base,
+            1..=MAX_NEXTHOP_BASE,
+        )?,
     };
     if RESERVED_PROTOCOLS.contains(&ids.protocol) {
         let reason = format!(
             "protocol {} belongs to a routing daemon; see /etc/iproute2/rt_protos",
             ids.protocol
         );
-        return Err(source.error_at(protocol.as_ref(), reason));
+        return Err(source.error_at(section.protocol.as_ref(), reason));
     }
     if !is_mark_mask(ids.mark_mask) {
         let reason = "must be 8 adjacent bits, such as 0xff or 0xff0000";
-        return Err(source.error_at(mark_mask.as_ref(), reason));
+        return Err(source.error_at(section.mark_mask.as_ref(), reason));
     }
     Ok(ids)
 }

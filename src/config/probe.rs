@@ -37,8 +37,6 @@ impl ProbeSection {
 
 pub(super) fn check_probe(section: &ProbeSection, source: &Source) -> Result<ProbeSettings, Error> {
     let default = ProbeSettings::default();
-    let number =
-        |given: &Option<Spanned<i64>>, default: u8| source.number(given.as_ref(), default, 1..=100);
     let mut targets = Vec::new();
     for target in section.targets.iter().flatten() {
         targets.push(source.parse(target)?);
@@ -51,11 +49,11 @@ pub(super) fn check_probe(section: &ProbeSection, source: &Source) -> Result<Pro
     };
     let probe = ProbeSettings {
         targets,
-        count: number(&section.count, default.count)?,
-        need: number(&section.need, default.need)?,
+        count: source.number(&section.count, default.count, 1..=100)?,
+        need: source.number(&section.need, default.need, 1..=100)?,
         timeout,
-        down: number(&section.down, default.down)?,
-        up: number(&section.up, default.up)?,
+        down: source.number(&section.down, default.down, 1..=100)?,
+        up: source.number(&section.up, default.up, 1..=100)?,
     };
     // Without targets there is one: the peer or the gateway.
     let targets = probe.targets.len().max(1);

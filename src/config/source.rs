@@ -15,7 +15,7 @@ pub(super) struct Source<'a> {
     pub(super) path: &'a Path,
 }
 
-/// What a parser says may quote a line, and a line may be a megabyte long.
+/// The message of a parser may quote a line, and a line may be a megabyte long.
 const MAX_REASON: usize = 500;
 const MAX_SHOWN_LINE: usize = 80;
 
@@ -56,7 +56,7 @@ impl Source<'_> {
     /// A number in this range; the default if it is absent.
     pub(super) fn number<T>(
         &self,
-        given: Option<&Spanned<i64>>,
+        given: &Option<Spanned<i64>>,
         default: T,
         range: RangeInclusive<T>,
     ) -> Result<T, Error>
@@ -74,7 +74,7 @@ impl Source<'_> {
     }
 }
 
-/// At most this many characters, without any that a terminal would obey.
+/// At most this many characters, without control characters, which a terminal would interpret.
 fn printable(text: &str, max: usize) -> String {
     let mut result = String::new();
     for c in text.chars().take(max) {

@@ -19,19 +19,6 @@ fn the_smallest_file_is_one_uplink_with_its_device() {
 }
 
 #[test]
-fn the_longest_pin_wins() {
-    let config = parse(
-        "[uplink.1]\ndev=\"a\"\n[uplink.2]\ndev=\"b\"\n[pin]\n\"10.0.0.0/8\"=1\n\"10.1.0.0/16\"=2\n\"10.1.1.1\"=1\n",
-    )
-    .unwrap();
-    let pin = |client: &str| config.pin(client.parse().unwrap()).map(UplinkNo::get);
-    assert_eq!(pin("10.2.0.1"), Some(1));
-    assert_eq!(pin("10.1.0.1"), Some(2));
-    assert_eq!(pin("10.1.1.1"), Some(1));
-    assert_eq!(pin("11.0.0.1"), None);
-}
-
-#[test]
 fn every_error_names_file_line_and_reason() {
     let one = "[uplink.1]\ndev = \"ppp0\"\n";
     let cases: &[(String, &str)] = &[

@@ -34,7 +34,7 @@ fn yes() -> bool {
     true
 }
 
-/// `probe` holds the settings for the uplinks that have none of their own.
+/// `probe` has the settings that apply to every uplink without its own.
 pub(super) fn check_uplinks(
     sections: BTreeMap<Spanned<String>, UplinkSection>,
     probe: &ProbeSection,
@@ -71,7 +71,7 @@ fn check_uplink(
     probe: &ProbeSection,
     source: &Source,
 ) -> Result<Uplink, Error> {
-    let weight = source.number(section.weight.as_ref(), 1, 1..=255)?;
+    let weight = source.number(&section.weight, 1, 1..=255)?;
     let via = match &section.via {
         Some(via) => Some(check_gateway(via, source)?),
         None => None,

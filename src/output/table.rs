@@ -1,8 +1,8 @@
 //! Text tables: the fields of a row are its cells, and the fields of the first row name the columns.
 //! Knows nothing of what the columns mean, except that words in the column `state` have colours.
 //!
-//! The rows are made twice, first to find the width of each column, then to be printed, and few of
-//! them exist at a time: to keep the text of 65,536 rows would take as much memory as all else that
+//! The rows are made twice, first to find the width of each column, then to be printed, and only a few
+//! of them exist at a time: the text of 65,536 rows would take as much memory as everything else that
 //! a command needs.
 
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Makes one change to the kernel.
+//! Makes one change to the kernel. Does not know why it is made.
 
 use anyhow::{Context, Result};
 use nix::libc::{EEXIST, ENODEV, ENOENT, ESRCH};
@@ -9,7 +9,8 @@ use crate::error::errno;
 use crate::model::change::Change;
 
 impl Kernel {
-    /// Makes one change. To delete what is gone already, or to add a rule that exists, is no error.
+    /// Makes one change. Deleting an object that does not exist is no error, nor is adding a rule that
+    /// exists.
     pub fn apply(&self, change: &Change) -> Result<()> {
         match self.make(change, &self.devices.borrow()) {
             Err(error) if is_already_done(change, &error) => Ok(()),

@@ -24,7 +24,7 @@ fn has(capability: u32) -> bool {
     bits.is_some_and(|bits| bits & (1 << capability) != 0)
 }
 
-/// Returns an error early, in one line, where the kernel would refuse everything.
+/// Returns an error, before anything is tried, if the kernel would refuse every change.
 pub fn require_net_admin(what: &str) -> Result<()> {
     if has_net_admin() && has_net_raw() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Whether systemd-networkd runs here and deletes routing rules and routes that it did not make.
+//! Whether systemd-networkd runs in this network namespace and deletes routing rules or routes of
+//! other programs. Does not know the rules and routes of wanpool.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ pub fn deletes_foreign_objects() -> bool {
     is_running() && deletes(&configuration())
 }
 
-/// Looks for the process: the run-time folder of networkd also exists where it does not run.
+/// Searches for the process: the run-time folder of networkd exists even if it does not run.
 fn is_running() -> bool {
     let namespace = fs::read_link("/proc/self/ns/net").ok();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -19,7 +20,7 @@ fn is_running() -> bool {
         if !comm.is_ok_and(|name| name == b"systemd-network\n") {
             continue;
         }
-        // A networkd in a container manages other rules than ours.
+        // A networkd in a container does not see the rules of this namespace.
         if fs::read_link(process.path().join("ns/net")).ok() == namespace {
             return true;
         }
@@ -29,13 +30,13 @@ fn is_running() -> bool {
 
 /// The text of networkd.conf and of its drop-in files, in the order in which they are applied.
 fn configuration() -> String {
-    let mut files = vec![PathBuf::from("/etc/systemd/networkd.conf")];
-    let mut drop_ins: Vec<PathBuf> = ["/usr/lib", "/run", "/etc"]
-        .into_iter()
-        .filter_map(|dir| fs::read_dir(format!("{dir}/systemd/networkd.conf.d")).ok())
-        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
-        .collect();
+    let mut drop_ins: Vec<PathBuf> = Vec::new();
+    for dir in ["/usr/lib", "/run", "/etc"] {
+        let entries = fs::read_dir(format!("{dir}/systemd/networkd.conf.d")).into_iter().flatten();
+        drop_ins.extend(entries.flatten().map(|entry| entry.path()));
+    }
     drop_ins.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
+    let mut files = vec![PathBuf::from("/etc/systemd/networkd.conf")];
     files.extend(drop_ins);
     let mut text = String::new();
     for file in files {

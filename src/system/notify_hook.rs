@@ -1,5 +1,6 @@
-//! Runs the command in `[hook] exec` for each uplink that went out of service or came back. The
-//! command runs when everything else is done and the lock is free. Its failure changes nothing.
+//! Runs the command in `[hook] exec` for each uplink that went out of service or is in service again.
+//! The command runs when everything else is done and the lock is free. Its failure changes nothing.
+//! Does not know what the fields of an event mean.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -27,7 +28,7 @@ pub struct Event {
 impl Event {
     fn start(&self, exec: &Path) -> std::io::Result<Child> {
         let mut command = Command::new(exec);
-        // The hooks of pppd have no PATH, and they run this program.
+        // A hook of pppd runs wanpool without PATH.
         if std::env::var_os("PATH").is_none() {
             command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         }
@@ -41,7 +42,7 @@ impl Event {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // The command has its own process group, so that the processes it starts can be killed with
-        // it. It inherits none of our pipes: our caller would wait until all of them are closed.
+        // it. It inherits no pipe of wanpool, whose caller would wait until the pipe is closed.
         let mut child = command.process_group(0).current_dir("/").spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             // The text is shorter than the buffer of a pipe. A command need not read it.

@@ -1,4 +1,5 @@
-//! Reads a [`Snapshot`] of the kernel, put together from what the netlink and netfilter files read.
+//! Reads a [`Snapshot`] of the kernel with the functions of the netlink and netfilter files. Does not
+//! know which objects should exist, only which names and ids are wanpool's.
 
 use anyhow::{Context, Result};
 
@@ -10,18 +11,17 @@ use crate::model::link::Devices;
 use crate::model::routing::Routing;
 use crate::model::snapshot::{Conflict, Read, Snapshot};
 
-/// What a snapshot is to contain, beside devices and routing.
+/// What a snapshot contains besides devices and routing.
 #[derive(Clone)]
 pub struct Query {
     /// Paths below `/proc/sys`; `*` stands for every device.
     pub sysctls: Vec<String>,
-    /// Devices whose gateway the main table may have.
+    /// Devices whose gateway is searched in the main table.
     pub gateways_of: Vec<DevName>,
     pub modules: Vec<&'static str>,
     /// The nexthop ids and tables that wanpool uses.
     pub nexthops: Vec<u32>,
     pub tables: Vec<u32>,
-    /// `None` where the part is to be read; else what its place in the snapshot says.
     pub set: Need,
     pub filter: Need,
 }
@@ -98,7 +98,7 @@ impl Kernel {
         }
         routing.routes = route::list(&self.route, self.protocol, index)?;
         for &table in &query.tables {
-            // Once a table holds a route of ours, another program's default route in it is no
+            // If a table has routes of wanpool, another program's default route in it is not a
             // conflict but a finding of `pools --check`.
             let is_in_use = routing.routes.iter().any(|route| route.table == table);
             if !is_in_use && !route::foreign_defaults(&self.route, table, self.protocol)?.is_empty()

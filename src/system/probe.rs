@@ -1,7 +1,8 @@
-//! Probes the uplinks: asks by each of them whether its targets answer.
+//! Probes the uplinks: checks over each uplink whether its targets answer.
 //!
 //! Every socket is bound to the device of the uplink and carries the uplink mark. So rule 1100+N and
-//! table 300+N select the route whatever the pools do, and no packet can leave by another device.
+//! table 300+N select the route, whichever client is in which pool, and no packet can leave by
+//! another device.
 //!
 //! All targets of all uplinks are probed at the same time, in one thread. Knows nothing of what the
 //! results are used for.
@@ -15,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::model::health::TargetResult;
 use crate::model::probe::{ProbeSettings, Target};
 use crate::model::{DevName, UplinkNo};
-use open_files::RaisedLimit;
+use open_files::with_raised_limit;
 use target::TargetProbe;
 
 mod datagram;
@@ -39,7 +40,7 @@ pub struct ProbeJob {
     /// The uplink mark.
     pub mark: u32,
     pub targets: Vec<Target>,
-    /// How many probes a target gets at once.
+    /// How many probes are sent to a target at once.
     pub count: u32,
     pub timeout: Duration,
 }
@@ -69,17 +70,21 @@ impl ProbeJob {
 /// The results of each uplink, in the order of its targets. An error is not a result: no socket could
 /// be opened, or the device is gone (`ENODEV`).
 pub fn run_all(jobs: &[ProbeJob]) -> Vec<(UplinkNo, io::Result<Vec<TargetResult>>)> {
-    let _limit = RaisedLimit::raise();
+    match with_raised_limit(|| run_targets(jobs)) {
+        Ok(results) => by_uplink(jobs, results),
+        Err(error) => jobs.iter().map(|job| (job.no, Err(error.into()))).collect(),
+    }
+}
+
+fn run_targets(jobs: &[ProbeJob]) -> Result<Vec<io::Result<TargetResult>>, Errno> {
     let mut targets = Vec::new();
     for job in jobs {
         for target in &job.targets {
             targets.push(TargetProbe::new(job, target));
         }
     }
-    match poll::run(&mut targets) {
-        Ok(()) => by_uplink(jobs, targets.into_iter().map(TargetProbe::into_result).collect()),
-        Err(error) => jobs.iter().map(|job| (job.no, Err(error.into()))).collect(),
-    }
+    poll::run(&mut targets)?;
+    Ok(targets.into_iter().map(TargetProbe::into_result).collect())
 }
 
 /// Gives each uplink the results of its targets, or the first error among them.

@@ -1,5 +1,5 @@
-//! What surrounds the slice: rules of other programs, limits of the kernel, programs that delete what
-//! they did not make. `plan` judges what of it is a problem.
+//! Reads what can keep the slice from working: rules of other programs, limits of the kernel,
+//! programs that delete objects of others. Does not evaluate whether it is a problem.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Sysctls: the files under `/proc/sys`.
+//! Sysctls: the files under `/proc/sys`. Does not know which values they should have.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,22 +6,27 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
-/// Reads those of the keys that there are. A device's go with the device; `*` stands for all.
+/// Reads the values of these keys; `*` in a key stands for every device. Leaves out keys that do not
+/// exist, such as those of a device that is gone.
 pub fn read(keys: &[String]) -> BTreeMap<String, String> {
-    let value = |key: String| {
-        let value = fs::read_to_string(format!("/proc/sys/{key}")).ok()?;
-        Some((key, value.trim_end().to_owned()))
-    };
-    keys.iter().flat_map(|key| expand(key)).filter_map(value).collect()
+    let mut values = BTreeMap::new();
+    for key in keys.iter().flat_map(|key| expand(key)) {
+        if let Ok(value) = fs::read_to_string(format!("/proc/sys/{key}")) {
+            values.insert(key, value.trim_end().to_owned());
+        }
+    }
+    values
 }
 
 fn expand(key: &str) -> Vec<String> {
     let Some((folder, rest)) = key.split_once("/*/") else { return vec![key.to_owned()] };
-    let entries = fs::read_dir(format!("/proc/sys/{folder}")).into_iter().flatten().flatten();
-    let path = |entry: fs::DirEntry| {
-        Some(format!("{folder}/{}/{rest}", entry.file_name().into_string().ok()?))
-    };
-    entries.filter_map(path).collect()
+    let mut keys = Vec::new();
+    for entry in fs::read_dir(format!("/proc/sys/{folder}")).into_iter().flatten().flatten() {
+        if let Ok(name) = entry.file_name().into_string() {
+            keys.push(format!("{folder}/{name}/{rest}"));
+        }
+    }
+    keys
 }
 
 pub fn write(key: &str, value: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 const LOGGER: &str = "/usr/bin/logger";
 
 /// The event and the device that a hook names in `WANPOOL_HOOK`, such as `ip-up ppp0`. `None` if the
-/// hook only says that it is one (`WANPOOL_HOOK=1`, `--hook`): then somebody reads its stderr.
+/// hook does not name them (`WANPOOL_HOOK=1`, `--hook`): then its stderr is read.
 pub fn hook_name() -> Option<String> {
     let name = std::env::var("WANPOOL_HOOK").ok()?;
     if name.contains(' ') { Some(name) } else { None }

@@ -19,7 +19,7 @@ const SHOWN: usize = 60;
 
 /// The clients in a file, in the order of the file. `-` is stdin.
 ///
-/// The file may be of any kind and belong to anyone: it names clients once, on the command line.
+/// The file may be of any kind and have any owner, because the person who runs wanpool has named it.
 pub fn read(file: &Path) -> Result<Vec<Neighbour>> {
     let bytes = if file == Path::new("-") {
         trusted::read_list(std::io::stdin().lock())

@@ -1,4 +1,5 @@
-//! The lock that lets only one run at a time change things.
+//! The lock of the state folder: only one run at a time can change the pools and the kernel. Does not
+//! know what is changed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -18,17 +19,18 @@ use crate::error::Error;
 const LOCK: &str = ".lock";
 /// Only the owner may open the file: another user who holds the lock could block every run.
 const LOCK_MODE: u32 = 0o600;
-/// flock(2) has no time-out of its own, so the lock is tried again and again.
+/// flock(2) has no time limit, so the lock is tried at intervals.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Held while a run changes things. The kernel releases it when the process ends in any way.
+/// The lock is held until this value is dropped. The kernel releases it when the process ends,
+/// however it ends.
 pub struct Lock {
     held: Option<Flock<File>>,
 }
 
 impl Drop for Lock {
-    /// `Flock` alone would panic if the lock cannot be released. The end of the process releases it
-    /// as well.
+    /// `Flock` alone would panic if the lock cannot be released, but the end of the process releases
+    /// it anyway.
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             if let Err((held, _)) = held.unlock() {
@@ -41,8 +43,9 @@ impl Drop for Lock {
 impl PoolFiles {
     /// Takes the lock and waits at most `wait` for it. Creates the folder if it does not exist.
     pub fn lock(&self, wait: Duration) -> Result<Lock> {
-        self.create_dir()?;
-        let path = self.dir().join(LOCK);
+        trusted::create_dir_all(&self.dir)
+            .with_context(|| format!("creating {}", self.dir.display()))?;
+        let path = self.dir.join(LOCK);
         let mut file = open_lock(&path).map_err(|error| self.lock_error(&path, &error))?;
         let start = Instant::now();
         loop {
@@ -64,7 +67,7 @@ impl PoolFiles {
     }
 
     fn lock_error(&self, path: &Path, error: &io::Error) -> anyhow::Error {
-        let (path, dir) = (path.display(), self.dir().display());
+        let (path, dir) = (path.display(), self.dir.display());
         if error.kind() == ErrorKind::PermissionDenied {
             return anyhow!(
                 "locking {path}: {error}; run wanpool as root, or as the owner of {dir} and of the \

@@ -9,7 +9,6 @@
 //! Knows nothing of the kernel or of which client belongs to which pool.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -26,25 +25,16 @@ mod shell;
 
 const COMMIT: &str = ".commit";
 
-/// How often a reader starts again because a writer has changed the files in the meantime.
+/// How many times the files are read while a writer changes them in the meantime.
 const READ_ATTEMPTS: usize = 100;
 
 pub struct PoolFiles {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl PoolFiles {
     pub fn new(dir: PathBuf) -> Self {
         Self { dir }
-    }
-
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub(super) fn create_dir(&self) -> Result<()> {
-        trusted::create_dir_all(&self.dir)
-            .with_context(|| format!("creating {}", self.dir.display()))
     }
 
     pub fn pool_path(&self, pool: UplinkNo) -> PathBuf {
@@ -55,10 +45,10 @@ impl PoolFiles {
     /// commit, never a mixture.
     pub fn read(&self) -> Result<Pools> {
         for _ in 0..READ_ATTEMPTS {
-            let before = self.signature()?;
+            let before = self.current_files()?;
             let result = self.read_once(&before);
             // If the files have changed, the result is a mixture, or the error of a missing file.
-            if self.signature()? == before {
+            if self.current_files()? == before {
                 return result;
             }
         }
@@ -68,31 +58,27 @@ impl PoolFiles {
     /// A text that differs as soon as a pool file has changed.
     pub fn version(&self) -> Result<String> {
         let mut text = String::new();
-        for (pool, Version { change, .. }) in self.signature()? {
-            let (inode, size, seconds, nanoseconds) = change.unwrap_or_default();
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "pool{pool} {inode} {size} {seconds}.{nanoseconds:09}");
+        for (pool, PoolFile { version, .. }) in self.current_files()? {
+            text += &format!("pool{pool} {version}\n");
         }
         Ok(text)
     }
 
-    /// The files that hold the pools now, with what changes when one of them is replaced.
-    fn signature(&self) -> Result<BTreeMap<UplinkNo, Version>> {
-        let mut files = pool_files(&self.dir)?;
-        files.extend(self.committed_files()?);
-        let mut versions = BTreeMap::new();
-        for (pool, path) in files {
-            let meta = fs::symlink_metadata(&path).ok();
-            let change =
-                meta.map(|meta| (meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()));
-            versions.insert(pool, Version { path, change });
+    /// The files that hold the pools now.
+    fn current_files(&self) -> Result<BTreeMap<UplinkNo, PoolFile>> {
+        let mut paths = pool_files(&self.dir)?;
+        paths.extend(self.committed_files()?);
+        let mut files = BTreeMap::new();
+        for (pool, path) in paths {
+            let version = fs::symlink_metadata(&path).map_or(String::new(), |meta| version(&meta));
+            files.insert(pool, PoolFile { path, version });
         }
-        Ok(versions)
+        Ok(files)
     }
 
-    fn read_once(&self, files: &BTreeMap<UplinkNo, Version>) -> Result<Pools> {
+    fn read_once(&self, files: &BTreeMap<UplinkNo, PoolFile>) -> Result<Pools> {
         let mut pools = Pools::default();
-        for (&pool, Version { path, .. }) in files {
+        for (&pool, PoolFile { path, .. }) in files {
             let bytes = trusted::read_own(path)
                 .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
             let clients = pool_text::parse(&bytes).map_err(|bad| {
@@ -138,11 +124,15 @@ impl PoolFiles {
     }
 }
 
-/// One state of a pool file: its path, and its inode, size and time of change.
 #[derive(PartialEq, Eq)]
-struct Version {
+struct PoolFile {
     path: PathBuf,
-    change: Option<(u64, u64, i64, i64)>,
+    /// Differs after each change of the file. Empty if the file is missing by now.
+    version: String,
+}
+
+fn version(meta: &Metadata) -> String {
+    format!("{} {} {}.{:09}", meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec())
 }
 
 fn pool_name(pool: UplinkNo) -> String {

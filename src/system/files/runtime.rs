@@ -2,8 +2,8 @@
 //! under the lock of the state folder. A file that is missing, damaged or of another version counts
 //! as absent: then the counters start again, and the next run reads the whole slice.
 //!
-//! `uplinks` has the health of each uplink, as JSON. `fingerprint` has what the last run saw that
-//! found the client set and the chains in order.
+//! `uplinks` has the health of each uplink, as JSON. `fingerprint` is the text by which a run
+//! recognises that nothing has changed since the client set and the chains were last verified.
 //!
 //! Another state folder belongs to another gateway (a network namespace, a test). Its runtime state
 //! is in a folder below `/run/wanpool` with the path of the state folder. `WANPOOL_RUN_DIR` names a
@@ -91,7 +91,7 @@ fn parse_health(text: &str, now: Duration) -> HealthRecords {
     records
 }
 
-/// Writes a new file, which all may read. Replaces what a killed run has left.
+/// Writes a new file, which all users may read. Replaces the file that a killed run may have left.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -192,7 +192,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Otherwise a run could take a time of the same moment for one in the future.
+        /// Otherwise a time of the present moment could be taken for one in the future.
         #[test]
         fn a_time_of_the_clock_is_read_back_exactly(hundredths in 0..1u64 << 36) {
             let now = Duration::try_from_secs_f64(hundredths as f64 / 100.0).unwrap();

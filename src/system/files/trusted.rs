@@ -1,7 +1,7 @@
 //! Files that decide what wanpool does as root. Such a file is read only if it is a plain file that
 //! belongs to root or to the user who runs wanpool, only its owner may write it, and it is not
-//! longer than any such file needs to be. What wanpool creates, all may read and only its owner may
-//! write, whatever the umask is.
+//! longer than any such file needs to be. All users may read what wanpool creates, and only its
+//! owner may write it, whatever the umask is.
 //!
 //! Knows nothing of what the files contain.
 
@@ -45,7 +45,7 @@ fn open_trusted(path: &Path, flags: i32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a list of clients to its end, wherever it comes from.
+/// Reads a list of clients from any source to its end.
 pub fn read_list(source: impl Read) -> io::Result<Vec<u8>> {
     read_at_most(MAX_LIST_BYTES, source)
 }
@@ -55,7 +55,7 @@ fn read_at_most(limit: u64, source: impl Read) -> io::Result<Vec<u8>> {
     source.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let mib = limit >> 20;
-        return Err(refusal(format!(
+        return Err(io::Error::other(format!(
             "it is longer than {mib} MiB; check that it is the right file"
         )));
     }
@@ -78,7 +78,7 @@ pub fn require_plain(meta: &Metadata) -> io::Result<()> {
     } else {
         "a device"
     };
-    Err(refusal(format!("it is {name}, not a plain file; move it away")))
+    Err(io::Error::other(format!("it is {name}, not a plain file; move it away")))
 }
 
 /// Returns an error if anyone but root and the user who runs wanpool can have written the file.
@@ -88,20 +88,17 @@ pub fn require_plain(meta: &Metadata) -> io::Result<()> {
 pub fn require_trusted(meta: &Metadata, path: &Path) -> io::Result<()> {
     let path = path.display();
     if meta.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(refusal(format!("other users may write it; chmod go-w {path}")));
+        return Err(io::Error::other(format!("other users may write it; chmod go-w {path}")));
     }
     let uid = meta.uid();
     if uid != 0 && uid != geteuid().as_raw() {
-        return Err(refusal(format!("it belongs to user {uid}; chown root {path}")));
+        return Err(io::Error::other(format!("it belongs to user {uid}; chown root {path}")));
     }
     Ok(())
 }
 
-fn refusal(reason: String) -> io::Error {
-    io::Error::other(reason)
-}
-
-/// Creates a folder that all may read, and the folders above it. An existing one is not changed.
+/// Creates a folder that all users may read, and the folders above it. Does not change folders that
+/// exist.
 pub fn create_dir_all(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -118,7 +115,7 @@ pub fn create_dir_all(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a folder that all may read. It must not exist yet.
+/// Creates a folder that all users may read. It must not exist yet.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o755).create(dir)?;
     // The umask may have removed bits of the mode.

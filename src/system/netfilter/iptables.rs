@@ -1,9 +1,9 @@
 //! Runs the programs of iptables, nft or legacy, whichever this machine has.
 //!
 //! One `iptables-save` reads all tables. One `iptables-restore` replaces chains, each table in one
-//! transaction, and adds or deletes single rules: a rule of another program may contain quotes, which the
-//! crate `iptables` does not understand. The crate empties and deletes chains. No shell is involved, and
-//! PATH is not needed.
+//! transaction, and adds or deletes single rules: a rule of another program may contain quotes, which
+//! the crate `iptables` does not understand. The crate empties and deletes chains. No shell is
+//! involved, and PATH is not needed. Does not know which chains should exist.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -63,7 +63,7 @@ impl Iptables {
         Ok(save_text::accepting_rules(&self.saved()?))
     }
 
-    /// What `iptables-save` prints of the tables that wanpool has chains in, and perhaps of others.
+    /// What `iptables-save` prints. Other tables than those of wanpool may be among it.
     fn saved(&self) -> Result<String> {
         if geteuid().is_root() {
             return run(&self.save, &[], "");
@@ -120,7 +120,7 @@ impl Iptables {
     }
 }
 
-/// The crate's errors, without their debug form.
+/// The error of the crate as one line; the `Display` of the crate prints its debug form.
 fn plain(error: Box<dyn std::error::Error>) -> anyhow::Error {
     match error.downcast::<iptables::error::IptablesError>() {
         Ok(error) => anyhow!("{}", one_line(&error.msg)),
@@ -150,7 +150,7 @@ fn run(program: &Path, args: &[&str], input: &str) -> Result<String> {
         .with_context(tried)?;
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(input.as_bytes()) {
-            // It ended early. Its status and its message say why.
+            // The program ended early. Its status and its message tell why.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 return Err(error).with_context(tried);
             }

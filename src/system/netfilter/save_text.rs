@@ -27,8 +27,8 @@ impl<'a> SavedRule<'a> {
         Chain::find(self.table, self.target()?)
     }
 
-    /// Whether a packet that the rule matches leaves its chain for good: in a built-in chain, for
-    /// the policy of that chain.
+    /// Whether a packet that the rule matches leaves its chain and does not return to it. In a built-in
+    /// chain, the policy of the chain then applies.
     fn leaves_chain(&self) -> bool {
         self.target() == Some("RETURN") || words(self.text).contains(&"-g")
     }
@@ -65,12 +65,7 @@ fn words(rule: &str) -> Vec<&str> {
 /// `:CHAIN policy [counters]` and `-A CHAIN rule`.
 pub fn parse(text: &str) -> Filter {
     let mut filter = Filter::default();
-    let mut table = None;
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = find_table(name);
-        }
-        let Some(table) = table else { continue };
+    for (table, line) in lines(text) {
         if let Some(declared) = line.strip_prefix(':') {
             let name = declared.split(' ').next().unwrap_or_default();
             if let Some(chain) = Chain::find(table, name) {
@@ -83,8 +78,18 @@ pub fn parse(text: &str) -> Filter {
     filter
 }
 
-fn find_table(name: &str) -> Option<Table> {
-    Table::ALL.into_iter().find(|table| table.name() == name)
+/// The lines of the tables that wanpool has chains in, each with its table.
+fn lines(text: &str) -> Vec<(Table, &str)> {
+    let mut lines = Vec::new();
+    let mut current = None;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            current = Table::ALL.into_iter().find(|table| table.name() == name);
+        } else if let Some(table) = current {
+            lines.push((table, line));
+        }
+    }
+    lines
 }
 
 fn saved_rule(table: Table, line: &str) -> Option<SavedRule<'_>> {
@@ -105,8 +110,9 @@ fn add_rule(filter: &mut Filter, saved: &SavedRule) {
 /// chain that they lead to.
 pub fn accepting_rules(text: &str) -> Vec<AcceptingRule> {
     let mut found = Vec::new();
+    let lines = lines(text);
     for table in Table::ALL {
-        let rules = rules_of(table, text);
+        let rules = rules_of(table, &lines);
         let mut chains: HashMap<&str, Vec<&SavedRule>> = HashMap::new();
         let mut last_jump: HashMap<&str, usize> = HashMap::new();
         for (at, rule) in rules.iter().enumerate() {
@@ -132,17 +138,9 @@ pub fn accepting_rules(text: &str) -> Vec<AcceptingRule> {
     found
 }
 
-fn rules_of(wanted: Table, text: &str) -> Vec<SavedRule<'_>> {
-    let mut rules = Vec::new();
-    let mut is_wanted = false;
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            is_wanted = find_table(name) == Some(wanted);
-        } else if is_wanted {
-            rules.extend(saved_rule(wanted, line));
-        }
-    }
-    rules
+fn rules_of<'a>(wanted: Table, lines: &[(Table, &'a str)]) -> Vec<SavedRule<'a>> {
+    let lines = lines.iter().filter(|(table, _)| *table == wanted);
+    lines.filter_map(|(table, line)| saved_rule(*table, line)).collect()
 }
 
 /// Whether a rule accepts packets, itself or in a chain that it leads to. Each chain is visited once,

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{
     AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, find, ipv4,
 };
-use crate::error::errno;
+use super::socket::if_exists;
 use crate::model::Mark;
 
 /// `NFNL_SUBSYS_CTNETLINK`, the upper byte of the message type.
@@ -37,29 +36,29 @@ const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const ENDED: [u8; 2] = [7, 8];
 
 /// How many flows have this connmark.
-pub fn count(netfilter: &NetlinkSocket, mark: Mark) -> Result<usize> {
+pub fn count(socket: &NetlinkSocket, mark: Mark) -> Result<usize> {
     let count_one = |flows: &mut usize, _: &Message<&[u8]>| {
         *flows += 1;
         Ok(())
     };
-    netfilter.dump_into(build_list(mark), count_one).context("listing the flows")
+    socket.dump_into(build_list(mark), count_one).context("listing the flows")
 }
 
 /// How many live flows with this connmark each address has, at either end: for a client, the flows
 /// that it began and those that a port forward sends to it.
-pub fn by_address(netfilter: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
-    count_live(netfilter, mark, &[CTA_TUPLE_ORIG, CTA_TUPLE_REPLY])
+pub fn by_address(socket: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+    count_live(socket, mark, &[CTA_TUPLE_ORIG, CTA_TUPLE_REPLY])
 }
 
 /// How many live flows with this connmark each address began.
-pub fn begun_by(netfilter: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
-    count_live(netfilter, mark, &[CTA_TUPLE_ORIG])
+pub fn begun_by(socket: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+    count_live(socket, mark, &[CTA_TUPLE_ORIG])
 }
 
 /// Counts live flows by the source address of these tuples: `CTA_TUPLE_ORIG` has the address that
 /// began the flow, `CTA_TUPLE_REPLY` the one that answers.
 fn count_live(
-    netfilter: &NetlinkSocket,
+    socket: &NetlinkSocket,
     mark: Mark,
     tuples: &[u16],
 ) -> Result<HashMap<Ipv4Addr, u64>> {
@@ -73,7 +72,7 @@ fn count_live(
         }
         Ok(())
     };
-    netfilter.dump_into(build_list(mark), take).context("listing the flows")
+    socket.dump_into(build_list(mark), take).context("listing the flows")
 }
 
 pub(super) fn has_ended<B: AsRef<[u8]>>(flow: &Message<B>) -> Result<bool> {
@@ -96,13 +95,12 @@ fn find_at_path<B: AsRef<[u8]>>(flow: &Message<B>, path: [u16; 3]) -> Result<Opt
 
 /// Ends all flows with this connmark. There is no variant without a mark: the kernel takes a
 /// deletion without one as the deletion of all flows.
-pub fn end(netfilter: &NetlinkSocket, mark: Mark) -> Result<()> {
-    netfilter.request(build_end(mark), 0)?;
-    Ok(())
+pub fn end(socket: &NetlinkSocket, mark: Mark) -> Result<()> {
+    socket.change(build_end(mark), 0)
 }
 
 /// Ends the flows with this connmark that these addresses began.
-pub fn end_from(netfilter: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> Result<()> {
+pub fn end_from(socket: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> Result<()> {
     let sources: HashSet<Ipv4Addr> = sources.iter().copied().collect();
     let take = |deletions: &mut Vec<Message>, flow: &Message<&[u8]>| {
         if source(flow, CTA_TUPLE_ORIG)?.is_some_and(|source| sources.contains(&source)) {
@@ -110,14 +108,10 @@ pub fn end_from(netfilter: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> 
         }
         Ok(())
     };
-    let deletions = netfilter.dump_into(build_list(mark), take).context("listing the flows")?;
+    let deletions = socket.dump_into(build_list(mark), take).context("listing the flows")?;
     for deletion in deletions {
-        match netfilter.request(deletion, 0) {
-            // The flow ended since it was listed.
-            Err(error) if errno(&error) == Some(ENOENT) => {}
-            Err(error) => return Err(error),
-            Ok(_) => {}
-        }
+        // A flow may have ended since it was listed.
+        if_exists(socket.change(deletion, 0))?;
     }
     Ok(())
 }

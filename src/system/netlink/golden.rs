@@ -48,7 +48,7 @@ fn link(index: u32, name: &str, point_to_point: bool) -> Link {
     Link { index, name, up: true, carrier: true, point_to_point }
 }
 
-/// The settings of a property: how many cases, and no file for those that failed.
+/// The settings of a property test: the number of cases, and no file for cases that failed.
 pub fn cases(number: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(number) }
 }

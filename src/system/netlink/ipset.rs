@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG};
-use crate::error::errno;
+use super::socket::if_exists;
 use crate::model::Mark;
 use crate::model::client_set::{FoundSet, SET_NAME};
 
@@ -67,10 +66,9 @@ const BUCKETSIZE: u8 = 12;
 const BATCH: usize = 2000;
 
 /// The set with all its members.
-pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
-    let mut listing = match netfilter.dump_into(build_list(), parse) {
-        Err(error) if errno(&error) == Some(ENOENT) => return Ok(FoundSet::Absent),
-        listing => listing?,
+pub fn list(socket: &NetlinkSocket) -> Result<FoundSet> {
+    let Some(mut listing) = if_exists(socket.dump_into(build_list(), parse))? else {
+        return Ok(FoundSet::Absent);
     };
     if let Some(reason) = listing.unusable {
         return Ok(FoundSet::Unusable(reason));
@@ -81,21 +79,17 @@ pub fn list(netfilter: &NetlinkSocket) -> Result<FoundSet> {
 
 /// How many members the set has and how many it has room for, without listing them. `None` if there
 /// is no usable set.
-pub fn count(netfilter: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
-    let listing = match netfilter.dump_into(build_list_header(), parse) {
-        Err(error) if errno(&error) == Some(ENOENT) => return Ok(None),
-        listing => listing?,
-    };
-    match listing {
-        Listing { set, count: Some(count), unusable: None } => Ok(Some((count, set.max))),
+pub fn count(socket: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
+    match if_exists(socket.dump_into(build_list_header(), parse))? {
+        Some(Listing { set, count: Some(count), unusable: None }) => Ok(Some((count, set.max))),
         _ => Ok(None),
     }
 }
 
 /// How many packets of each address matched the set. Only the first packet of a flow is looked up,
 /// so this is the number of flows that the address began.
-pub fn counters(netfilter: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
-    netfilter.dump_into(build_list(), parse_counters).context("listing the set wanpool")
+pub fn counters(socket: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
+    socket.dump_into(build_list(), parse_counters).context("listing the set wanpool")
 }
 
 fn build_list() -> Message {
@@ -109,11 +103,10 @@ fn build_list_header() -> Message {
 }
 
 /// Creates the set as `ipset create` does: with the newest revision that the kernel supports.
-pub fn create(netfilter: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
-    let answers = netfilter.request(build_get_type(), 0)?;
+pub fn create(socket: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
+    let answers = socket.request(build_get_type(), 0)?;
     let revision = parse_newest_revision(&answers)?;
-    netfilter.request(build_create(max, buckets, revision), 0)?;
-    Ok(())
+    socket.change(build_create(max, buckets, revision), 0)
 }
 
 fn build_get_type() -> Message {
@@ -154,9 +147,8 @@ fn put_create_data(data: MessageBuilder, max: u32, buckets: u32, revision: u8) -
     if revision >= BUCKETSIZE_REVISION { data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]) } else { data }
 }
 
-pub fn destroy(netfilter: &NetlinkSocket) -> Result<()> {
-    netfilter.request(build_destroy(), 0)?;
-    Ok(())
+pub fn destroy(socket: &NetlinkSocket) -> Result<()> {
+    socket.change(build_destroy(), 0)
 }
 
 fn build_destroy() -> Message {
@@ -164,17 +156,17 @@ fn build_destroy() -> Message {
 }
 
 /// Adds members. A member that exists gets the new mark.
-pub fn add(netfilter: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
+pub fn add(socket: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
     for batch in entries.chunks(BATCH) {
-        netfilter.request(build_add(batch), 0)?;
+        socket.change(build_add(batch), 0)?;
     }
     Ok(())
 }
 
 /// Deletes members. A member that does not exist is no error.
-pub fn delete(netfilter: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
+pub fn delete(socket: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
     for batch in addresses.chunks(BATCH) {
-        netfilter.request(build_delete(batch), 0)?;
+        socket.change(build_delete(batch), 0)?;
     }
     Ok(())
 }
@@ -211,13 +203,13 @@ fn put_mark(member: MessageBuilder, mark: Mark) -> MessageBuilder {
     member.put(ATTR_SKBMARK | NET_BYTEORDER, &skbmark.to_be_bytes())
 }
 
-/// A change to the members. It is sent without `NLM_F_EXCL`: a change that is made already is no
-/// error. The line number is there for error messages; the kernel demands one.
+/// A change to the members. Without `NLM_F_EXCL`, it is no error to add a member that exists or to
+/// delete one that does not. The kernel demands a line number, for error messages.
 fn begin_change() -> MessageBuilder {
     begin_for_set().put(ATTR_LINENO, &0u32.to_ne_bytes())
 }
 
-/// A message about the set `wanpool`, of whatever type it is.
+/// A message about the set with the name `wanpool`, which may be of any type.
 fn begin_for_set() -> MessageBuilder {
     begin().put_str(ATTR_SETNAME, SET_NAME)
 }

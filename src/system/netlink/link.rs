@@ -56,8 +56,8 @@ impl DeviceIndex {
     }
 }
 
-pub fn links(route: &NetlinkSocket) -> Result<Vec<Link>> {
-    let answers = route.dump(build_list_without_counters()).context("listing the devices")?;
+pub fn links(socket: &NetlinkSocket) -> Result<Vec<Link>> {
+    let answers = socket.dump(build_list_without_counters()).context("listing the devices")?;
     answers.iter().map(parse_link).collect()
 }
 
@@ -81,10 +81,10 @@ pub(super) fn parse_link(message: &Message) -> Result<Link> {
 }
 
 /// How many bytes each device has received and sent.
-pub fn traffic(route: &NetlinkSocket) -> Result<HashMap<DevName, (u64, u64)>> {
+pub fn traffic(socket: &NetlinkSocket) -> Result<HashMap<DevName, (u64, u64)>> {
     let request = MessageBuilder::new(&[0; IFINFOMSG]).into_message(RTM_GETLINK);
     let mut traffic = HashMap::new();
-    for answer in route.dump(request).context("listing the devices")? {
+    for answer in socket.dump(request).context("listing the devices")? {
         traffic.extend(parse_traffic(&answer)?);
     }
     Ok(traffic)
@@ -102,10 +102,10 @@ pub(super) fn parse_traffic(message: &Message) -> Result<Option<(DevName, (u64, 
     })
 }
 
-pub fn addresses(route: &NetlinkSocket, links: &[Link]) -> Result<Vec<Address>> {
+pub fn addresses(socket: &NetlinkSocket, links: &[Link]) -> Result<Vec<Address>> {
     let request = MessageBuilder::new(&[AF_INET, 0, 0, 0, 0, 0, 0, 0]).into_message(RTM_GETADDR);
     let mut addresses = Vec::new();
-    for answer in route.dump(request).context("listing the addresses")? {
+    for answer in socket.dump(request).context("listing the addresses")? {
         addresses.extend(parse_address(&answer, links)?);
     }
     Ok(addresses)

@@ -1,8 +1,8 @@
 //! Netlink messages and their attributes, written and read.
 //!
-//! A [`Message`] holds undecoded bytes, so that one that cannot be decoded affects no other. The
-//! files beside this one know what the bytes mean, and [`super::NetlinkSocket`] exchanges them with
-//! the kernel.
+//! A [`Message`] has undecoded bytes, so that a message that cannot be decoded does not affect
+//! others. This file does not know what the bytes mean: the files beside it do, and
+//! [`super::NetlinkSocket`] exchanges them with the kernel.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -47,6 +47,13 @@ impl Message<&[u8]> {
     }
 }
 
+/// Decodes the messages of one type and leaves out what cannot be decoded: it has attributes that
+/// wanpool never sets, so it belongs to another program.
+pub fn decode_known<T: Parseable<[u8]>>(answers: &[Message], kind: u16) -> Vec<T> {
+    let answers = answers.iter().filter(|answer| answer.kind == kind);
+    answers.filter_map(|answer| answer.decode().ok()).collect()
+}
+
 impl<B: AsRef<[u8]>> Message<B> {
     /// Decodes the message as a type of `netlink-packet-route`. Only the decoder of this one type
     /// is linked; `RouteNetlinkMessage` would link those of all types.
@@ -65,7 +72,10 @@ impl<B: AsRef<[u8]>> Message<B> {
     }
 
     /// The same attributes one by one, for dumps of tens of thousands of messages.
-    pub fn each_attribute(&self, skip: usize) -> Result<Attributes<'_>> {
+    pub fn each_attribute(
+        &self,
+        skip: usize,
+    ) -> Result<impl Iterator<Item = Result<(u16, &[u8])>>> {
         let payload = self.payload.as_ref();
         Ok(each_attribute(payload.get(skip..).ok_or_else(|| cut_short(self.kind))?))
     }
@@ -84,30 +94,20 @@ pub fn attributes(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
     each_attribute(bytes).collect()
 }
 
-pub fn each_attribute(bytes: &[u8]) -> Attributes<'_> {
-    Attributes { rest: bytes }
-}
-
-/// Iterates over a sequence of attributes. It does not use the iterator of the library because a
-/// neighbour table can have a hundred thousand entries with several attributes each.
-pub struct Attributes<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = Result<(u16, &'a [u8])>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+/// The same attributes one by one. It does not use the iterator of the library because a neighbour
+/// table can have a hundred thousand entries with several attributes each.
+pub fn each_attribute(mut rest: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8])>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
             return None;
         }
-        let Some((kind, value, rest)) = split_attribute(self.rest) else {
-            self.rest = &[];
+        let Some((kind, value, behind)) = split_attribute(rest) else {
+            rest = &[];
             return Some(Err(malformed("an attribute is cut short")));
         };
-        self.rest = rest;
+        rest = behind;
         Some(Ok((kind, value)))
-    }
+    })
 }
 
 /// Type and value of the first attribute, and the bytes behind it. The padding of the last

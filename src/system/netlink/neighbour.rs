@@ -1,11 +1,10 @@
 //! The neighbour table: the hosts that the kernel knows on a device.
 
 use anyhow::{Context, Result};
-use nix::libc::ENOENT;
 
 use super::NetlinkSocket;
 use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32};
-use crate::error::errno;
+use super::socket::if_exists;
 use crate::model::link::{Link, Neighbour};
 use crate::model::{Client, LinkAddress};
 
@@ -26,7 +25,7 @@ const RTN_UNICAST: u8 = 1;
 
 /// What `keep` returns for the reachable hosts on one device, in the order of the kernel.
 pub fn on_device<T>(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     link: &Link,
     keep: impl Fn(Neighbour) -> Option<T>,
 ) -> Result<Vec<T>> {
@@ -36,7 +35,7 @@ pub fn on_device<T>(
         }
         Ok(())
     };
-    route
+    socket
         .dump_into(build_list(link), take)
         .with_context(|| format!("listing the neighbours on {}", link.name))
 }
@@ -49,12 +48,10 @@ fn build_list(link: &Link) -> Message {
 
 /// Whether one client is a neighbour on a device. [`on_device`] may miss entries, without any sign
 /// of it, when others come or go while the kernel lists them.
-pub fn is_on_device(route: &NetlinkSocket, link: &Link, client: Client) -> Result<bool> {
-    let answers = match route.request(build_get(link, client), 0) {
-        Err(error) if errno(&error) == Some(ENOENT) => return Ok(false),
-        answers => answers.with_context(|| format!("looking for the neighbour {client}"))?,
-    };
-    for answer in &answers {
+pub fn is_on_device(socket: &NetlinkSocket, link: &Link, client: Client) -> Result<bool> {
+    let answers = if_exists(socket.request(build_get(link, client), 0))
+        .with_context(|| format!("looking for the neighbour {client}"))?;
+    for answer in &answers.unwrap_or_default() {
         if parse(answer, link)?.is_some_and(|found| found.client == client) {
             return Ok(true);
         }
@@ -96,9 +93,9 @@ pub(super) fn parse<B: AsRef<[u8]>>(
 
 /// `gc_thresh3`: the maximum number of neighbours that the kernel keeps. The sysctl file exists
 /// only in the first network namespace; netlink answers in all of them.
-pub fn limit(route: &NetlinkSocket) -> Result<Option<u32>> {
+pub fn limit(socket: &NetlinkSocket) -> Result<Option<u32>> {
     let request = MessageBuilder::new(&[AF_INET, 0, 0, 0]).into_message(RTM_GETNEIGHTBL);
-    for answer in route.dump(request)? {
+    for answer in socket.dump(request)? {
         if let Some(limit) = parse_limit(&answer)? {
             return Ok(Some(limit));
         }

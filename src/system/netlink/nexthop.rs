@@ -1,11 +1,9 @@
 //! Nexthop objects and groups of them: `RTM_NEWNEXTHOP` and its relatives, which `rtnetlink` lacks.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Result, bail};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 
-use super::message::{AF_INET, Message, MessageBuilder, ipv4, native_u32};
+use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32};
 use super::{DeviceIndex, NetlinkSocket};
 use crate::model::routing::Nexthop;
 
@@ -37,39 +35,31 @@ pub struct Found {
     pub nexthop: Nexthop,
 }
 
-pub fn list(route: &NetlinkSocket, devices: &DeviceIndex) -> Result<Vec<Found>> {
-    let answers = route.dump(MessageBuilder::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP))?;
+pub fn list(socket: &NetlinkSocket, devices: &DeviceIndex) -> Result<Vec<Found>> {
+    let answers = socket.dump(MessageBuilder::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP))?;
     answers.iter().map(|message| parse(message, devices)).collect()
 }
 
 pub(super) fn parse(message: &Message, devices: &DeviceIndex) -> Result<Found> {
     let [_, _, protocol, _, f0, f1, f2, f3] = message.fixed::<NHMSG>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
-    let attributes: BTreeMap<u16, &[u8]> = message.attributes(NHMSG)?.into_iter().collect();
-    let nexthop = match attributes.get(&NHA_GROUP) {
+    let attributes = message.attributes(NHMSG)?;
+    let nexthop = match find(&attributes, NHA_GROUP) {
         Some(members) => parse_group(members, &attributes),
         None => parse_device(flags, &attributes, devices),
     };
-    let id = number(&attributes, NHA_ID).unwrap_or_default();
+    let id = find(&attributes, NHA_ID).and_then(native_u32).unwrap_or_default();
     Ok(Found { id, protocol, nexthop: nexthop.unwrap_or(Nexthop::Other) })
-}
-
-fn number(attributes: &BTreeMap<u16, &[u8]>, kind: u16) -> Option<u32> {
-    native_u32(attributes.get(&kind)?)
 }
 
 /// `None` for a kind that wanpool never makes: a blackhole, a tunnel, a gateway that is not onlink
 /// or has no IPv4 address.
-fn parse_device(
-    flags: u32,
-    attributes: &BTreeMap<u16, &[u8]>,
-    devices: &DeviceIndex,
-) -> Option<Nexthop> {
-    if attributes.contains_key(&NHA_ENCAP_TYPE) {
+fn parse_device(flags: u32, attributes: &[(u16, &[u8])], devices: &DeviceIndex) -> Option<Nexthop> {
+    if find(attributes, NHA_ENCAP_TYPE).is_some() {
         return None;
     }
-    let dev = devices.name(number(attributes, NHA_OIF)?)?;
-    let Some(gateway) = attributes.get(&NHA_GATEWAY) else {
+    let dev = devices.name(native_u32(find(attributes, NHA_OIF)?)?)?;
+    let Some(gateway) = find(attributes, NHA_GATEWAY) else {
         return Some(Nexthop::Device { dev, via: None });
     };
     if flags & RTNH_F_ONLINK == 0 {
@@ -80,8 +70,8 @@ fn parse_device(
 
 /// `None` for a group of a type that wanpool never makes. The kernel cannot change the type of a
 /// group.
-fn parse_group(members: &[u8], attributes: &BTreeMap<u16, &[u8]>) -> Option<Nexthop> {
-    if attributes.get(&NHA_GROUP_TYPE).is_some_and(|kind| *kind != NEXTHOP_GRP_TYPE_MPATH) {
+fn parse_group(members: &[u8], attributes: &[(u16, &[u8])]) -> Option<Nexthop> {
+    if find(attributes, NHA_GROUP_TYPE).is_some_and(|kind| kind != NEXTHOP_GRP_TYPE_MPATH) {
         return None;
     }
     let mut members: Vec<_> = members.chunks_exact(MEMBER).filter_map(parse_member).collect();
@@ -98,15 +88,13 @@ fn parse_member(member: &[u8]) -> Option<(u32, u16)> {
 
 /// Creates a nexthop, or changes the one with this id in place.
 pub fn set(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     id: u32,
     nexthop: &Nexthop,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = build_set(id, nexthop, protocol, devices)?;
-    route.request(message, NLM_F_CREATE | NLM_F_REPLACE)?;
-    Ok(())
+    socket.change(build_set(id, nexthop, protocol, devices)?, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 fn build_set(id: u32, nexthop: &Nexthop, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
@@ -132,9 +120,8 @@ fn build_set(id: u32, nexthop: &Nexthop, protocol: u8, devices: &DeviceIndex) ->
     Ok(message.into_message(RTM_NEWNEXTHOP))
 }
 
-pub fn delete(route: &NetlinkSocket, id: u32) -> Result<()> {
-    route.request(build_delete(id), 0)?;
-    Ok(())
+pub fn delete(socket: &NetlinkSocket, id: u32) -> Result<()> {
+    socket.change(build_delete(id), 0)
 }
 
 fn build_delete(id: u32) -> Message {

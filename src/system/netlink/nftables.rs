@@ -15,15 +15,15 @@ const NFTA_FLOWTABLE_NAME: u16 = 2;
 
 /// The generation of the ruleset: nftables increments it with every change, whichever program makes
 /// it.
-pub fn generation(netfilter: &NetlinkSocket) -> Result<Option<u32>> {
-    let answers = netfilter.request(build(MSG_GETGEN), 0)?;
+pub fn generation(socket: &NetlinkSocket) -> Result<Option<u32>> {
+    let answers = socket.request(build(MSG_GETGEN), 0)?;
     let Some(answer) = answers.first() else { return Ok(None) };
     parse_generation(answer)
 }
 
 /// The names of all flowtables. A kernel without nftables has none.
-pub fn flowtables(netfilter: &NetlinkSocket) -> Vec<String> {
-    let answers = netfilter.dump(build(MSG_GETFLOWTABLE)).unwrap_or_default();
+pub fn flowtables(socket: &NetlinkSocket) -> Vec<String> {
+    let answers = socket.dump(build(MSG_GETFLOWTABLE)).unwrap_or_default();
     answers.iter().filter_map(parse_flowtable_name).collect()
 }
 

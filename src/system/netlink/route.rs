@@ -12,7 +12,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 
-use super::message::Message;
+use super::message::{Message, decode_known};
 use super::{DeviceIndex, NetlinkSocket};
 use crate::error::Error;
 use crate::model::link::Link;
@@ -24,40 +24,36 @@ const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 /// The routes with this protocol number, in all tables.
-pub fn list(route: &NetlinkSocket, protocol: u8, devices: &DeviceIndex) -> Result<Vec<Route>> {
+pub fn list(socket: &NetlinkSocket, protocol: u8, devices: &DeviceIndex) -> Result<Vec<Route>> {
     let mut filter = ipv4_filter();
     filter.header.protocol = RouteProtocol::from(protocol);
-    let found = dump(route, &filter)?;
+    let found = dump(socket, &filter)?;
     Ok(found.iter().map(|message| parse(message, devices)).collect())
 }
 
 /// The gateway that another program's default route with the lowest metric uses on a device, in the
 /// main table.
-pub fn gateway(route: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Option<Ipv4Addr>> {
+pub fn gateway(socket: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Option<Ipv4Addr>> {
     let mut filter = ipv4_filter();
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
-    Ok(best_gateway(&dump(route, &filter)?, link, our_protocol))
+    Ok(best_gateway(&dump(socket, &filter)?, link, our_protocol))
 }
 
 fn best_gateway(routes: &[RouteMessage], link: &Link, our_protocol: u8) -> Option<Ipv4Addr> {
-    let mut best = None;
-    for message in routes {
-        if !is_foreign_default(message, our_protocol) {
-            continue;
-        }
+    let mut gateways = Vec::new();
+    for message in routes.iter().filter(|message| is_foreign_default(message, our_protocol)) {
         if let Some(gateway) = gateway_through(message, link.index) {
-            let candidate = (metric(message), gateway);
-            best = Some(best.map_or(candidate, |best| candidate.min(best)));
+            gateways.push((metric(message), gateway));
         }
     }
-    best.map(|(_, gateway)| gateway)
+    gateways.into_iter().min().map(|(_, gateway)| gateway)
 }
 
 /// The metrics of the default routes that other programs have in a table.
-pub fn foreign_defaults(route: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
+pub fn foreign_defaults(socket: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
     let mut filter = ipv4_filter();
     filter.attributes = vec![RouteAttribute::Table(table)];
-    let mut routes = match dump(route, &filter) {
+    let mut routes = match dump(socket, &filter) {
         // The kernel refuses to filter by a table that does not exist.
         Err(error) if error.is::<Error>() => return Ok(vec![]),
         routes => routes?,
@@ -77,15 +73,9 @@ fn ipv4_filter() -> RouteMessage {
     filter
 }
 
-fn dump(route: &NetlinkSocket, filter: &RouteMessage) -> Result<Vec<RouteMessage>> {
-    Ok(decode_known(&route.dump(Message::encode(RTM_GETROUTE, filter))?))
-}
-
-/// A route that cannot be decoded has attributes that wanpool never sets. It belongs to another
-/// program and is left out.
-fn decode_known(answers: &[Message]) -> Vec<RouteMessage> {
-    let routes = answers.iter().filter(|answer| answer.kind == RTM_NEWROUTE);
-    routes.filter_map(|answer| answer.decode().ok()).collect()
+fn dump(socket: &NetlinkSocket, filter: &RouteMessage) -> Result<Vec<RouteMessage>> {
+    let answers = socket.dump(Message::encode(RTM_GETROUTE, filter))?;
+    Ok(decode_known(&answers, RTM_NEWROUTE))
 }
 
 pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
@@ -161,40 +151,36 @@ pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4
 /// Creates a route. Another program's route with the same table, destination and metric is an
 /// error.
 pub fn add(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     wanted: &Route,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = Message::encode(RTM_NEWROUTE, &build(wanted, protocol, devices)?);
-    route.request(message, NLM_F_CREATE | NLM_F_EXCL)?;
-    Ok(())
+    let message = build(RTM_NEWROUTE, wanted, protocol, devices)?;
+    socket.change(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Changes the route with the same table, destination and metric in place.
 pub fn replace(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     wanted: &Route,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = Message::encode(RTM_NEWROUTE, &build(wanted, protocol, devices)?);
-    route.request(message, NLM_F_CREATE | NLM_F_REPLACE)?;
-    Ok(())
+    let message = build(RTM_NEWROUTE, wanted, protocol, devices)?;
+    socket.change(message, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 pub fn delete(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     found: &Route,
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = Message::encode(RTM_DELROUTE, &build(found, protocol, devices)?);
-    route.request(message, 0)?;
-    Ok(())
+    socket.change(build(RTM_DELROUTE, found, protocol, devices)?, 0)
 }
 
-fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMessage> {
+fn build(kind: u16, route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
     let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
         .table_id(route.table)
         .protocol(RouteProtocol::from(protocol))
@@ -220,7 +206,7 @@ fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMess
     if route.dst.prefix_len() == 0 {
         message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));
     }
-    Ok(message)
+    Ok(Message::encode(kind, &message))
 }
 
 /// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC
@@ -231,13 +217,13 @@ const INTERNET: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// `ip route get fibmatch` shows it. Returns the error of the kernel if it would not forward the
 /// packet.
 pub fn lookup(
-    route: &NetlinkSocket,
+    socket: &NetlinkSocket,
     client: Ipv4Addr,
     mark: u32,
     from: Option<&Link>,
     devices: &DeviceIndex,
 ) -> Result<Option<Route>> {
-    for answer in route.request(build_lookup(client, mark, from)?, 0)? {
+    for answer in socket.request(build_lookup(client, mark, from)?, 0)? {
         if answer.kind == RTM_NEWROUTE {
             return Ok(Some(parse(&answer.decode()?, devices)));
         }

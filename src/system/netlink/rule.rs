@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 use nix::libc::ENOENT;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -13,8 +13,9 @@ use rtnetlink::packet_route::rule::{
 };
 
 use super::NetlinkSocket;
-use super::message::Message;
+use super::message::{Message, decode_known};
 use super::rule_watch::RuleWatch;
+use super::socket::MAX_DUMPS;
 use crate::error::{Error, KernelError};
 use crate::model::routing::{Rule, RuleAction};
 use crate::model::{DevName, Mark};
@@ -26,19 +27,16 @@ pub(super) const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
 
-/// How many times the rules are listed at most until none changed meanwhile.
-const MAX_DUMPS: usize = 20;
-
 /// The rules with this protocol number.
-pub fn list(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let mut rules = dump(route)?;
+pub fn list(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(socket)?;
     rules.retain(|message| has_protocol(message, protocol));
     Ok(rules.iter().map(parse).collect())
 }
 
 /// The rules with any other protocol number.
-pub fn list_foreign(route: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let mut rules = dump(route)?;
+pub fn list_foreign(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(socket)?;
     rules.retain(|message| !has_protocol(message, protocol));
     Ok(rules.iter().map(parse).collect())
 }
@@ -48,14 +46,14 @@ fn has_protocol(message: &RuleMessage, protocol: u8) -> bool {
     message.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::from(protocol)))
 }
 
-/// Lists all rules. When a rule is added or deleted meanwhile, the kernel may list another one
-/// twice or not at all; then the rules are listed again.
-fn dump(route: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
+/// Lists all rules. If a rule is added or deleted meanwhile, the kernel may list another one twice or
+/// not at all, so the rules are listed again.
+fn dump(socket: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
     for _ in 0..MAX_DUMPS {
-        let watch = RuleWatch::open()?;
-        let answers = route.dump(build_list())?;
+        let watch = RuleWatch::open().context("subscribing to changes of routing rules")?;
+        let answers = socket.dump(build_list())?;
         if !watch.has_seen_change() {
-            return Ok(decode_known(&answers));
+            return Ok(decode_known(&answers, RTM_NEWRULE));
         }
     }
     bail!("the rules change faster than they can be read; try again")
@@ -65,13 +63,6 @@ fn build_list() -> Message {
     let mut request = RuleMessage::default();
     request.header.family = AddressFamily::Inet;
     Message::encode(RTM_GETRULE, &request)
-}
-
-/// A rule that cannot be decoded has attributes that wanpool never sets. It belongs to another
-/// program and is left out.
-fn decode_known(answers: &[Message]) -> Vec<RuleMessage> {
-    let rules = answers.iter().filter(|answer| answer.kind == RTM_NEWRULE);
-    rules.filter_map(|answer| answer.decode().ok()).collect()
 }
 
 pub(super) fn parse(message: &RuleMessage) -> Rule {
@@ -109,10 +100,9 @@ pub(super) fn parse(message: &RuleMessage) -> Rule {
     rule
 }
 
-pub fn add(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
+pub fn add(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
     let message = Message::encode(RTM_NEWRULE, &build(rule, protocol));
-    route.request(message, NLM_F_CREATE | NLM_F_EXCL)?;
-    Ok(())
+    socket.change(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Builds everything but unsupported selectors.
@@ -159,17 +149,16 @@ fn build(rule: &Rule, protocol: u8) -> RuleMessage {
 /// Deletes a rule. The kernel deletes the first rule that has all attributes of the request. A rule
 /// with unsupported selectors is looked up and deleted with all attributes that it has, so that no
 /// other rule is deleted instead.
-pub fn delete(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
+pub fn delete(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
     let message = match rule.unsupported_selectors {
         None => build(rule, protocol),
-        Some(_) => find(route, rule, protocol)?,
+        Some(_) => find(socket, rule, protocol)?,
     };
-    route.request(Message::encode(RTM_DELRULE, &message), 0)?;
-    Ok(())
+    socket.change(Message::encode(RTM_DELRULE, &message), 0)
 }
 
-fn find(route: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<RuleMessage> {
-    for message in dump(route)? {
+fn find(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<RuleMessage> {
+    for message in dump(socket)? {
         if has_protocol(&message, protocol) && parse(&message) == *rule {
             return Ok(message);
         }

@@ -3,7 +3,6 @@
 
 use std::io::{self, ErrorKind};
 
-use anyhow::{Context, Result};
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::ROUTE;
@@ -15,21 +14,17 @@ const IPV4_RULES: u32 = 0x80;
 pub struct RuleWatch(Socket);
 
 impl RuleWatch {
-    pub fn open() -> Result<Self> {
-        subscribe().map(Self).context("subscribing to changes of routing rules")
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(ROUTE)?;
+        socket.bind(&SocketAddr::new(0, IPV4_RULES))?;
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
     }
 
-    /// A lost notification (ENOBUFS) means a change too.
+    /// An error such as ENOBUFS, a lost notification, means a change too.
     pub fn has_seen_change(&self) -> bool {
         let mut byte = [0; 1];
         let received = self.0.recv(&mut &mut byte[..], 0);
         !matches!(received, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
-}
-
-fn subscribe() -> io::Result<Socket> {
-    let mut socket = Socket::new(ROUTE)?;
-    socket.bind(&SocketAddr::new(0, IPV4_RULES))?;
-    socket.set_non_blocking(true)?;
-    Ok(socket)
 }

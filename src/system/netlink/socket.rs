@@ -8,13 +8,14 @@ use std::cell::{Cell, RefCell};
 use std::io;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::libc::ENOENT;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
 };
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::message::{Message, attributes, cut_short, find, malformed, text};
-use crate::error::{Error, KernelError};
+use crate::error::{self, Error, KernelError};
 
 // The types of the messages that control the exchange: linux/netlink.h.
 const NLMSG_NOOP: u16 = 1;
@@ -22,8 +23,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
 
-/// How many times a dump is tried that changes interrupt.
-const MAX_DUMPS: usize = 20;
+/// How many times a dump is requested while changes interrupt it.
+pub(super) const MAX_DUMPS: usize = 20;
 
 /// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -62,6 +63,12 @@ impl NetlinkSocket {
             Ok(())
         })?;
         Ok(answers)
+    }
+
+    /// Sends a request that the kernel only acknowledges.
+    pub fn change(&self, message: Message, flags: u16) -> Result<()> {
+        self.request(message, flags)?;
+        Ok(())
     }
 
     /// Requests a dump and returns all its messages.
@@ -142,12 +149,20 @@ impl NetlinkSocket {
     }
 }
 
+/// The result of a request about an object; `None` if the object does not exist (ENOENT).
+pub(super) fn if_exists<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error::errno(&error) == Some(ENOENT) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 fn open_socket(protocol: isize) -> io::Result<Socket> {
     let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
-    // The kernel filters dumps.
+    // The kernel filters dumps by the attributes of the request.
     socket.set_netlink_get_strict_chk(true)?;
-    // An error has a text, and no copy of the request.
+    // Errors of the kernel have a text, and no copy of the request.
     socket.set_ext_ack(true)?;
     socket.set_cap_ack(true)?;
     Ok(socket)
@@ -217,8 +232,8 @@ impl Exchange<'_, '_> {
     }
 }
 
-/// The end of an exchange, or the error that the kernel sent. `attributes_at` is where the
-/// attributes of the error begin.
+/// Reads the last message of an exchange. Returns the error if the kernel sent one, whose attributes
+/// begin at `attributes_at`.
 fn read_end(message: &NetlinkBuffer<&[u8]>, attributes_at: usize) -> Result<bool> {
     let payload = message.payload();
     let errno = payload.first_chunk().copied().map(i32::from_ne_bytes);

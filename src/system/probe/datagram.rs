@@ -1,4 +1,4 @@
-//! Probes that are single packets, ICMP or DNS: all those to one target go over one socket.
+//! Probes that are single packets, ICMP or DNS. All probes of one target use one socket.
 
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
@@ -13,7 +13,7 @@ use super::dns::Query;
 use super::icmp::Echo;
 use crate::model::health::TargetResult;
 
-/// What the packets ask.
+/// What the probes ask.
 pub enum Question {
     Echo(Echo),
     Dns(Query),
@@ -44,7 +44,7 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    /// Fails where no socket can be opened. `None` if there is no route to the target.
+    /// Returns an error if no socket can be opened, and `None` if there is no route to the target.
     pub fn open(
         job: &ProbeJob,
         target: SocketAddrV4,
@@ -80,8 +80,8 @@ impl Datagrams {
         watched.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
     }
 
-    /// Counts the answers that have come in. It reads no more packets than were sent, so that a target
-    /// that sends without end cannot hold up the others.
+    /// Counts the answers that have arrived. It reads no more packets than were sent, so that a target
+    /// that sends without end cannot delay the others.
     pub fn receive(&mut self, result: &mut TargetResult) {
         let mut packet = [0; 2048];
         for _ in 0..self.sent.len() {

@@ -1,5 +1,5 @@
-//! Answers of servers that are broken or hostile: no panic, and nothing is taken for an answer that
-//! is not an answer to our probe.
+//! Answers of broken or hostile servers: none of them causes a panic, and only an answer to the probe
+//! counts.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use super::dns::Query;
 use super::http::{self, Fetch};
 use super::icmp::Echo;
 
-/// What becomes of a request whose server sends this.
+/// The result of a request whose server sends this answer.
 fn fetched(answer: &[u8]) -> io::Result<bool> {
     let (mut server, mut client) = UnixStream::pair().unwrap();
     client.set_nonblocking(true).unwrap();
@@ -22,12 +22,8 @@ fn fetched(answer: &[u8]) -> io::Result<bool> {
     fetch.advance(&mut client)
 }
 
-fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) }
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
     fn random_bytes_are_not_an_answer(packet in vec(any::<u8>(), 0..128)) {

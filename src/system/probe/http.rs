@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 
-/// So many bytes of the answer are needed to see the first digit of the status.
+/// The number of bytes of the answer up to the first digit of the status.
 const START: usize = "HTTP/1.1 2".len();
 
 /// The request for a page.
@@ -31,13 +31,13 @@ impl Fetch {
         Self { request, written: 0, answer: Vec::new() }
     }
 
-    /// Whether it waits until it can write; else until it can read.
+    /// Whether a part of the request is still to be written. If not, the answer is awaited.
     pub fn is_writing(&self) -> bool {
         self.written < self.request.len()
     }
 
-    /// Goes on as far as the connection lets it. Returns whether the page is there; fails with
-    /// `WouldBlock` while that is not known yet.
+    /// Writes and reads as far as that is possible without waiting. Returns whether the request
+    /// succeeded; fails with `WouldBlock` while that is not known yet.
     pub fn advance(&mut self, stream: &mut (impl Read + Write)) -> io::Result<bool> {
         while self.is_writing() {
             match stream.write(&self.request[self.written..])? {

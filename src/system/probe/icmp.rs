@@ -1,13 +1,13 @@
 //! ICMP echo (RFC 792): the request, and which reply belongs to it. Pure.
 //!
-//! It goes over a raw socket, because the kernel's ping sockets are closed to root by default
+//! The requests use a raw socket, because by default the kernel refuses its ping sockets even to root
 //! (`net.ipv4.ping_group_range`).
 
 use super::random;
 
 const ECHO: u8 = 8;
 const ECHO_REPLY: u8 = 0;
-/// Type, code, checksum, identifier, sequence number. Our token follows.
+/// The length of type, code, checksum, identifier and sequence number. The token follows.
 const HEADER: usize = 8;
 
 /// The echo requests to one target. The token tells their replies from those to other programs.

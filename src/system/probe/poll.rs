@@ -8,9 +8,9 @@ use nix::sys::time::TimeSpec;
 
 use super::target::TargetProbe;
 
-/// For so long targets may be asked before answers are read. To open many sockets takes time, which
-/// must not appear as the round trip time of others.
-const ASKING: Duration = Duration::from_millis(2);
+/// The maximum time for sending probes before answers are read. Opening many sockets takes time,
+/// which must not be counted in the round trip times of other targets.
+const MAX_ASKING: Duration = Duration::from_millis(2);
 
 /// Probes until each target has answered or its time is up.
 pub fn run(targets: &mut [TargetProbe]) -> Result<(), Errno> {
@@ -34,14 +34,14 @@ fn ask_due(targets: &mut [TargetProbe]) {
     let begun = Instant::now();
     for target in targets {
         let now = Instant::now();
-        if now.duration_since(begun) > ASKING {
+        if now.duration_since(begun) > MAX_ASKING {
             return;
         }
         target.ask_if_due(now);
     }
 }
 
-/// Waits until an answer comes, at most so long, and handles all that have come.
+/// Waits at most this long for an answer, and handles all answers that have arrived.
 fn receive(targets: &mut [TargetProbe], wait: Duration) -> Result<(), Errno> {
     let mut watched: Vec<PollFd> = Vec::new();
     for target in targets.iter() {

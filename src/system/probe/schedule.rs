@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A silent target is asked so many times, at equal distances.
+/// How many times a silent target is asked, at equal intervals.
 const ROUNDS: u32 = 4;
 
 pub struct Schedule {
@@ -34,7 +34,7 @@ impl Schedule {
         self.rounds += 1;
     }
 
-    /// When there is something to do, even if no answer comes.
+    /// When the target needs attention again, even if no answer arrives.
     pub fn wake_at(&self, now: Instant, is_silent: bool) -> Instant {
         match self.start {
             None => now,
@@ -60,7 +60,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// The milliseconds of 50 at which a target with a timeout of 40 ms is asked.
+    /// The milliseconds, of the first 50, at which a target with a timeout of 40 ms is asked.
     fn asked_at(is_silent: bool) -> Vec<u64> {
         let start = Instant::now();
         let mut schedule = Schedule::new(Duration::from_millis(40));

@@ -1,6 +1,6 @@
 //! The probing of one target of one uplink, from the first packet to the last answer.
 //!
-//! It never waits: poll.rs does that for all targets at once.
+//! Nothing here waits: poll.rs waits for all targets at once.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -28,7 +28,7 @@ pub struct TargetProbe<'a> {
 pub enum State {
     Datagrams(Datagrams),
     Connections(Connections),
-    /// Its sockets are closed. An error says that it could not be asked.
+    /// The sockets are closed. The error is that the target could not be asked.
     Over(io::Result<()>),
 }
 
@@ -60,21 +60,18 @@ impl<'a> TargetProbe<'a> {
             return;
         }
         self.schedule.begin_round(now);
-        let result = &mut self.result;
-        let asked = match &mut self.state {
-            State::Datagrams(datagrams) => {
-                datagrams.ask(self.job.count, result);
-                Ok(())
+        match &mut self.state {
+            State::Datagrams(datagrams) => datagrams.ask(self.job.count, &mut self.result),
+            State::Connections(connections) => {
+                if let Err(error) = connections.ask(self.job, &mut self.result) {
+                    self.state = State::Over(Err(error));
+                }
             }
-            State::Connections(connections) => connections.ask(self.job, result),
-            State::Over(_) => Ok(()),
-        };
-        if asked.is_err() {
-            self.state = State::Over(asked);
+            State::Over(_) => {}
         }
     }
 
-    /// When there is something to do even if no answer comes; `None` if the target is done.
+    /// When the target needs attention again, even if no answer arrives; `None` if it is done.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         if self.is_over() { None } else { Some(self.schedule.wake_at(now, self.is_silent())) }
     }
@@ -102,16 +99,16 @@ impl<'a> TargetProbe<'a> {
         }
     }
 
-    /// Closes the sockets if all probes are answered or the time is up. `looked` is when poll(2) was
-    /// last called: what arrived before the deadline counts, however late it is read.
-    pub fn end_if_done(&mut self, looked: Instant) {
+    /// Closes the sockets if all probes are answered or the time is up. `polled` is when poll(2) was
+    /// last called: an answer that arrived before the deadline counts, however late it is read.
+    pub fn end_if_done(&mut self, polled: Instant) {
         let has_outstanding = match &self.state {
             State::Datagrams(_) => self.result.received < self.result.sent,
             State::Connections(connections) => connections.has_open(),
             State::Over(_) => return,
         };
         let is_answered = !self.is_silent() && !has_outstanding;
-        if is_answered || self.schedule.is_over(looked) {
+        if is_answered || self.schedule.is_over(polled) {
             self.state = State::Over(Ok(()));
         }
     }
@@ -134,14 +131,9 @@ impl<'a> TargetProbe<'a> {
 
 /// `None` if there is no route to the target.
 fn open(job: &ProbeJob, target: &Target) -> io::Result<Option<State>> {
-    let datagrams = match target {
-        Target::Echo(address) => {
-            let no_port = SocketAddrV4::new(*address, 0);
-            Datagrams::open(job, no_port, Question::Echo(Echo::new()))?
-        }
-        Target::Dns { server, name } => {
-            Datagrams::open(job, *server, Question::Dns(Query::new(name)))?
-        }
+    let (server, question) = match target {
+        Target::Echo(address) => (SocketAddrV4::new(*address, 0), Question::Echo(Echo::new())),
+        Target::Dns { server, name } => (*server, Question::Dns(Query::new(name))),
         Target::Tcp(server) => {
             return Ok(Some(State::Connections(Connections::new(*server, None))));
         }
@@ -150,5 +142,5 @@ fn open(job: &ProbeJob, target: &Target) -> io::Result<Option<State>> {
             return Ok(Some(State::Connections(Connections::new(*server, Some(request)))));
         }
     };
-    Ok(datagrams.map(State::Datagrams))
+    Ok(Datagrams::open(job, server, question)?.map(State::Datagrams))
 }

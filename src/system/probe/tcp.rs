@@ -1,5 +1,5 @@
-//! TCP: each probe is a connection of its own, which counts when it is accepted or, for HTTP, when
-//! the page is there.
+//! Probes by TCP: each is a connection of its own, which counts as answered when it is accepted or,
+//! for HTTP, when the page has arrived.
 //!
 //! A connection is tried until the deadline and overlaps with those of later rounds, because the
 //! kernel repeats a lost SYN only after a second.
@@ -30,12 +30,8 @@ pub struct Connections {
 struct Connection {
     socket: Socket,
     begun: Instant,
-    state: State,
-}
-
-enum State {
-    Connecting,
-    Fetching(Fetch),
+    /// The request that is sent over the connection; `None` until the server has accepted it.
+    fetch: Option<Fetch>,
 }
 
 impl Connections {
@@ -47,12 +43,12 @@ impl Connections {
         !self.open.is_empty()
     }
 
-    /// Begins as many connections as the job says. Fails where no socket can be opened; a connection
-    /// that fails at once is lost.
+    /// Begins as many connections as the job says. A connection that fails at once is lost. Returns an
+    /// error if no socket can be opened.
     pub fn ask(&mut self, job: &ProbeJob, result: &mut TargetResult) -> io::Result<()> {
         for _ in 0..job.count {
             let socket = job.socket(Type::STREAM, Protocol::TCP)?;
-            // Closing the socket resets the connection. In TIME_WAIT, conntrack would keep it for
+            // The socket is closed with a reset: conntrack would keep a connection in TIME_WAIT for
             // two minutes.
             socket.set_linger(Some(Duration::ZERO))?;
             socket.set_tcp_nodelay(true)?;
@@ -66,7 +62,7 @@ impl Connections {
     }
 
     pub fn add(&mut self, socket: Socket, begun: Instant) {
-        self.open.push(Connection { socket, begun, state: State::Connecting });
+        self.open.push(Connection { socket, begun, fetch: None });
     }
 
     /// Adds the sockets to those that poll(2) watches.
@@ -90,7 +86,7 @@ impl Connections {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.open.push(connection);
                 }
-                // Refused, reset, or answered otherwise than wanted: lost.
+                // The probe is lost: the connection failed, or the answer is not a success.
                 Ok(false) | Err(_) => {}
             }
         }
@@ -99,27 +95,22 @@ impl Connections {
 
 impl Connection {
     fn events(&self) -> PollFlags {
-        match &self.state {
-            State::Fetching(fetch) if !fetch.is_writing() => PollFlags::POLLIN,
-            State::Connecting | State::Fetching(_) => PollFlags::POLLOUT,
+        match &self.fetch {
+            Some(fetch) if !fetch.is_writing() => PollFlags::POLLIN,
+            _ => PollFlags::POLLOUT,
         }
     }
 
     /// Returns whether the probe is answered; fails with `WouldBlock` while that is not known yet.
     fn advance(&mut self, request: Option<&Rc<[u8]>>) -> io::Result<bool> {
-        if let State::Connecting = self.state {
+        if self.fetch.is_none() {
             if let Some(error) = self.socket.take_error()? {
                 return Err(error);
             }
-            match request {
-                None => return Ok(true),
-                Some(request) => self.state = State::Fetching(Fetch::new(request.clone())),
-            }
         }
-        match &mut self.state {
-            State::Connecting => Ok(false),
-            State::Fetching(fetch) => fetch.advance(&mut self.socket),
-        }
+        let Some(request) = request else { return Ok(true) };
+        let fetch = self.fetch.get_or_insert_with(|| Fetch::new(request.clone()));
+        fetch.advance(&mut self.socket)
     }
 }
 

@@ -36,8 +36,8 @@ fn datagrams(job: &ProbeJob) -> (TargetProbe<'_>, UnixDatagram) {
     (TargetProbe::over(job, State::Datagrams(datagrams)), far)
 }
 
-/// A connection that is accepted, and the far end.
-/// Its job has a count of 0, so that no other one is begun.
+/// A connection that is accepted, and the far end. The count of its job must be 0, so that no other
+/// connection is begun.
 fn connection(job: &ProbeJob, is_http: bool) -> (TargetProbe<'_>, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
@@ -68,7 +68,7 @@ fn result(target: TargetProbe) -> TargetResult {
 
 #[test]
 fn a_silent_target_gets_all_its_probes_and_ends_at_the_timeout() {
-    let job = job(40, 3);
+    let job = job(400, 3);
     let (target, far) = datagrams(&job);
     let mut targets = [target];
     let start = Instant::now();
@@ -126,7 +126,7 @@ fn an_answer_that_came_in_time_counts_though_it_is_read_late() {
 
 #[test]
 fn a_second_answer_to_the_same_probe_does_not_count() {
-    let job = job(20, 3);
+    let job = job(400, 3);
     let (mut target, far) = datagrams(&job);
     target.ask_if_due(Instant::now());
     let queries = received(&far);
@@ -174,11 +174,11 @@ fn an_uplink_that_cannot_be_asked_takes_no_results_of_the_others() {
     let gone = || Err(io::Error::from(Errno::ENODEV));
     let answer = |sent| Ok(TargetResult { sent, ..NOT_ASKED });
     let results = vec![gone(), gone(), answer(1), answer(2), answer(3), gone()];
-    let mut told = Vec::new();
+    let mut found = Vec::new();
     for (no, results) in by_uplink(&[job(1, 2), job(2, 2), job(3, 2), job(4, 0)], results) {
         let sent = results.ok().map(|results| results.iter().map(|result| result.sent).collect());
-        told.push((no.get(), sent));
+        found.push((no.get(), sent));
     }
     let wanted = [(1, None), (2, Some(vec![1, 2])), (3, None), (4, Some(vec![]))];
-    assert_eq!(told, wanted);
+    assert_eq!(found, wanted);
 }

@@ -11,12 +11,8 @@ fn client() -> impl Strategy<Value = Client> {
         .prop_filter_map("an address that a client can have", |bits| Client::new(bits.into()).ok())
 }
 
-fn settings() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) }
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
     fn any_bytes_give_clients_or_an_error_with_line_and_column(bytes in vec(any::<u8>(), 0..200)) {

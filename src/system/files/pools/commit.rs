@@ -15,7 +15,7 @@ use crate::model::{Client, UplinkNo};
 pub(super) const NEXT: &str = ".next";
 
 impl PoolFiles {
-    /// Finishes the commit of a run that was killed, and discards what it had only prepared.
+    /// Finishes the commit of a run that was killed, and discards an unfinished preparation.
     pub fn recover(&self, _lock: &Lock) -> Result<()> {
         self.finish_commit()?;
         self.discard_next()
@@ -64,20 +64,15 @@ impl PoolFiles {
         for (&pool, path) in &self.committed_files()? {
             rename(path, &self.pool_path(pool))?;
         }
-        match fs::remove_dir(&commit) {
+        let removed = fs::remove_dir(&commit);
+        let reason = match &removed {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                Err(error).with_context(|| {
-                    format!(
-                        "removing {}, which has files that wanpool did not create; move them away",
-                        commit.display()
-                    )
-                })
+                ", which has files that wanpool did not create; move them away"
             }
-            removed => {
-                removed.with_context(|| format!("removing {}", commit.display()))?;
-                sync_dir(&self.dir)
-            }
-        }
+            _ => "",
+        };
+        removed.with_context(|| format!("removing {}{reason}", commit.display()))?;
+        sync_dir(&self.dir)
     }
 
     fn discard_next(&self) -> Result<()> {
@@ -85,7 +80,7 @@ impl PoolFiles {
         let Some(meta) = metadata(&next)? else {
             return Ok(());
         };
-        // Of a symlink, the link itself is removed and not the folder it leads to.
+        // A symlink is removed itself, not the folder that it leads to.
         let removed =
             if meta.is_dir() { fs::remove_dir_all(&next) } else { fs::remove_file(&next) };
         removed.with_context(|| format!("removing {}", next.display()))
@@ -114,7 +109,7 @@ fn changed_pools<'a>(
     changed
 }
 
-/// Writes a whole new file, which all may read.
+/// Writes a new file, which all users may read, and waits until it is on the disk.
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = trusted::create_file(path, 0o644)?;
     file.write_all(bytes)?;

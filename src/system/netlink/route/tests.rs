@@ -15,7 +15,7 @@ fn decode(hex: &str) -> RouteMessage {
 }
 
 fn encode(route: &Route) -> Message {
-    Message::encode(RTM_NEWROUTE, &build(route, 87, &devices()).unwrap())
+    build(RTM_NEWROUTE, route, 87, &devices()).unwrap()
 }
 
 fn default_route(table: u32, metric: u32, target: RouteTarget) -> Route {
@@ -139,7 +139,8 @@ fn the_gateway_is_that_of_the_default_route_with_the_lowest_metric() {
 fn a_route_that_cannot_be_decoded_is_left_out() {
     let malformed = "02000000 fe040001 00000000  0600 0600 0900 0000";
     let answers = [answer(24, malformed), answer(24, WITH_MTU), answer(32, WITH_MTU)];
-    assert_eq!(decode_known(&answers), [decode(WITH_MTU)]);
+    let routes: Vec<RouteMessage> = decode_known(&answers, RTM_NEWROUTE);
+    assert_eq!(routes, [decode(WITH_MTU)]);
 }
 
 fn any_route() -> impl Strategy<Value = Route> {
