@@ -4,9 +4,11 @@ A row is a function that measures two series, ours and the baseline's, whose rat
 no baseline, one series that is judged itself.
 """
 import re
+import shutil
 from dataclasses import dataclass
 
 import forward
+from gateway import in_turn, lan_clients
 from ground import Namespace, tool
 from timing import Contestant, Series, race
 
@@ -111,6 +113,20 @@ def noop_bare(bench):
 def new(bench):
     gateway = bench.gateway(MANY)
     return duel(bench, our(gateway, "assign, all new", 5), bench.fill(gateway))
+
+
+@row("pins", "nothing new, 65,536 neighbours, pool lines and pins / the same without pins", 2, 1.5)
+def pins(bench):
+    gateway = bench.gateway(MANY)
+    pinned, free = our(gateway, "assign, nothing new", 10), our(gateway, "assign, nothing new", 10)
+    config = f"{gateway.folder}/pins.toml"
+    shutil.copy(free.env["WANPOOL_CONFIG"], config)
+    with open(config, "a") as file:
+        file.write("[pin]\n")
+        for number, clients in in_turn(lan_clients(MANY)).items():
+            file.writelines(f'"{client}" = {number}\n' for client in clients)
+    pinned.env = {**pinned.env, "WANPOOL_CONFIG": config}
+    return duel(bench, pinned, free)
 
 
 @row("restore", "`restore` at boot, 65,536 clients in the files, empty kernel / a bare netlink fill of a map", 3, 1.5)
