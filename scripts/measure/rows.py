@@ -4,9 +4,11 @@ Each row has a function that measures wanpool and the baseline and compares thei
 baseline compares the measured value itself.
 """
 import re
+import shutil
 from dataclasses import dataclass
 
 import forwarding
+from gateway import lan_clients, round_robin
 from namespace import Namespace, tool
 from timing import Contestant, Series, measure_in_turn
 
@@ -117,6 +119,21 @@ def noop_bare(bench):
 def new(bench):
     gateway = bench.gateway(MANY)
     return compare(bench, wanpool_command(gateway, "assign, all new", 5), bench.fill_map(gateway))
+
+
+@row("pins", "nothing new, 65,536 neighbours, pool lines and pins / the same without pins", 2, 1.5)
+def pins(bench):
+    gateway = bench.gateway(MANY)
+    pinned = wanpool_command(gateway, "assign, nothing new", 10)
+    free = wanpool_command(gateway, "assign, nothing new", 10)
+    config = f"{gateway.folder}/pins.toml"
+    shutil.copy(free.env["WANPOOL_CONFIG"], config)
+    with open(config, "a") as file:
+        file.write("[pin]\n")
+        for number, clients in round_robin(lan_clients(MANY)).items():
+            file.writelines(f'"{client}" = {number}\n' for client in clients)
+    pinned.env = {**pinned.env, "WANPOOL_CONFIG": config}
+    return compare(bench, pinned, free)
 
 
 @row("restore", "`restore` at boot, 65,536 clients in the files, empty kernel / a bare netlink fill of a map", 3, 1.5)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::kernel_ids::{KernelSection, check_kernel_ids, check_tables};
-use super::pins::{check_exclude, check_pins};
+use super::pins::{PinSection, Prefix, check_exclude, check_pins};
 use super::probe::ProbeSection;
 use super::source::Source;
 use super::uplinks::{UplinkSection, check_uplinks};
@@ -23,7 +23,7 @@ use crate::model::{DevName, UplinkNo};
 struct ConfigFile {
     lan: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
-    exclude: Vec<Spanned<String>>,
+    exclude: Vec<Spanned<Prefix>>,
     #[serde(default)]
     unassigned: Unassigned,
     #[serde(default)]
@@ -31,7 +31,7 @@ struct ConfigFile {
     #[serde(default)]
     uplink: BTreeMap<Spanned<String>, UplinkSection>,
     #[serde(default)]
-    pin: BTreeMap<Spanned<String>, Spanned<i64>>,
+    pin: PinSection,
     #[serde(default)]
     multipath: Multipath,
     #[serde(default)]

@@ -1,9 +1,14 @@
 //! `[pin]` and `exclude`: addresses and prefixes, each checked and put into a table.
+//!
+//! There can be a pin for each of 65,536 clients, and every run reads them. The pins are therefore
+//! kept as a list of numbers rather than as a map of texts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
 use super::source::Source;
@@ -11,26 +16,77 @@ use super::{AddressTable, Uplink};
 use crate::error::Error;
 use crate::model::{Client, UplinkNo};
 
+/// `[pin]`, in the order of the file.
+#[derive(Default)]
+pub(super) struct PinSection(Vec<(Spanned<Prefix>, Spanned<i64>)>);
+
+impl<'de> Deserialize<'de> for PinSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PinSectionVisitor)
+    }
+}
+
+struct PinSectionVisitor;
+
+impl<'de> Visitor<'de> for PinSectionVisitor {
+    type Value = PinSection;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PinSection, A::Error> {
+        let mut pins = Vec::with_capacity(map.size_hint().unwrap_or(0));
+        while let Some(pin) = map.next_entry()? {
+            pins.push(pin);
+        }
+        Ok(PinSection(pins))
+    }
+}
+
+/// An address or a prefix, or the reason why the text is neither. The text is not kept.
+pub(super) struct Prefix(Result<Ipv4Net, String>);
+
+impl<'de> Deserialize<'de> for Prefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(PrefixVisitor)
+    }
+}
+
+struct PrefixVisitor;
+
+impl Visitor<'_> for PrefixVisitor {
+    type Value = Prefix;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Prefix, E> {
+        Ok(Prefix(parse_prefix(text)))
+    }
+}
+
 pub(super) fn check_exclude(
-    given: &[Spanned<String>],
+    given: &[Spanned<Prefix>],
     source: &Source,
 ) -> Result<AddressTable<()>, Error> {
     let mut table = AddressTable::default();
-    for text in given {
-        table.insert(check_net(text, source)?, ());
+    for prefix in given {
+        table.insert(check_prefix(prefix, source)?, ());
     }
     Ok(table)
 }
 
 pub(super) fn check_pins(
-    given: &BTreeMap<Spanned<String>, Spanned<i64>>,
+    given: &PinSection,
     uplinks: &BTreeMap<UplinkNo, Uplink>,
     exclude: &AddressTable<()>,
     source: &Source,
 ) -> Result<AddressTable<UplinkNo>, Error> {
     let mut pins = AddressTable::default();
-    for (key, number) in given {
-        let net = check_net(key, source)?;
+    for (key, number) in &given.0 {
+        let net = check_prefix(key, source)?;
         if net.prefix_len() == 32 {
             Client::new(net.addr()).map_err(|reason| source.error(key.span(), reason))?;
         }
@@ -51,19 +107,23 @@ pub(super) fn check_pins(
     Ok(pins)
 }
 
-/// An address or a prefix. A prefix with host bits set is refused: it is most often a typing error.
-fn check_net(given: &Spanned<String>, source: &Source) -> Result<Ipv4Net, Error> {
-    let text = given.get_ref();
+fn check_prefix(given: &Spanned<Prefix>, source: &Source) -> Result<Ipv4Net, Error> {
+    match &given.get_ref().0 {
+        Ok(net) => Ok(*net),
+        Err(reason) => Err(source.error(given.span(), reason)),
+    }
+}
+
+/// A prefix with host bits set is refused: it is most often a typing error.
+fn parse_prefix(text: &str) -> Result<Ipv4Net, String> {
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Ok(Ipv4Net::from(address));
     }
     let Ok(net) = text.parse::<Ipv4Net>() else {
-        let reason = format!("{text:?} is neither an IPv4 address nor an IPv4 prefix");
-        return Err(source.error(given.span(), reason));
+        return Err(format!("{text:?} is neither an IPv4 address nor an IPv4 prefix"));
     };
     if net.trunc() != net {
-        let reason = format!("{text:?} has host bits set; the prefix is {}", net.trunc());
-        return Err(source.error(given.span(), reason));
+        return Err(format!("{text:?} has host bits set; the prefix is {}", net.trunc()));
     }
     Ok(net)
 }

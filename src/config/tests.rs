@@ -19,6 +19,16 @@ fn the_smallest_file_is_one_uplink_with_its_device() {
 }
 
 #[test]
+fn a_pin_can_be_written_in_every_way_that_toml_has() {
+    for pin in
+        ["[pin]\n'10.0.0.1' = 0x1", "[pin]\n\"10.0.0.\\u0031\" = +1", "[pin]\n\"10.0.0.1/32\"=1"]
+    {
+        let config = parse(&format!("[uplink.1]\ndev = \"a\"\n{pin}\n")).unwrap();
+        assert_eq!(config.pin("10.0.0.1".parse().unwrap()).map(UplinkNo::get), Some(1), "{pin}");
+    }
+}
+
+#[test]
 fn every_error_names_file_line_and_reason() {
     let one = "[uplink.1]\ndev = \"ppp0\"\n";
     let cases: &[(String, &str)] = &[
@@ -59,6 +69,23 @@ fn every_error_names_file_line_and_reason() {
         (
             format!("{one}[pin]\n\"10.0.0.1\" = 1\n\"10.0.0.1/32\" = 1\n"),
             "w.toml:5:1: 10.0.0.1 is already pinned",
+        ),
+        (
+            format!("{one}[pin]\n\"10.0.0.1\" = 1\n'10.0.0.1' = 1\n"),
+            "w.toml:5:1: duplicate key: '10.0.0.1' = 1",
+        ),
+        (
+            format!("{one}[pin]\n\"10.0.0.1\" = \"ppp0\"\n"),
+            "w.toml:4:14: invalid type: string \"ppp0\", expected i64",
+        ),
+        (
+            format!("{one}[pin]\n\"10.0.0.2\" = 9\n\"10.0.0.1\" = 8\n"),
+            "w.toml:4:14: the pin names uplink 9, which does not",
+        ),
+        (format!("pin = 1\n{one}"), "w.toml:1:7: invalid type: integer `1`, expected a map"),
+        (
+            format!("exclude = [1]\n{one}"),
+            "w.toml:1:12: invalid type: integer `1`, expected a string",
         ),
         (format!("{one}[pin]\n\"127.0.0.1\" = 1\n"), "w.toml:4:1: 127.0.0.1 is a loopback"),
         (format!("{one}[pin]\n\"10.0.0\" = 1\n"), "w.toml:4:1: \"10.0.0\" is neither"),
