@@ -131,7 +131,7 @@ fn outcome(scenario: &FaultScenario, call: &Call, error: Error) -> Outcome {
         // The end of the process unlocks as well.
         "flock" if call.names("LOCK_UN") => Outcome::Succeeds,
         // Without a fingerprint the next run reads everything.
-        _ if call.names("/run/checked") || call.names("/run/.checked") => Outcome::Succeeds,
+        _ if call.names("/run/fingerprint") || call.names("/run/.fingerprint") => Outcome::Succeeds,
         _ if reads_fingerprint(call) => Outcome::Succeeds,
         // Losing the runtime state restarts the counters of the probes.
         "openat" | "write" | "fchmod" | "unlink" | "rename" if call.names(&runtime_dir) => {
@@ -177,7 +177,7 @@ fn fail_every_call(scenario: &FaultScenario, at_least: usize) {
             let run = inject(scenario, at, Inject::Error(error.0), &what);
             if call.name.starts_with("send") {
                 // The error names the step that failed.
-                assert!(!run.stderr.contains("looking at the kernel"), "{what}: {run}");
+                assert!(!run.stderr.contains("reading the state of the kernel"), "{what}: {run}");
             }
             assert_outcome(&run, error, &outcome, &what);
             scenario.assert_unharmed(&what);
