@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::lab::{Lab, Shape, three};
 
 with_both_iptables! {
-    failover_of_the_last_uplink_is_refused,
+    failover_of_the_last_uplink_in_service_is_refused,
     without_any_uplink_clients_get_unreachable_whatever_main_has,
     restoring_any_one_uplink_serves_all_clients,
 }
@@ -38,7 +38,7 @@ fn assert_unreachable(lab: &Lab, clients: &[Ipv4Addr]) {
     });
 }
 
-fn failover_of_the_last_uplink_is_refused(shape: Shape) {
+fn failover_of_the_last_uplink_in_service_is_refused(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(FOREIGN);
     lab.serve(&three(""));
@@ -80,7 +80,7 @@ fn without_any_uplink_clients_get_unreachable_whatever_main_has(shape: Shape) {
     assert_unreachable(&lab, &[&witnesses(0)[..], &[unassigned]].concat());
     let why = flow.ask().expect_err("no uplink");
     assert!(why.contains("No route to host"), "{why}");
-    // The program says so, too, and no run of it leads to the foreign route.
+    // `pools` shows the same, and no run leads to the foreign route.
     lab.wanpool(["assign"]).ok();
     lab.wanpool(["failover", "ppp1"]).ok();
     assert_unreachable(&lab, &witnesses(1));

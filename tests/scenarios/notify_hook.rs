@@ -12,7 +12,7 @@ fn notify(lab: &Lab, then: &str) -> String {
     let log = lab.scratch().join("hook-log").display().to_string();
     let text = format!(
         "#!/bin/sh\nread -r json\necho \"$WANPOOL_EVENT $WANPOOL_UPLINK $WANPOOL_POOL \
-         $WANPOOL_CARRIED_BY $json\" >>{log}\necho to nowhere\n{then}\n"
+         $WANPOOL_CARRIED_BY $json\" >>{log}\necho ignored\n{then}\n"
     );
     write_script(&file, &text);
     format!("[hook]\nexec = \"{}\"\n", file.display())
@@ -60,7 +60,7 @@ fn the_hook_runs_for_each_uplink_that_goes_down_or_up() {
     lab.wanpool(["-n", "restore", "2"]).ok();
     assert_eq!(logged(&lab), [""; 0]);
     lab.hang_up(3);
-    wait_until("the line is gone", || lab.table(303).is_empty());
+    wait_until("the device is gone", || lab.table(303).is_empty());
     lab.wanpool(["failover", "3"]).ok();
     assert!(logged(&lab)[0].starts_with("down ppp2 3 ppp0 {"));
     lab.wanpool(["assign"]).ok();

@@ -69,7 +69,7 @@ fn the_gateway_is_taken_from_the_default_route_of_dhcp(shape: Shape) {
     lab.gateway.sh(DHCP);
     lab.serve(&without_via());
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
-    // Once known, the route is no longer needed.
+    // Once the gateway is known, the route is no longer needed.
     lab.gateway.sh("ip route del default");
     lab.wanpool(["assign"]).silent();
     lab.wanpool(["failover", "eth1"]).ok();
@@ -86,7 +86,7 @@ fn the_gateway_is_taken_from_the_default_route_of_dhcp(shape: Shape) {
 }
 
 #[test]
-fn with_no_gateway_known_the_uplink_is_down_and_says_so() {
+fn without_a_known_gateway_the_uplink_is_down_and_the_report_says_why() {
     let lab = Lab::new();
     lab.config(&without_via());
     lab.hear(&lab.everyone());
