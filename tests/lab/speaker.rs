@@ -79,8 +79,8 @@ impl<'lab> Speaker<'lab> {
     }
 }
 
-/// A port that no socket of ours has used: for one that the kernel picks, the gateway may still
-/// track an earlier flow.
+/// A port that no earlier socket of the tests has used. For a port that the kernel picks, the gateway
+/// may still track an earlier flow.
 pub fn fresh_port() -> u16 {
     const FIRST: u16 = 20_000;
     const PORTS: u16 = 40_000;

@@ -1,4 +1,4 @@
-//! The uplinks: dialled, lost, redialled, or without an answer.
+//! The uplinks: they are dialled, lost and redialled, and lose packets.
 //!
 //! A point-to-point uplink is a veth pair with one and the same link-layer address at both ends and
 //! ARP off, so that, as on ppp, a route needs no more than `dev ppp0`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{Hooks, Lab, Shape, binary, four, three, write_script};
+use crate::lab::{Hooks, Lab, Shape, binary, four, three};
 
 with_both_iptables! {
     ip_up_puts_an_uplink_in_service_with_only_the_environment_of_pppd,
@@ -110,21 +110,6 @@ fn ip_up_does_not_undo_a_failover_by_hand_until_the_uplink_is_redialled() {
     hooks.ppp("ip-up", 1).run().silent();
     lab.state().assert_is(&whole, "redialled");
     assert_eq!(hooks.log(), "");
-}
-
-#[test]
-fn the_command_of_the_admin_has_a_path_although_pppd_gives_none() {
-    let lab = Lab::new();
-    let (exec, written) = (lab.scratch().join("notify"), lab.scratch().join("path"));
-    let text = format!("tr '\\0' '\\n' </proc/$$/environ | grep ^PATH= >{}", written.display());
-    write_script(&exec, &format!("#!/bin/sh\n{text}\n"));
-    lab.serve(&three(&format!("[hook]\nexec = \"{}\"\n", exec.display())));
-    let hooks = lab.hooks();
-    lab.hang_up(1);
-    let run_dir = lab.scratch().join("run").display().to_string();
-    hooks.ppp("ip-down", 1).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
-    let path = std::fs::read_to_string(&written).expect("what the command has written");
-    assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
 }
 
 #[test]

@@ -95,6 +95,21 @@ fn a_hook_that_fails_or_hangs_changes_nothing() {
     }
 }
 
+#[test]
+fn the_command_of_the_admin_has_a_path_although_pppd_gives_none() {
+    let lab = Lab::new();
+    let (exec, written) = (lab.scratch().join("notify"), lab.scratch().join("path"));
+    let text = format!("tr '\\0' '\\n' </proc/$$/environ | grep ^PATH= >{}", written.display());
+    write_script(&exec, &format!("#!/bin/sh\n{text}\n"));
+    lab.serve(&three(&format!("[hook]\nexec = \"{}\"\n", exec.display())));
+    let hooks = lab.hooks();
+    lab.hang_up(1);
+    let run_dir = lab.scratch().join("run").display().to_string();
+    hooks.ppp("ip-down", 1).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
+    let path = std::fs::read_to_string(&written).expect("what the command has written");
+    assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
+}
+
 /// Whether there is no such process, or only its exit status.
 fn has_ended(pid: &str) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {

@@ -172,7 +172,7 @@ fn a_killed_probe_run_leaves_nothing_half_done() {
     let client = lab.member(1, 0);
     let mut killed = 0;
     // To probe an unhealthy uplink takes 200 ms, and the rest of a run about 10 ms.
-    for delay in 0..30 {
+    for delay in (0..30).step_by(2) {
         for (unhealthy, wanted) in [(false, &whole), (true, &without)] {
             lab.swallow(1, unhealthy);
             let brief = lab.client(client).patience(Duration::from_millis(1));
@@ -191,7 +191,7 @@ fn a_killed_probe_run_leaves_nothing_half_done() {
             assert!(!stuck, "a flow on an unhealthy uplink, killed after {after} ms");
         }
     }
-    assert!(killed >= 10, "only {killed} runs were killed");
+    assert!(killed >= 5, "only {killed} runs were killed");
 }
 
 #[test]

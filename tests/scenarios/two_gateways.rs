@@ -163,7 +163,9 @@ fn with_conntrackd_flows_survive_the_takeover() {
 
     drop(first);
     cut_power(&lab.gateway);
-    (1..=3).for_each(|number| pair.carry_over(number));
+    for number in 1..=3 {
+        pair.carry_over(number);
+    }
     wait_until("the second gateway tracks the flows", || known("conntrack -L 2>/dev/null") >= 6);
     ask("after the take-over");
 }
