@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::Lab;
+use super::{GATEWAY, Lab};
 
 /// The state of the gateway, to compare with another one.
 #[derive(Clone, PartialEq, Eq)]
@@ -138,8 +138,9 @@ impl Lab {
         self.gateway.sh("conntrack -F 2>/dev/null");
     }
 
-    /// The connmarks of all connections that the gateway tracks, by the kernel's id of each. Closed
-    /// ones are left out: the kernel deletes them at some time.
+    /// The connmarks of the connections that the gateway tracks, by the kernel's id of each. Two kinds
+    /// are left out, because the kernel deletes them at some time: closed connections, and those to
+    /// the gateway itself, by which it has discovered the clients.
     pub fn tracked(&self) -> BTreeMap<u64, u32> {
         let flows = self.gateway.sh("conntrack -L -o id 2>/dev/null");
         let value = |line: &str, name: &str| {
@@ -147,8 +148,9 @@ impl Lab {
             word.unwrap_or_else(|| panic!("no {name} in {line}")).parse::<u64>().expect("a number")
         };
         let mark = |line: &str| u32::try_from(value(line, "mark=")).expect("32 bits");
-        let is_over = |line: &&str| line.contains(" CLOSE ") || line.contains(" TIME_WAIT ");
-        let live = flows.lines().filter(|line| !is_over(line));
+        let to_gateway = format!(" dst={GATEWAY} ");
+        let expires = [" CLOSE ", " TIME_WAIT ", &to_gateway];
+        let live = flows.lines().filter(|line| !expires.iter().any(|word| line.contains(word)));
         live.map(|line| (value(line, "id="), mark(line))).collect()
     }
 

@@ -13,7 +13,7 @@ use nix::sys::time::TimeVal;
 use super::netns::Netns;
 
 /// How long an answer may take; it takes microseconds if the path works.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One address of a namespace, to speak from.
 pub struct Speaker<'lab> {
