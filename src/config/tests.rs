@@ -116,6 +116,13 @@ fn every_error_names_file_line_and_reason() {
         (format!("lan = [\"lo\"]\n{one}"), "w.toml:1:8: lo cannot be a LAN device"),
         (format!("lan = [\"a\", \"a\"]\n{one}"), "w.toml:1:13: a is already in the list"),
         (format!("{one}[probe]\nneed = 2\n"), "w.toml:4:8: need = 2 is more than the number"),
+        (format!("{one}[probe]\ncount = 0\n"), "w.toml:4:9: must be from 1 to 100"),
+        (format!("{one}[probe]\ntimeout = 1\n"), "w.toml:4:11: invalid type"),
+        (format!("{one}role = \"spare\"\n"), "w.toml:3:8: unknown variant `spare`"),
+        (
+            format!("{one}[probe]\ntargets = [\"a.org\"]\n"),
+            "w.toml:4:12: \"a.org\" is not the IPv4",
+        ),
         (format!("{one}[probe]\ntimeout = \"1\"\n"), "w.toml:4:11: \"1\" is not a time"),
         (format!("{one}[hook]\nexec = \"x\"\n"), "w.toml:4:8: must be the absolute path"),
         (format!("{one}[multipath]\nhash = \"l5\"\n"), "w.toml:4:8: unknown variant `l5`"),

@@ -35,7 +35,9 @@ fn two_uplinks_redialled_at_once_with_hooks_a_hundred_times_end_in_the_right_sta
     let third = lab.talk(&[lab.member(3, 0)]);
     // The right state of each kind of round, made without any hook.
     let right: [State; 2] = [0, 1].map(|round| {
-        [1, 2].iter().for_each(|&number| lab.redial_as(number, address(number, round)));
+        for number in [1, 2] {
+            lab.redial_as(number, address(number, round));
+        }
         lab.wanpool(["restore"]).ok();
         lab.state()
     });
@@ -52,7 +54,9 @@ fn two_uplinks_redialled_at_once_with_hooks_a_hundred_times_end_in_the_right_sta
         }
     }
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-    third.stop().iter().for_each(|flow| flow.assert_whole(lab.uplink_address(3)));
+    for flow in third.stop() {
+        flow.assert_whole(lab.uplink_address(3));
+    }
     assert_eq!(hooks.log(), "");
 }
 
@@ -62,7 +66,9 @@ fn all_hooks_and_cron_at_once_end_in_the_right_state() {
     let hooks = lab.hooks();
     let right = lab.state();
     for round in 0..5 {
-        (1..=4).for_each(|number| lab.redial(number));
+        for number in 1..=4 {
+            lab.redial(number);
+        }
         let lan = |name: &str| hooks.hook(name).var("IFACE", "eth1").var("ADDRFAM", "inet");
         let mut running = vec![
             hooks.ppp("ip-up", 1).spawn(),

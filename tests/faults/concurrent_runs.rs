@@ -7,30 +7,31 @@ use std::time::{Duration, Instant};
 use crate::lab::{Lab, places, three};
 
 /// How long all of a round may take before it counts as a deadlock. A round takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(120);
+const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Waits for all of them; none may hang, and none may fail.
 #[track_caller]
 fn assert_all_succeed(children: Vec<(String, Child)>, round: usize) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLOCK_TIMEOUT;
     let mut running = children;
     while !running.is_empty() {
         let mut waiting = Vec::new();
         for (what, mut child) in running {
-            match child.try_wait().expect("its status") {
-                None => waiting.push((what, child)),
-                Some(_) => {
-                    let output = child.wait_with_output().expect("its output");
-                    let printed = String::from_utf8_lossy(&output.stderr);
-                    let succeeded = output.status.success() && printed.is_empty();
-                    assert!(succeeded, "round {round}: {what}: {} {printed}", output.status);
-                }
+            if child.try_wait().expect("its status").is_none() {
+                waiting.push((what, child));
+                continue;
             }
+            let output = child.wait_with_output().expect("its output");
+            let printed = String::from_utf8_lossy(&output.stderr);
+            let succeeded = output.status.success() && printed.is_empty();
+            assert!(succeeded, "round {round}: {what}: {} {printed}", output.status);
         }
         running = waiting;
         if Instant::now() >= deadline {
             let names: Vec<String> = running.iter().map(|(what, _)| what.clone()).collect();
-            running.iter_mut().for_each(|(_, child)| drop(child.kill()));
+            for (_, child) in &mut running {
+                let _ = child.kill();
+            }
             panic!("round {round}: {names:?} do not end");
         }
         thread::sleep(Duration::from_millis(2));

@@ -68,5 +68,5 @@ fn assign_on_a_full_disk_fails_with_one_line_and_changes_nothing() {
 #[test]
 fn assign_on_a_disk_without_free_inodes_fails_with_one_line_and_changes_nothing() {
     let fill = "for i in $(seq 40); do touch $DIR/filler$i 2>/dev/null; done";
-    assert_fails_and_changes_nothing("nr_inodes=20", fill, &["making", "/.next"]);
+    assert_fails_and_changes_nothing("nr_inodes=20", fill, &["creating", "/.next"]);
 }

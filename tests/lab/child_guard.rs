@@ -25,13 +25,13 @@ impl ChildGuard {
         }
         program.stdin(Stdio::null());
         let (stop, stopped) = UnixStream::pair().expect("a pair of sockets");
-        let (tell, pid) = mpsc::channel();
+        let (sender, pid) = mpsc::channel();
         let inside = ns.file();
         // It dies with the thread that started it, so that thread waits.
         let keeper = thread::spawn(move || {
             super::netns::enter_for_good(&inside);
             let child = program.spawn().unwrap_or_else(|why| panic!("{program:?}: {why}"));
-            tell.send(child.id()).expect("a receiver");
+            sender.send(child.id()).expect("a receiver");
             keep(child, stopped);
         });
         ChildGuard {

@@ -22,7 +22,7 @@
 //! | `ppp 2` | a new lab with two uplinks and eth1, where no command has run |
 //! | `config` | the next block is /etc/wanpool.toml |
 //! | `commands only` | the next block shows no output; its commands must not fail |
-//! | `redial N`, `swallow N` | uplink N is redialled, or is dead while its device stays up |
+//! | `redial N`, `swallow N` | uplink N is redialled, or loses all packets while its device stays up |
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -30,7 +30,7 @@ pub struct FaultScenario {
 enum Reset {
     /// The command changes the set only: these are its entries.
     SetEntries(String),
-    /// There is nothing of ours.
+    /// The slice does not exist.
     Flush,
     /// This uplink is in service.
     RestoreUplink(&'static str),
@@ -219,8 +219,8 @@ impl FaultScenario {
         matches!(self.reset, Reset::RestoreUplink(_))
     }
 
-    /// The set has every client that is in all of these files, with the mark that one of them says,
-    /// and none that is in none of them. Some clients leave by that uplink.
+    /// The set has every client that is in all of these files, with the mark of its pool in one of
+    /// them, and no client that is in none of them. A sample of clients leaves by that uplink.
     #[track_caller]
     fn assert_served(&self, files: &[&Files], what: &str) {
         let marks = self.lab.marks();
@@ -236,7 +236,7 @@ impl FaultScenario {
             assert!(!in_all || expected.iter().any(is_right), "{what}: {client} has {mark:?}");
         }
         let stray = marks.keys().find(|client| pools_of(client).is_empty());
-        assert!(stray.is_none(), "{what}: the set has {stray:?}, the files have not");
+        assert!(stray.is_none(), "{what}: {stray:?} is in the set and not in the files");
         for client in self.sample_clients() {
             let mut allowed = pools_of(&client);
             if allowed.len() < pools.len() {

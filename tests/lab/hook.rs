@@ -11,8 +11,8 @@ use super::{Lab, Run, binary};
 const ALTERNATIVES: &str = "/etc/alternatives";
 const LOGGER: &str = "/usr/bin/logger";
 
-/// Runs hooks in a mount namespace in which the system's `iptables` is of the lab's kind (hooks
-/// have no PATH of ours), and what they log is kept, though it fails as where no syslogd runs.
+/// Runs hooks in a mount namespace in which the system's `iptables` is of the lab's kind, because
+/// hooks do not get the PATH of the lab. `logger` writes to a file, and fails as without a syslogd.
 pub struct Hooks<'lab> {
     lab: &'lab Lab,
 }
@@ -51,7 +51,7 @@ impl<'lab> Hooks<'lab> {
         self.program(scripts.join(name))
     }
 
-    /// Anything else that is to run as hooks do.
+    /// Another program that runs as hooks do.
     pub fn program(&self, program: PathBuf) -> Hook<'lab> {
         let hook = Hook { lab: self.lab, program, args: vec![], vars: vec![], closed: false };
         hook.var("WANPOOL", &binary().display().to_string())
@@ -90,14 +90,14 @@ impl Hook<'_> {
         self
     }
 
-    /// The last word on a variable counts.
+    /// Sets a variable, or replaces its value.
     pub fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.retain(|(known, _)| known != name);
         self.vars.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With stdin, stdout and stderr closed, and so with nothing to see of what it says.
+    /// With stdin, stdout and stderr closed, so that the test sees no output.
     pub fn closed(self) -> Self {
         Self { closed: true, ..self }
     }

@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::{ChildGuard, Lab, Run, wait_until};
 
 /// Short enough for tests; an uplink without loss answers in microseconds.
@@ -56,25 +58,28 @@ impl Lab {
 
     /// As if so many seconds had passed.
     pub fn age_runtime_state(&self, seconds: u32) {
-        let older = |line: &str| {
-            let (start, rest) = line.split_once(" since ").expect("since when");
-            let (since, rest) = rest.split_once(' ').expect("more words");
-            let since: f64 = since.parse().expect("seconds from boot");
-            format!("{start} since {:.2} {rest}\n", since - f64::from(seconds))
-        };
-        let state: String = self.runtime_state().lines().map(older).collect();
-        fs::write(self.runtime_state_file(), state).expect("to write the runtime state");
+        let mut state = self.health_records();
+        for record in state.as_object_mut().expect("a record for each uplink").values_mut() {
+            let since = record["since"].as_f64().expect("seconds since boot");
+            record["since"] = (since - f64::from(seconds)).into();
+        }
+        fs::write(self.runtime_state_file(), state.to_string())
+            .expect("to write the runtime state");
     }
 
-    /// The word after `key` in the runtime state of an uplink.
+    /// The runtime state, parsed.
     #[track_caller]
-    pub fn recorded(&self, number: u8, key: &str) -> String {
-        let state = self.runtime_state();
-        let start = format!("{number} ");
-        let line = state.lines().find(|line| line.starts_with(&start));
-        let mut words = line.unwrap_or_else(|| panic!("no {number} in {state}")).split(' ');
-        words.find(|word| *word == key);
-        words.next().unwrap_or_else(|| panic!("no {key} of {number} in {state}")).to_owned()
+    pub fn health_records(&self) -> Value {
+        let text = self.runtime_state();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// The record of one uplink.
+    #[track_caller]
+    pub fn health(&self, number: u8) -> Value {
+        let records = self.health_records();
+        let record = records.get(number.to_string());
+        record.unwrap_or_else(|| panic!("no {number} in {records}")).clone()
     }
 
     /// Another host behind the provider that answers pings.

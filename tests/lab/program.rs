@@ -21,8 +21,8 @@ pub fn binary() -> PathBuf {
     env::var_os("WANPOOL_BIN").map_or_else(|| env!("CARGO_BIN_EXE_wanpool").into(), PathBuf::from)
 }
 
-/// Writes a script that can run at once. Another process writes it: a child of another test could
-/// inherit our descriptor, and a file that is open for writing cannot run.
+/// Writes a script that can run at once. Another process writes it: a child process of another test
+/// could inherit the descriptor, and a file that is open for writing cannot run.
 pub fn write_script(path: &Path, text: &str) {
     let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
     let written = Command::new("sh").args(["-c", write]).arg(path).arg(text).status();

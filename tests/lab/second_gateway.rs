@@ -22,7 +22,9 @@ impl Lab {
     pub fn pair(&self) -> GatewayPair<'_> {
         let pair = GatewayPair { lab: self, second: self.new_netns() };
         pair.lay_lan();
-        (1..=3).for_each(|number| pair.dial(number));
+        for number in 1..=3 {
+            pair.dial(number);
+        }
         pair
     }
 }
@@ -104,7 +106,7 @@ impl GatewayPair<'_> {
     }
 }
 
-/// Cuts the gateway's power: its cables are dead.
+/// Cuts the gateway's power: all its devices go down.
 pub fn cut_power(gateway: &Netns) {
     gateway.sh("for dev in lan0 ppp0 ppp1 ppp2; do ip link set $dev down; done");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::Lab;
+use super::{GATEWAY, Lab};
 
 /// The state of the gateway, to compare with another one.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,8 +60,8 @@ impl Lab {
     /// An empty table of the packet filter counts as absent; counters and the random seed of a set
     /// are left out.
     pub fn kernel_state(&self) -> State {
-        // One shell for all of them.
-        const ASK: [&str; 6] = [
+        // One shell runs all of them.
+        const DUMPS: [&str; 6] = [
             "ip -4 rule show",
             "ip -4 route show table all",
             "ip nexthop show",
@@ -69,15 +69,15 @@ impl Lab {
             "iptables-legacy-save",
             "ipset save",
         ];
-        let printed = self.gateway.sh(&ASK.join("\necho %%\n"));
+        let printed = self.gateway.sh(&DUMPS.join("\necho %%\n"));
         let printed: Vec<&str> = printed.split("%%\n").collect();
         let [rules, routes, nexthops, nft, legacy, sets] = printed[..] else {
-            panic!("not one answer to each question: {printed:?}")
+            panic!("not one output of each command: {printed:?}")
         };
-        let mut sets: Vec<String> = sets.lines().map(settled).collect();
+        let mut sets: Vec<String> = sets.lines().map(without_counters).collect();
         sets.sort();
-        // Equal routes of several devices are in the order in which they were made.
-        // A device may not have noticed its carrier yet.
+        // Equal routes of several devices are in the order in which they were added, and a device may
+        // not have noticed its carrier yet.
         let routes = routes.replace(" linkdown", "");
         let mut routes: Vec<&str> = routes.lines().collect();
         routes.sort_unstable();
@@ -85,8 +85,8 @@ impl Lab {
             ("rules", rules.to_owned()),
             ("routes", routes.join("\n")),
             ("nexthops", nexthops.to_owned()),
-            ("nft", saying_tables(nft)),
-            ("legacy", saying_tables(legacy)),
+            ("nft", nonempty_tables(nft)),
+            ("legacy", nonempty_tables(legacy)),
             ("sets", sets.join("\n")),
         ]
         .map(|(name, text)| format!("== {name}\n{text}\n"));
@@ -124,7 +124,7 @@ impl Lab {
 
     /// The packet filter as `iptables-save` prints it, without comments and counters.
     pub fn filter(&self) -> String {
-        saying_tables(&self.gateway.sh("iptables-save"))
+        nonempty_tables(&self.gateway.sh("iptables-save"))
     }
 
     /// The connections the gateway tracks, a line each.
@@ -138,8 +138,9 @@ impl Lab {
         self.gateway.sh("conntrack -F 2>/dev/null");
     }
 
-    /// The connmarks of all connections that the gateway tracks, by the kernel's id of each. Closed
-    /// ones are left out: the kernel deletes them at some time.
+    /// The connmarks of the connections that the gateway tracks, by the kernel's id of each. Two kinds
+    /// are left out, because the kernel deletes them at some time: closed connections, and those to
+    /// the gateway itself, by which it has discovered the clients.
     pub fn tracked(&self) -> BTreeMap<u64, u32> {
         let flows = self.gateway.sh("conntrack -L -o id 2>/dev/null");
         let value = |line: &str, name: &str| {
@@ -147,8 +148,9 @@ impl Lab {
             word.unwrap_or_else(|| panic!("no {name} in {line}")).parse::<u64>().expect("a number")
         };
         let mark = |line: &str| u32::try_from(value(line, "mark=")).expect("32 bits");
-        let is_over = |line: &&str| line.contains(" CLOSE ") || line.contains(" TIME_WAIT ");
-        let live = flows.lines().filter(|line| !is_over(line));
+        let to_gateway = format!(" dst={GATEWAY} ");
+        let expires = [" CLOSE ", " TIME_WAIT ", &to_gateway];
+        let live = flows.lines().filter(|line| !expires.iter().any(|word| line.contains(word)));
         live.map(|line| (value(line, "id="), mark(line))).collect()
     }
 
@@ -164,7 +166,7 @@ impl Lab {
 }
 
 /// A line of `ipset save` without the set's seed and an entry's counters.
-fn settled(line: &str) -> String {
+fn without_counters(line: &str) -> String {
     let mut words = line.split(' ');
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
@@ -178,7 +180,7 @@ fn settled(line: &str) -> String {
 }
 
 /// The tables that have a rule, a user-defined chain, or a policy that is not ACCEPT.
-fn saying_tables(saved: &str) -> String {
+fn nonempty_tables(saved: &str) -> String {
     let mut tables: Vec<Vec<String>> = Vec::new();
     for line in saved.lines().filter(|line| !line.starts_with('#')) {
         if line.starts_with('*') {
@@ -187,13 +189,13 @@ fn saying_tables(saved: &str) -> String {
         let line = line.split(" [").next().unwrap_or(line);
         tables.last_mut().expect("a table's name first").push(line.to_owned());
     }
-    let says = |line: &String| {
-        let quiet = line.starts_with('*')
+    let has_content = |line: &String| {
+        let is_empty = line.starts_with('*')
             || line == "COMMIT"
             || line.starts_with(':') && line.ends_with(" ACCEPT");
-        !quiet
+        !is_empty
     };
-    tables.retain(|table| table.iter().any(says));
+    tables.retain(|table| table.iter().any(has_content));
     tables.sort();
     tables.concat().join("\n")
 }

@@ -13,7 +13,7 @@ use nix::sys::time::TimeVal;
 use super::netns::Netns;
 
 /// How long an answer may take; it takes microseconds if the path works.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One address of a namespace, to speak from.
 pub struct Speaker<'lab> {
@@ -79,8 +79,8 @@ impl<'lab> Speaker<'lab> {
     }
 }
 
-/// A port that no socket of ours has used: for one that the kernel picks, the gateway may still
-/// track an earlier flow.
+/// A port that no earlier socket of the tests has used. For a port that the kernel picks, the gateway
+/// may still track an earlier flow.
 pub fn fresh_port() -> u16 {
     const FIRST: u16 = 20_000;
     const PORTS: u16 = 40_000;

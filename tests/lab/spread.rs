@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use super::{Lab, Speaker};
 
-/// Within so many standard deviations nearly all samples of this size are: with 600 flows and
-/// shares between a quarter and two thirds one in ten million is not.
+/// How many standard deviations a count may differ from its mean. With 600 flows and shares between
+/// a quarter and two thirds, one in ten million samples differs by more.
 const DEVIATIONS: f64 = 5.5;
-/// Enough to tell 2:1:1 from 1:1:1, which 200 are not.
+/// Enough flows to distinguish 2:1:1 from 1:1:1; 200 are too few.
 const FLOWS: usize = 600;
 
 /// Opens flows from these speakers in turn, every second one over UDP; counts the addresses that the
@@ -26,7 +26,7 @@ pub fn count_seen(speakers: &[Speaker]) -> BTreeMap<Ipv4Addr, usize> {
     counts
 }
 
-/// The uplinks with these weights, and no others, have their share.
+/// Only the uplinks with these weights have flows, and each has its share.
 #[track_caller]
 pub fn assert_spread(lab: &Lab, counts: &BTreeMap<Ipv4Addr, usize>, weights: &[(u8, u32)]) {
     let uplinks: Vec<Ipv4Addr> =

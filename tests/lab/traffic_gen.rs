@@ -21,6 +21,8 @@ use super::{FAR, Lab, Netns, echo_server, speaker, wait_until};
 const SILENCE: Duration = Duration::from_millis(700);
 /// How long to wait for the answer to the last question: longer than the busiest machine needs.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for a connection: a test that starts traffic expects it to succeed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// So many further answers show that a flow continues.
 const MORE: usize = 20;
 
@@ -177,7 +179,7 @@ impl Socket {
     fn open(client: Ipv4Addr, kind: Kind) -> io::Result<Socket> {
         match kind {
             Kind::Tcp => {
-                let stream = speaker::connect(client, FAR, speaker::PATIENCE)?;
+                let stream = speaker::connect(client, FAR, CONNECT_TIMEOUT)?;
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
                 Ok(Socket::Tcp(stream))

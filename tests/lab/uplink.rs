@@ -1,4 +1,4 @@
-//! The uplinks: dialled, lost, redialled, dead.
+//! The uplinks: they are dialled, lost and redialled, and lose packets.
 //!
 //! A point-to-point uplink is a veth pair with one and the same link-layer address at both ends and
 //! ARP off, so that, as on ppp, a route needs no more than `dev ppp0`.
@@ -117,10 +117,8 @@ impl Lab {
     /// The carrier is lost, or is back; the device stays up.
     pub fn carrier(&self, number: u8, on: bool) {
         let isp = format!("isp{number}");
-        match on {
-            false => self.provider.sh(&format!("ip link set {isp} down")),
-            true => self.provider.sh(&format!("ip link set {isp} up")),
-        };
+        let state = if on { "up" } else { "down" };
+        self.provider.sh(&format!("ip link set {isp} {state}"));
         if on && number > self.shape.point_to_point {
             let address = self.uplink_address(number);
             self.provider.sh(&format!("ip route add {address} dev {isp}"));

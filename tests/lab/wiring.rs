@@ -37,7 +37,9 @@ impl Lab {
         let addresses = Mutex::new(first.collect());
         let _far_server = EchoServer::start(&far, FAR);
         let lab = Lab { gateway, clients, provider, far, shape, addresses, env, _far_server, dir };
-        (1..=lab.shape.uplinks()).for_each(|number| lab.redial(number));
+        for number in 1..=lab.shape.uplinks() {
+            lab.redial(number);
+        }
         lab
     }
 }

@@ -28,7 +28,7 @@ fn the_bench_prints_a_row_of_a_markdown_table() {
 }
 
 #[test]
-fn the_bench_measures_a_gateway_it_has_raised() {
+fn the_bench_measures_a_gateway_in_namespaces() {
     let results: Value =
         serde_json::from_str(&printed(&["--quick", "--json", "--only", "hook"])).expect("JSON");
     let row = &results["rows"][0];
@@ -39,16 +39,16 @@ fn the_bench_measures_a_gateway_it_has_raised() {
 
 #[test]
 fn the_bench_says_in_one_line_why_it_cannot_measure() {
-    // Where fsync costs nothing; where nothing can be written; a program that does nothing.
+    // A folder in memory, a folder that is not writable, a program that does nothing.
     for (args, why) in [
         (["--only", "version", "--dir", "/dev/shm"], "lies in memory"),
         (["--only", "version", "--dir", "/proc/self"], "/proc/self"),
         (["--only", "hook", "--wanpool", "/bin/true"], "set with the given name does not exist"),
     ] {
         let output = bench(&args);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{complaint}");
-        assert!(output.stdout.is_empty() && !complaint.contains("Traceback"), "{complaint}");
-        assert!(complaint.lines().last().is_some_and(|line| line.contains(why)), "{complaint}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(output.stdout.is_empty() && !errors.contains("Traceback"), "{errors}");
+        assert!(errors.lines().last().is_some_and(|line| line.contains(why)), "{errors}");
     }
 }

@@ -87,11 +87,11 @@ fn no_dependency_needs_a_newer_rust() {
     let ours = env!("CARGO_PKG_RUST_VERSION");
     let metadata = metadata();
     for package in metadata["packages"].as_array().expect("packages") {
-        // For a package that names none, only a build can tell.
+        // Of a package without rust-version, only a build shows what it needs.
         let theirs = package["rust_version"].as_str().unwrap_or(ours);
         let (name, version) = (&package["name"], &package["version"]);
         let is_enough = rust_version(theirs) <= rust_version(ours);
-        assert!(is_enough, "{name} {version} needs Rust {theirs}, and we promise {ours}");
+        assert!(is_enough, "{name} {version} needs Rust {theirs}, and rust-version is {ours}");
     }
 }
 
@@ -100,14 +100,12 @@ fn code(folder: PathBuf) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true => text += &code(path),
-            false if path.extension().is_some_and(|end| end == "rs") => {
-                let lines = fs::read_to_string(path).expect("a file");
-                let lines = lines.lines().filter(|line| !line.trim_start().starts_with("//"));
-                text += &lines.collect::<Vec<_>>().join("\n");
-            }
-            false => {}
+        if path.is_dir() {
+            text += &code(path);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let lines = fs::read_to_string(path).expect("a file");
+            let lines = lines.lines().filter(|line| !line.trim_start().starts_with("//"));
+            text += &lines.collect::<Vec<_>>().join("\n");
         }
     }
     text
@@ -153,6 +151,6 @@ fn every_dependency_is_used() {
         let name = dependency["name"].as_str().expect("a name");
         let path = format!("{}::", name.replace('-', "_"));
         let is_used = src.contains(&path) || (dependency["kind"] == "dev" && tests.contains(&path));
-        assert!(is_used, "nothing uses {name}: take it out of Cargo.toml");
+        assert!(is_used, "nothing uses {name}: remove it from Cargo.toml");
     }
 }

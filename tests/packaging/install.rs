@@ -26,9 +26,10 @@ fn files(root: &Path) -> Vec<String> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => files.push(format!("/{}", path.strip_prefix(root).unwrap().display())),
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(format!("/{}", path.strip_prefix(root).unwrap().display()));
             }
         }
     }

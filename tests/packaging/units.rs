@@ -138,7 +138,7 @@ fn the_sandboxed_units_can_do_all_their_work(debian: Debian) {
              systemctl reload wanpool.service");
         assert_served(&lab, &machine);
 
-        // Pings by each uplink, the runtime state, and the end of flows of a dead uplink.
+        // Pings by each uplink, the runtime state, and the end of flows of an unhealthy uplink.
         lab.swallow(1, true);
         let state = || machine.sh("wanpool pools | awk '$1 == 1 { print $3 }'");
         machine.sh("systemctl start wanpool-probe.service; systemctl start wanpool-probe.service");

@@ -69,7 +69,7 @@ fn flows_of_an_uplink_out_of_service_are_searched_once() {
     assert!(searches(""), "the uplink goes out of service");
     assert!(!searches(""));
     assert!(!searches("--hook"), "as pppd runs it");
-    fs::remove_file(lab.scratch().join("run/checked")).unwrap();
+    fs::remove_file(lab.scratch().join("run/fingerprint")).unwrap();
     assert!(searches(""), "an interrupted run may have left some");
     lab.wanpool(["restore", "ppp0"]).ok();
     assert!(searches(""), "it was in service again");
@@ -131,7 +131,7 @@ fn a_killed_run_invalidates_the_fingerprint() {
     let lab = checked(Shape::default());
     let client = lab.member(1, 0);
     // When the pool files are in place, and before the kernel has followed.
-    let kill = "-e trace=rmdir -e inject=rmdir:signal=SIGKILL:when=2";
+    let kill = "-e trace=rmdir -e inject=rmdir:signal=SIGKILL:when=1";
     let (killed, _) = lab.strace(kill, &format!("assign {client} --pool 2"));
     assert_ne!(killed.status, 0, "{killed}");
     lab.wanpool(["assign"]).ok();
@@ -144,7 +144,7 @@ fn the_fingerprint_of_another_network_namespace_is_ignored() {
     let (lab, other) = (checked(Shape::default()), Lab::new());
     other.config(&three(""));
     for folder in [lab.pool_dir(), lab.scratch().join("run")] {
-        assert!(lab.scratch().join("run/checked").is_file());
+        assert!(lab.scratch().join("run/fingerprint").is_file());
         let to = other.scratch();
         lab.gateway.sh(&format!("cp -a {} {}", folder.display(), to.display()));
     }

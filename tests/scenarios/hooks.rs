@@ -1,5 +1,5 @@
-//! pppd's hooks, run as pppd runs them: no PATH, an empty tty, closed descriptors, in `/`; and what
-//! goes for all hooks.
+//! pppd's hooks, run as pppd runs them: in `/`, without PATH, with an empty tty and with closed
+//! descriptors; and what applies to all hooks.
 
 use std::thread;
 use std::time::Duration;
@@ -7,33 +7,23 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{Hooks, Lab, Shape, binary, four, three, write_script};
+use crate::lab::{Hooks, Lab, Shape, binary, four, three};
 
 with_both_iptables! {
-    ip_up_puts_a_line_in_service_with_no_more_than_pppd_gives,
-    ip_down_ends_the_flows_of_a_lost_line_and_no_others,
+    ip_up_puts_an_uplink_in_service_with_only_the_environment_of_pppd,
+    ip_down_ends_only_the_flows_of_the_lost_uplink,
     the_program_itself_needs_no_path,
 }
 
-/// Flows that nobody speaks over, with these connmarks.
-fn track(lab: &Lab, marks: &[u32]) {
-    for (at, mark) in marks.iter().enumerate() {
-        lab.gateway.sh(&format!(
-            "conntrack -I -s 192.168.7.200 -d 198.51.100.7 -p udp --sport {} --dport 53 -t 600 -m {mark} 2>/dev/null",
-            4000 + at
-        ));
-    }
-}
-
+/// The connmarks of all flows.
 fn marks(lab: &Lab) -> Vec<u32> {
     let mut marks: Vec<u32> = lab.tracked().into_values().collect();
     marks.sort_unstable();
     marks
 }
 
-fn ip_up_puts_a_line_in_service_with_no_more_than_pppd_gives(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+fn ip_up_puts_an_uplink_in_service_with_only_the_environment_of_pppd(shape: Shape) {
+    let lab = shape.serving(&three(""));
     let hooks = lab.hooks();
     let before = lab.state();
     lab.redial_as(1, "10.64.1.77".parse().unwrap());
@@ -48,16 +38,15 @@ fn ip_up_puts_a_line_in_service_with_no_more_than_pppd_gives(shape: Shape) {
     assert_eq!(hooks.log(), "");
 }
 
-fn ip_down_ends_the_flows_of_a_lost_line_and_no_others(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&three(""));
+fn ip_down_ends_only_the_flows_of_the_lost_uplink(shape: Shape) {
+    let lab = shape.serving(&three(""));
     let hooks = lab.hooks();
     let whole = lab.state();
     let others = lab.talk(&[lab.member(2, 0), lab.member(3, 0)]);
-    // The device is gone; is there, up, without an address; is there, down.
+    // The device does not exist, has no address, is down.
     for loss in ["ip link del ppp0", "ip addr flush dev ppp0", "ip link set ppp0 down"] {
         lab.gateway.sh("conntrack -D -m 0x81/0xff 2>/dev/null || :");
-        track(&lab, &[0x5a81, 0x81, 0x5a82, 0x8100]);
+        lab.track(&[0x5a81, 0x81, 0x5a82, 0x8100]);
         lab.gateway.sh(loss);
         hooks.ppp("ip-down", 1).run().silent();
         let left = marks(&lab);
@@ -91,9 +80,8 @@ fn the_program_itself_needs_no_path(shape: Shape) {
 }
 
 #[test]
-fn ip_down_does_nothing_when_the_line_is_up_again() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+fn ip_down_does_nothing_if_the_uplink_is_up_again() {
+    let lab = Lab::three_uplinks();
     let hooks = lab.hooks();
     lab.redial_as(1, "10.64.1.77".parse().unwrap());
     hooks.ppp("ip-up", 1).run().silent();
@@ -110,48 +98,31 @@ fn ip_down_does_nothing_when_the_line_is_up_again() {
 }
 
 #[test]
-fn ip_up_leaves_a_line_out_that_was_failed_over_by_hand_until_it_is_dialled_anew() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+fn ip_up_does_not_undo_a_failover_by_hand_until_the_uplink_is_redialled() {
+    let lab = Lab::three_uplinks();
     let whole = lab.state();
     let hooks = lab.hooks();
     lab.wanpool(["failover", "ppp0"]).ok();
     let out = lab.state();
     hooks.ppp("ip-up", 1).run().silent();
-    lab.state().assert_is(&out, "the line was up all the while");
+    lab.state().assert_is(&out, "the uplink was not redialled");
     lab.redial(1);
     hooks.ppp("ip-up", 1).run().silent();
-    lab.state().assert_is(&whole, "dialled anew");
+    lab.state().assert_is(&whole, "redialled");
     assert_eq!(hooks.log(), "");
 }
 
 #[test]
-fn the_admins_command_has_a_path_though_pppd_gives_none() {
-    let lab = Lab::new();
-    let (exec, told) = (lab.scratch().join("notify"), lab.scratch().join("path"));
-    let text = format!("tr '\\0' '\\n' </proc/$$/environ | grep ^PATH= >{}", told.display());
-    write_script(&exec, &format!("#!/bin/sh\n{text}\n"));
-    lab.serve(&three(&format!("[hook]\nexec = \"{}\"\n", exec.display())));
-    let hooks = lab.hooks();
-    lab.hang_up(1);
-    let run_dir = lab.scratch().join("run").display().to_string();
-    hooks.ppp("ip-down", 1).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
-    let path = std::fs::read_to_string(&told).expect("what the command has written");
-    assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
-}
-
-#[test]
-fn the_last_line_lost_is_no_error_for_its_hook() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+fn the_loss_of_the_last_uplink_is_no_error_for_its_hook() {
+    let lab = Lab::three_uplinks();
     let whole = lab.state();
     let hooks = lab.hooks();
     for number in 1..=3 {
         lab.hang_up(number);
         hooks.ppp("ip-down", number).run().silent();
     }
-    // With nowhere to go, no flow is ended.
-    track(&lab, &[0x83]);
+    // If no uplink is in service, no flow is ended.
+    lab.track(&[0x83]);
     hooks.ppp("ip-down", 3).run().silent();
     assert!(marks(&lab).contains(&0x83));
     for number in [3, 1, 2] {
@@ -162,7 +133,7 @@ fn the_last_line_lost_is_no_error_for_its_hook() {
     assert_eq!(hooks.log(), "");
 }
 
-/// Every hook with this device, by whatever name its caller has for it.
+/// Runs every hook for this device, with the variables of its caller.
 fn all_hooks(hooks: &Hooks, dev: &str) -> Vec<crate::lab::Run> {
     let lan = |name: &str| {
         let hook = hooks.hook(name).var("IFACE", dev).var("ADDRFAM", "inet").var("METHOD", "dhcp");
@@ -188,25 +159,24 @@ fn all_hooks(hooks: &Hooks, dev: &str) -> Vec<crate::lab::Run> {
 }
 
 #[test]
-fn hooks_of_devices_that_are_none_of_ours_are_silent_and_do_nothing() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+fn hooks_of_devices_that_are_no_uplinks_are_silent_and_do_nothing() {
+    let lab = Lab::three_uplinks();
     let hooks = lab.hooks();
     let before = lab.state();
-    // One that is there, one that is not, a LAN device, and none.
+    // A device that exists, one that does not, a LAN device, the loopback device, and no device.
     for dev in ["eth1", "ppp9", "br0", "lo", ""] {
         for run in all_hooks(&hooks, dev) {
             run.silent();
         }
     }
-    // At boot and at shutdown, for all interfaces together.
+    // ifupdown runs its hooks once more for all interfaces together.
     hooks.hook("ifupdown/if-up").var("IFACE", "--all").run().silent();
     hooks.hook("ifupdown/if-post-down").var("IFACE", "--all").run().silent();
     hooks.hook("ppp/ip-up").run().silent();
     hooks.hook("ppp/ip-down").run().silent();
     hooks.hook("NetworkManager/90-wanpool").run().silent();
     hooks.hook("dhclient/wanpool").run().silent();
-    lab.state().assert_is(&before, "hooks of others' devices");
+    lab.state().assert_is(&before, "hooks of other devices");
     assert_eq!(hooks.log(), "");
 }
 
@@ -215,7 +185,7 @@ fn without_a_configuration_hooks_are_silent_and_do_nothing() {
     let lab = Lab::new();
     let before = lab.state();
     let hooks = lab.hooks();
-    // No file, and the file as it is shipped.
+    // Without the file, and with the file of the package, in which all is commented out.
     for config in [None, Some(include_str!("../../scripts/wanpool.toml"))] {
         if let Some(text) = config {
             lab.config(text);
@@ -230,7 +200,7 @@ fn without_a_configuration_hooks_are_silent_and_do_nothing() {
     lab.state().assert_is(&before, "hooks without a configuration");
     assert!(!lab.pool_dir().exists());
     assert_eq!(hooks.log(), "");
-    // What an admin types is answered, and so is a file that somebody began to write.
+    // An admin gets an error, and so does a hook once the file has any key.
     lab.wanpool(["assign"]).refused(2).naming(&["wanpool.toml:1:1: no uplink"]);
     lab.config("lan = [\"br0\"]\n");
     hooks.ppp("ip-up", 1).run().silent();
@@ -238,7 +208,7 @@ fn without_a_configuration_hooks_are_silent_and_do_nothing() {
 }
 
 #[test]
-fn hooks_that_outlive_the_program_are_silent() {
+fn hooks_without_the_program_are_silent() {
     let lab = Lab::new();
     lab.config(&four(""));
     let hooks = lab.hooks();
@@ -260,9 +230,8 @@ fn hooks_that_outlive_the_program_are_silent() {
 }
 
 #[test]
-fn what_a_hook_cannot_do_is_told_to_syslog_alone() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+fn the_error_of_a_hook_goes_only_to_syslog() {
+    let lab = Lab::three_uplinks();
     lab.config("nonsense");
     let hooks = lab.hooks();
     let before = lab.state();
@@ -274,7 +243,7 @@ fn what_a_hook_cannot_do_is_told_to_syslog_alone() {
     assert_eq!(hooks.log().lines().count(), 2, "{}", hooks.log());
     lab.state().assert_is(&before, "with a broken configuration");
 
-    // What is no hook with a name has its stderr read.
+    // A hook without a name prints its error.
     for name in ["1", "yes"] {
         let plain = hooks.program(binary()).args(&["restore", "ppp0"]).var("WANPOOL_HOOK", name);
         plain.run().refused(2);
@@ -287,9 +256,8 @@ fn what_a_hook_cannot_do_is_told_to_syslog_alone() {
 }
 
 #[test]
-fn hooks_that_are_killed_half_way_leave_nothing_that_the_next_run_does_not_mend() {
-    let lab = Lab::new();
-    lab.serve(&three(""));
+fn after_a_killed_hook_the_next_run_repairs_everything() {
+    let lab = Lab::three_uplinks();
     let hooks = lab.hooks();
     let whole = lab.state();
     for step in 0..40 {
@@ -300,9 +268,9 @@ fn hooks_that_are_killed_half_way_leave_nothing_that_the_next_run_does_not_mend(
         }
         let mut hook = hooks.ppp(name, 1).spawn();
         let pid = Pid::from_raw(i32::try_from(hook.id()).unwrap());
-        // From before it has begun until after it has ended.
+        // The delays reach from before its beginning until after its end.
         thread::sleep(Duration::from_millis(step));
-        // The hook alone, as pppd does it; or with all that it has started.
+        // The hook alone, as pppd does it, or with all its child processes.
         let target = if step % 2 == 0 { pid } else { Pid::from_raw(-pid.as_raw()) };
         let _ = kill(target, Signal::SIGTERM);
         hook.wait().unwrap();
@@ -317,7 +285,7 @@ fn hooks_that_are_killed_half_way_leave_nothing_that_the_next_run_does_not_mend(
             _ => hooks.ppp("ip-up", 1).run(),
         }
         .ok();
-        lab.state().assert_is(&whole, format!("{name} killed after {step} ms, then mended"));
+        lab.state().assert_is(&whole, format!("{name} killed after {step} ms, then repaired"));
     }
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }

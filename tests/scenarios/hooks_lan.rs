@@ -1,12 +1,12 @@
-//! The hooks of those who look after an ethernet uplink: dhclient, NetworkManager,
-//! networkd-dispatcher, ifupdown; each with what its caller gives.
+//! The hooks of programs that configure an ethernet uplink: dhclient, NetworkManager,
+//! networkd-dispatcher and ifupdown, each with the variables of its caller.
 
 use std::net::Ipv4Addr;
 
 use crate::lab::{Hooks, Lab, QUICK, Run, Shape, four};
 
 with_both_iptables! {
-    dhclient_brings_a_lease_renews_it_with_another_gateway_and_loses_it,
+    dhclient_gets_a_lease_renews_it_with_another_gateway_and_loses_it,
     network_manager_brings_a_device_up_and_down,
 }
 
@@ -18,8 +18,8 @@ fn without_via() -> String {
     four("").replace("via = \"10.65.4.1\"\n", "")
 }
 
-/// dhclient-script reads the hook into itself, where an unset variable or a failure is its end, and
-/// its variables are its own. `bindings` are what it has set, not exported.
+/// dhclient-script sources the hook: an unset variable or a failure would end the script, and the hook
+/// must not change its variables. `bindings` are variables that the script has set, not exported.
 fn dhclient(lab: &Lab, hooks: &Hooks, bindings: &str) -> Run {
     let file = lab.scratch().join("dhclient-script");
     let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/dhclient/wanpool");
@@ -33,8 +33,8 @@ fn dhclient(lab: &Lab, hooks: &Hooks, bindings: &str) -> Run {
         hooks.program(shell.into()).args(&["-eu", &file]).run()
     });
     for run in [&plain, &bash] {
-        let said = &run.ok().stdout;
-        assert!(said.starts_with("0 kept ") && said.ends_with(" eth1 0\n"), "{run}");
+        let printed = &run.ok().stdout;
+        assert!(printed.starts_with("0 kept ") && printed.ends_with(" eth1 0\n"), "{run}");
     }
     plain
 }
@@ -42,13 +42,6 @@ fn dhclient(lab: &Lab, hooks: &Hooks, bindings: &str) -> Run {
 /// The ethernet uplink's row of `pools`.
 fn state(lab: &Lab) -> String {
     lab.wanpool(["-j", "pools"]).json()[3]["state"].as_str().expect("a word").to_owned()
-}
-
-/// Something that is to end when the uplink does.
-fn track(lab: &Lab) {
-    lab.gateway.sh(
-        "conntrack -I -s 192.168.7.200 -d 198.51.100.7 -p udp --sport 40 --dport 53 -t 600 -m 0x84 2>/dev/null",
-    );
 }
 
 fn is_tracked(lab: &Lab) -> bool {
@@ -62,9 +55,8 @@ fn assert_carried_by_others(lab: &Lab) {
     assert!(!is_tracked(lab), "a flow of the lost uplink");
 }
 
-fn dhclient_brings_a_lease_renews_it_with_another_gateway_and_loses_it(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&without_via());
+fn dhclient_gets_a_lease_renews_it_with_another_gateway_and_loses_it(shape: Shape) {
+    let lab = shape.serving(&without_via());
     assert_eq!(state(&lab), "down");
     let hooks = lab.hooks();
     let lease = "new_ip_address=10.65.4.2 new_routers='10.65.4.1 10.65.4.3'";
@@ -84,9 +76,9 @@ fn dhclient_brings_a_lease_renews_it_with_another_gateway_and_loses_it(shape: Sh
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
     lab.wanpool(["assign"]).silent();
 
-    // dhclient-script has taken the address by then.
+    // dhclient-script has removed the address by then.
     for lost in ["EXPIRE", "FAIL", "RELEASE", "STOP"] {
-        track(&lab);
+        lab.track(&[0x84]);
         lab.gateway.sh("ip addr flush dev eth1");
         dhclient(&lab, &hooks, &format!("reason={lost} old_ip_address=10.65.4.2"));
         assert_carried_by_others(&lab);
@@ -97,7 +89,7 @@ fn dhclient_brings_a_lease_renews_it_with_another_gateway_and_loses_it(shape: Sh
     assert_eq!(hooks.log(), "");
 }
 
-/// What callers report of a device that is there.
+/// The events of a device that exists.
 const BACK: [&str; 8] = [
     "dhclient BOUND",
     "dhclient REBOOT",
@@ -109,7 +101,7 @@ const BACK: [&str; 8] = [
     "ifupdown if-up",
 ];
 
-/// Runs the hook as its caller does, with this gateway; what is old is the same as what is new.
+/// Runs the hook as its caller does, with this gateway. The old lease is the same as the new one.
 fn report(lab: &Lab, hooks: &Hooks, event: &str, gateway: &str) {
     let (caller, what) = event.split_once(' ').expect("two words");
     let hook = |name: &str| hooks.hook(name).var("IFACE", "eth1");
@@ -136,9 +128,8 @@ fn report(lab: &Lab, hooks: &Hooks, event: &str, gateway: &str) {
 }
 
 #[test]
-fn no_hook_undoes_a_failover_by_hand_until_the_device_is_a_new_one() {
-    let lab = Lab::new();
-    lab.serve(&without_via());
+fn no_hook_undoes_a_failover_by_hand_until_the_device_is_created_again() {
+    let lab = Lab::serving(&without_via());
     let hooks = lab.hooks();
     for event in BACK {
         lab.redial(4);
@@ -149,7 +140,7 @@ fn no_hook_undoes_a_failover_by_hand_until_the_device_is_a_new_one() {
         let out = lab.state();
         report(&lab, &hooks, event, OLD);
         lab.state().assert_is(&out, event);
-        // Its own flows, and the restore that will come, go by the new gateway.
+        // Its own flows use the new gateway, and a later restore does.
         report(&lab, &hooks, event, "10.65.4.9");
         assert_eq!(state(&lab), "failed-over", "{event}");
         let routes = lab.gateway.sh("ip route show table 304");
@@ -165,9 +156,8 @@ fn no_hook_undoes_a_failover_by_hand_until_the_device_is_a_new_one() {
 }
 
 #[test]
-fn a_hook_undoes_the_failover_of_a_probe_only_if_the_gateway_is_another_one() {
-    let lab = Lab::new();
-    lab.serve(&four(QUICK));
+fn a_hook_undoes_a_failover_by_probe_only_if_the_gateway_has_changed() {
+    let lab = Lab::serving(&four(QUICK));
     let hooks = lab.hooks();
     lab.swallow(4, true);
     lab.runs_until(4, "failed-over");
@@ -182,86 +172,82 @@ fn a_hook_undoes_the_failover_of_a_probe_only_if_the_gateway_is_another_one() {
 }
 
 fn network_manager_brings_a_device_up_and_down(shape: Shape) {
-    let lab = shape.raise();
-    lab.serve(&without_via());
+    let lab = shape.serving(&without_via());
     let hooks = lab.hooks();
-    let tell = |action: &str, gateway: Option<&str>| {
+    let run_hook = |action: &str, gateway: Option<&str>| {
         let hook = hooks.hook("NetworkManager/90-wanpool").args(&["eth1", action]);
         let hook = hook.var("DEVICE_IFACE", "eth1").var("CONNECTION_ID", "wired");
-        let hook = match gateway {
-            Some(gateway) => hook.var("IP4_GATEWAY", gateway),
-            None => hook,
+        match gateway {
+            Some(gateway) => hook.var("IP4_GATEWAY", gateway).run().silent(),
+            None => hook.run().silent(),
         };
-        hook.run().silent();
     };
-    tell("up", Some(OLD));
+    run_hook("up", Some(OLD));
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
     let up = lab.state();
     for action in ["up", "dhcp4-change"] {
         for gateway in [None, Some(OLD), Some("0.0.0.0")] {
-            tell(action, gateway);
+            run_hook(action, gateway);
             lab.state().assert_is(&up, format!("{action} {gateway:?}"));
         }
     }
     for action in ["pre-up", "vpn-up", "hostname", "connectivity-change", "dhcp6-change"] {
-        tell(action, Some("10.65.4.99"));
+        run_hook(action, Some("10.65.4.99"));
         lab.state().assert_is(&up, action);
     }
     lab.move_gateway(4, NEW);
-    tell("dhcp4-change", Some("10.65.4.9"));
+    run_hook("dhcp4-change", Some("10.65.4.9"));
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
 
-    track(&lab);
+    lab.track(&[0x84]);
     lab.gateway.sh("ip addr flush dev eth1");
-    tell("down", None);
+    run_hook("down", None);
     assert_carried_by_others(&lab);
     lab.gateway.sh("ip addr add 10.65.4.2/24 dev eth1");
-    tell("up", Some("10.65.4.9"));
+    run_hook("up", Some("10.65.4.9"));
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
     assert_eq!(hooks.log(), "");
 }
 
 #[test]
-fn networkd_dispatcher_says_that_a_device_is_routable_or_off() {
-    let lab = Lab::new();
-    lab.serve(&without_via());
+fn networkd_dispatcher_reports_that_a_device_is_routable_or_off() {
+    let lab = Lab::serving(&without_via());
     let hooks = lab.hooks();
-    let tell = |name: &str, state: &str| {
+    let run_hook = |name: &str, state: &str| {
         let hook = hooks.hook(&format!("networkd-dispatcher/{name}"));
         let hook = hook.var("IFACE", "eth1").var("STATE", state).var("AdministrativeState", state);
         hook.var("OperationalState", state).var("json", "{}").run().silent();
     };
     lab.gateway.sh("ip route add default via 10.65.4.1 dev eth1 proto dhcp metric 1024");
-    tell("routable", "routable");
+    run_hook("routable", "routable");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
     let up = lab.state();
-    tell("routable", "routable");
+    run_hook("routable", "routable");
     lab.state().assert_is(&up, "routable again");
 
     lab.move_gateway(4, NEW);
     lab.gateway.sh("ip route replace default via 10.65.4.9 dev eth1 proto dhcp metric 1024");
-    tell("routable", "routable");
+    run_hook("routable", "routable");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
 
-    track(&lab);
+    lab.track(&[0x84]);
     lab.carrier(4, false);
-    tell("off", "no-carrier");
+    run_hook("off", "no-carrier");
     assert_carried_by_others(&lab);
     lab.carrier(4, true);
-    tell("routable", "routable");
+    run_hook("routable", "routable");
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
-    track(&lab);
-    tell("off", "degraded");
-    assert!(is_tracked(&lab), "the line lives: the hook was overtaken");
+    lab.track(&[0x84]);
+    run_hook("off", "degraded");
+    assert!(is_tracked(&lab), "the uplink is up again: the event is outdated");
     assert_eq!(hooks.log(), "");
 }
 
 #[test]
 fn ifupdown_brings_a_device_up_and_takes_it_down() {
-    let lab = Lab::new();
-    lab.serve(&without_via());
+    let lab = Lab::serving(&without_via());
     let hooks = lab.hooks();
-    let tell = |name: &str, family: &str| {
+    let run_hook = |name: &str, family: &str| {
         let (mode, phase) =
             if name == "if-up" { ("start", "post-up") } else { ("stop", "post-down") };
         let hook = hooks.hook(&format!("ifupdown/{name}")).var("IFACE", "eth1");
@@ -270,21 +256,21 @@ fn ifupdown_brings_a_device_up_and_takes_it_down() {
         hook.var("IF_ADDRESS", "10.65.4.2").var("IF_GATEWAY", OLD).run().silent();
     };
     let before = lab.state();
-    tell("if-up", "inet6");
+    run_hook("if-up", "inet6");
     lab.state().assert_is(&before, "another family");
-    tell("if-up", "inet");
+    run_hook("if-up", "inet");
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
     let up = lab.state();
-    tell("if-up", "inet");
-    tell("if-post-down", "inet6");
+    run_hook("if-up", "inet");
+    run_hook("if-post-down", "inet6");
     lab.state().assert_is(&up, "up again");
 
-    track(&lab);
+    lab.track(&[0x84]);
     lab.gateway.sh("ip addr flush dev eth1\nip link set eth1 down");
-    tell("if-post-down", "inet");
+    run_hook("if-post-down", "inet");
     assert_carried_by_others(&lab);
     lab.redial(4);
-    tell("if-up", "inet");
+    run_hook("if-up", "inet");
     lab.state().assert_is(&up, "up again");
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
     assert_eq!(hooks.log(), "");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::lab::{Lab, Shape, three};
 
 with_both_iptables! {
-    failover_of_the_last_uplink_is_refused,
+    failover_of_the_last_uplink_in_service_is_refused,
     without_any_uplink_clients_get_unreachable_whatever_main_has,
     restoring_any_one_uplink_serves_all_clients,
 }
@@ -38,7 +38,7 @@ fn assert_unreachable(lab: &Lab, clients: &[Ipv4Addr]) {
     });
 }
 
-fn failover_of_the_last_uplink_is_refused(shape: Shape) {
+fn failover_of_the_last_uplink_in_service_is_refused(shape: Shape) {
     let lab = shape.raise();
     lab.gateway.sh(FOREIGN);
     lab.serve(&three(""));
@@ -53,7 +53,9 @@ fn failover_of_the_last_uplink_is_refused(shape: Shape) {
     talk.goes_on("as before", |_| true);
     let now = lab.tracked();
     assert!(tracked.iter().all(|(id, mark)| now.get(id) == Some(mark)), "a flow was ended");
-    talk.stop().iter().for_each(|flow| flow.assert_whole(lab.uplink_address(3)));
+    for flow in talk.stop() {
+        flow.assert_whole(lab.uplink_address(3));
+    }
 
     // Uplinks that are out already may be failed over.
     lab.wanpool(["failover", "ppp1"]).silent();
@@ -80,7 +82,7 @@ fn without_any_uplink_clients_get_unreachable_whatever_main_has(shape: Shape) {
     assert_unreachable(&lab, &[&witnesses(0)[..], &[unassigned]].concat());
     let why = flow.ask().expect_err("no uplink");
     assert!(why.contains("No route to host"), "{why}");
-    // The program says so, too, and no run of it leads to the foreign route.
+    // `pools` shows the same, and no run leads to the foreign route.
     lab.wanpool(["assign"]).ok();
     lab.wanpool(["failover", "ppp1"]).ok();
     assert_unreachable(&lab, &witnesses(1));
@@ -92,17 +94,21 @@ fn without_any_uplink_clients_get_unreachable_whatever_main_has(shape: Shape) {
 }
 
 fn restoring_any_one_uplink_serves_all_clients(shape: Shape) {
+    let lab = shape.raise();
+    lab.gateway.sh(FOREIGN);
+    lab.serve(&three(""));
+    let before = lab.state();
     for number in 1..=3 {
-        let lab = shape.clone().raise();
-        lab.gateway.sh(FOREIGN);
-        lab.serve(&three(""));
-        let before = lab.state();
-        (1..=3).for_each(|number| lab.hang_up(number));
-        assert_unreachable(&lab, &[lab.member(2, 9)]);
+        for lost in 1..=3 {
+            lab.hang_up(lost);
+        }
+        assert_unreachable(&lab, &[lab.member(number, 9)]);
         lab.redial(number);
         lab.wanpool(["restore", &lab.uplink_dev(number)]).ok();
         lab.assert_all_leave_by(&lab.everyone(), &[number]);
-        (1..=3).filter(|&other| other != number).for_each(|other| lab.redial(other));
+        for other in (1..=3).filter(|&other| other != number) {
+            lab.redial(other);
+        }
         lab.wanpool(["restore"]).ok();
         lab.state().assert_is(&before, "all are back");
     }

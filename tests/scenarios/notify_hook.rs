@@ -12,7 +12,7 @@ fn notify(lab: &Lab, then: &str) -> String {
     let log = lab.scratch().join("hook-log").display().to_string();
     let text = format!(
         "#!/bin/sh\nread -r json\necho \"$WANPOOL_EVENT $WANPOOL_UPLINK $WANPOOL_POOL \
-         $WANPOOL_CARRIED_BY $json\" >>{log}\necho to nowhere\n{then}\n"
+         $WANPOOL_CARRIED_BY $json\" >>{log}\necho ignored\n{then}\n"
     );
     write_script(&file, &text);
     format!("[hook]\nexec = \"{}\"\n", file.display())
@@ -60,7 +60,7 @@ fn the_hook_runs_for_each_uplink_that_goes_down_or_up() {
     lab.wanpool(["-n", "restore", "2"]).ok();
     assert_eq!(logged(&lab), [""; 0]);
     lab.hang_up(3);
-    wait_until("the line is gone", || lab.table(303).is_empty());
+    wait_until("the device is gone", || lab.table(303).is_empty());
     lab.wanpool(["failover", "3"]).ok();
     assert!(logged(&lab)[0].starts_with("down ppp2 3 ppp0 {"));
     lab.wanpool(["assign"]).ok();
@@ -93,6 +93,21 @@ fn a_hook_that_fails_or_hangs_changes_nothing() {
     for pid in pids.split_whitespace() {
         wait_until("the child processes of the hook have ended", || has_ended(pid));
     }
+}
+
+#[test]
+fn the_command_of_the_admin_has_a_path_although_pppd_gives_none() {
+    let lab = Lab::new();
+    let (exec, written) = (lab.scratch().join("notify"), lab.scratch().join("path"));
+    let text = format!("tr '\\0' '\\n' </proc/$$/environ | grep ^PATH= >{}", written.display());
+    write_script(&exec, &format!("#!/bin/sh\n{text}\n"));
+    lab.serve(&three(&format!("[hook]\nexec = \"{}\"\n", exec.display())));
+    let hooks = lab.hooks();
+    lab.hang_up(1);
+    let run_dir = lab.scratch().join("run").display().to_string();
+    hooks.ppp("ip-down", 1).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
+    let path = std::fs::read_to_string(&written).expect("what the command has written");
+    assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
 }
 
 /// Whether there is no such process, or only its exit status.

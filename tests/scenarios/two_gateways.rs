@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use crate::lab::{GatewayPair, Lab, Machine, Netns, cut_power, wait_until, write_script};
 use crate::packaging::package::{packages, pools, write_config};
 
-/// They replace `ssh HOST COMMAND` and sshd: the host reads a line and runs it.
+/// These replace `ssh HOST COMMAND` and sshd: the host reads a line and runs it.
 const REMOTE: &str = r#"#!/bin/bash
 host=$1; shift
 exec socat -t 20 - TCP:$host:2222 < <(printf '%s\n' "$*"; exec cat)
@@ -47,7 +47,7 @@ fn start<'lab>(lab: &'lab Lab, name: &str, ns: &'lab Netns, priority: u8) -> Mac
          {LISTEN}"
     ));
     write_config(&machine);
-    // A gateway is no client of the other one.
+    // The gateways are not clients of each other.
     machine.sh("sed -i '1i exclude = [\"192.168.7.1\", \"192.168.7.2\", \"192.168.7.3\"]' /etc/wanpool.toml");
     machine.sh(
         "wanpool -q restore; keepalived --vrrp --config-test; keepalived --vrrp >/dev/null 2>&1",
@@ -163,7 +163,9 @@ fn with_conntrackd_flows_survive_the_takeover() {
 
     drop(first);
     cut_power(&lab.gateway);
-    (1..=3).for_each(|number| pair.carry_over(number));
+    for number in 1..=3 {
+        pair.carry_over(number);
+    }
     wait_until("the second gateway tracks the flows", || known("conntrack -L 2>/dev/null") >= 6);
     ask("after the take-over");
 }
