@@ -158,7 +158,7 @@ mod tests {
             (b"10.0.0.1\n10.0.0.2\r\n", 2, 9, "a DOS line end"),
             (b"10.0.0.1\n\x1b[2Jx\n", 2, 1, "not an IPv4 address: \"\\u{1b}[2Jx\""),
             (b"10.0.0.1/32\n", 1, 9, "not an IPv4 address: \"10.0.0.1/32\""),
-            (b"::1\n", 1, 1, "IPv6"),
+            (b"::1\n", 1, 1, "::1 is an IPv6 address"),
         ];
         for (bytes, line, column, reason) in cases {
             let bad = parse(bytes).unwrap_err();
