@@ -38,7 +38,6 @@ fn of_rule(table: &str, chain: &str, place: usize, rule: &str) -> Vec<Damage> {
     };
     vec![
         damage(Kind::Deleted, format!("-D {chain} {place}")),
-        damage(Kind::Altered, format!("-R {chain} {place} -s 192.0.2.1/32 {rule}")),
         damage(Kind::Altered, format!("-R {chain} {place} -j RETURN")),
         damage(Kind::Altered, format!("-R {chain} {place} -m comment --comment mine {rule}")),
         damage(Kind::Doubled, format!("-I {chain} {place} {rule}")),
@@ -61,7 +60,6 @@ fn of_jump(table: &str, from: &str, rule: &str) -> Vec<Damage> {
             "-A",
         )
         .with_cleanup(format!("{iptables} -D {from} {altered}")),
-        damage(Kind::Doubled, format!("{iptables} -A {from} {rule}"), "-D"),
         damage(Kind::Doubled, format!("{iptables} -I {from} {rule}"), "-D"),
     ]
 }

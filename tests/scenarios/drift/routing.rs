@@ -26,33 +26,18 @@ fn of_rule(line: &str) -> Vec<Damage> {
         // While it is there, `ip rule add` takes ours for a copy of it.
         other(&invert(&text)).beyond_ip(),
         other(&text.replace("from all", "from 192.168.7.0/24")).beyond_ip(),
-        other(&text.replace("from all", "from all to 10.9.0.0/16")).beyond_ip(),
-        other(&text.replace("from all", "from all tos 0x10")).beyond_ip(),
-        Damage::new(
-            Kind::Doubled,
-            line,
-            format!("ip rule add {}", rule(pref + 5, &text)),
-            &format!("ip rule del pref {} ", pref + 5),
-        ),
         // An exact copy, which `ip rule add` refuses.
         damage(Kind::Doubled, exact_copy(&rule(pref, &text))),
     ];
     for (part, changed) in [
         ("/0xff", "/0x1ff"),
-        ("iif br0", "iif br1"),
-        ("iif ppp0", "iif ppp7"),
-        ("iif eth1", "iif eth7"),
-        ("suppress_prefixlength 0", "suppress_prefixlength 1"),
-        (" suppress_prefixlength 0", ""),
         ("lookup 2", "lookup 7"),
         ("lookup 3", "lookup 2"),
         ("lookup main", "lookup 254777"),
         ("blackhole", "unreachable"),
     ] {
         if text.contains(part) {
-            let altered = other(&text.replace(part, changed));
-            let is_copy = part.contains("suppress");
-            damages.push(if is_copy { altered.beyond_ip() } else { altered });
+            damages.push(other(&text.replace(part, changed)));
         }
     }
     damages
@@ -109,20 +94,15 @@ fn of_route(route: &Value) -> Vec<Damage> {
             Kind::Altered,
             format!("{delete}\nip route add {kind} default {target} {} proto 87", at(beside)),
         ),
-        damage(Kind::Altered, format!("{delete}\nip route add {spec} tos 0x10 proto 87")),
         damage(Kind::Altered, format!("ip route replace prohibit default {place} proto 87")),
         damage(
             Kind::Doubled,
             format!("ip route add {kind} default {target} {} proto 87", at(beside)),
         ),
-        damage(Kind::Doubled, format!("ip route add {spec} tos 0x10 proto 87")),
-        // `ip route del` without a type deletes the first one.
-        damage(Kind::Doubled, format!("ip route append throw default {place} proto 87"))
-            .beyond_ip(),
         damage(Kind::Doubled, format!("ip route prepend blackhole default {place} proto 87")),
     ];
     if kind.is_empty() {
-        for other in ["dev br0", "via 192.168.7.77 dev br0", "nhid 8701"] {
+        for other in ["dev br0", "nhid 8701"] {
             if !target.starts_with(other) {
                 let change = format!("ip route replace default {other} {place} proto 87");
                 damages.push(damage(Kind::Altered, change));
@@ -132,12 +112,8 @@ fn of_route(route: &Value) -> Vec<Damage> {
             let spec = spec.replace("onlink", "");
             damages.push(damage(Kind::Altered, format!("ip route replace {spec} proto 87")));
         }
-        // The kernel keeps no realm for a route with a nexthop object.
-        let more = ["src 192.168.7.1", "mtu 1280", "realm 7"];
-        for more in &more[..if target.starts_with("nhid") { 2 } else { 3 }] {
-            let change = format!("ip route replace {spec} {more} proto 87");
-            damages.push(damage(Kind::Altered, change));
-        }
+        let change = format!("ip route replace {spec} mtu 1280 proto 87");
+        damages.push(damage(Kind::Altered, change));
     }
     damages
 }
@@ -159,16 +135,7 @@ fn of_nexthop(nexthop: &Value) -> Vec<Damage> {
         let commands = format!("ip nexthop del id {id}\nip nexthop add id {id} {what} proto 87");
         damage(Kind::Altered, commands)
     };
-    let twin = |what: &str| {
-        let commands = format!("ip nexthop add id {} {what} proto 87", id + 31);
-        Damage::new(Kind::Doubled, &format!("nexthop {id}"), commands, &format!("id {}", id + 31))
-    };
-    let mut damages = vec![Damage::new(
-        Kind::Deleted,
-        &format!("nexthop {id}"),
-        format!("ip nexthop del id {id}"),
-        &step,
-    )];
+    let mut damages = vec![damage(Kind::Deleted, format!("ip nexthop del id {id}"))];
     if let Some(members) = nexthop["group"].as_array() {
         let members: Vec<u64> = members.iter().filter_map(|member| member["id"].as_u64()).collect();
         let with_weight = |weight: u32| {
@@ -180,21 +147,11 @@ fn of_nexthop(nexthop: &Value) -> Vec<Damage> {
             replace(&format!("group {}", members[0])),
             recreated(&format!("group {} type resilient buckets 32", members[0])),
             recreated("dev br0"),
-            twin(&with_weight(1)),
         ]);
     } else {
         let dev = nexthop["dev"].as_str().expect("a device");
         let via = nexthop["gateway"].as_str();
-        let itself = match via {
-            Some(via) => format!("via {via} dev {dev} onlink"),
-            None => format!("dev {dev}"),
-        };
-        damages.extend([
-            replace("dev br0"),
-            replace("via 192.168.7.77 dev br0"),
-            recreated("blackhole"),
-            twin(&itself),
-        ]);
+        damages.extend([replace("dev br0"), recreated("blackhole")]);
         damages.extend(via.map(|via| replace(&format!("via {via} dev {dev}"))));
     }
     damages

@@ -29,7 +29,7 @@ pub fn entries(lab: &Lab) -> Vec<Damage> {
             Damage::new(kind, &format!("entry {client}"), commands, &step)
         };
         damages.push(damage(Kind::Deleted, format!("ipset del wanpool {client}")));
-        for changed in ["skbmark 0x7/0xff", "skbmark 0x1/0xffff", "skbmark 0x1/0x1", ""] {
+        for changed in ["skbmark 0x7/0xff", "skbmark 0x1/0xffff", ""] {
             let commands = format!("ipset -exist add wanpool {client} {changed}");
             damages.push(damage(Kind::Altered, commands));
         }
