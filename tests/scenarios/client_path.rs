@@ -64,26 +64,15 @@ fn the_path_differs_when_the_set_is_changed_by_hand() {
     let lab = Lab::three_uplinks();
     let client = lab.member(1, 0);
     lab.gateway.sh(&format!("ipset -exist add wanpool {client} skbmark 0x3/0xff"));
-    let altered = path(&lab, client);
-    assert_has(
-        &altered,
-        json!({
-            "pool": 1, "set": "0x3/0xff", "mark": "0x3", "rule": 1203, "table": 203,
-            "device": "ppp2",
-        }),
-    );
+    let differs = "the set says 0x3/0xff, the pool file 0x1/0xff: wanpool restore";
+    let expected = json!({
+        "pool": 1, "set": "0x3/0xff", "mark": "0x3", "rule": 1203, "table": 203, "device": "ppp2",
+        "differs": differs,
+    });
+    assert_has(&path(&lab, client), expected);
     lab.assert_leaves_by(client, &[3]);
-    let differs = altered["differs"].as_str().expect("a difference");
-    for part in ["0x3/0xff", "0x1/0xff", "wanpool restore"] {
-        assert!(differs.contains(part), "{differs}");
-    }
     let text = lab.wanpool(["pools", &client.to_string()]);
     assert!(text.ok().stdout.contains(&format!("differs  {differs}\n")), "{text}");
-
-    lab.gateway.sh(&format!("ipset del wanpool {client}"));
-    let deleted = path(&lab, client);
-    assert_has(&deleted, json!({ "set": null, "mark": "0x0", "rule": 1301 }));
-    assert!(deleted["differs"].is_string(), "{deleted}");
     lab.wanpool(["restore"]).ok();
     assert_eq!(path(&lab, client)["differs"], json!(null));
 }
@@ -100,12 +89,6 @@ fn the_path_of_a_client_in_no_pool_is_the_group() {
         "differs": null,
     });
     assert_has(&path(&lab, client), expected);
-
-    lab.gateway.sh(&format!("ipset add wanpool {client} skbmark 0x2/0xff"));
-    let in_the_set = path(&lab, client);
-    assert_has(&in_the_set, json!({ "set": "0x2/0xff", "device": "ppp1" }));
-    assert!(in_the_set["differs"].is_string(), "{in_the_set}");
-
     lab.config(&three("unassigned = \"unreachable\""));
     lab.wanpool(["restore"]).ok();
     assert_has(&path(&lab, client), json!({ "rule": 1301, "device": null, "nat": null }));
