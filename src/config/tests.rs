@@ -34,6 +34,7 @@ fn every_error_names_file_line_and_reason() {
     let cases: &[(String, &str)] = &[
         (String::new(), "w.toml:1:1: no uplink is configured"),
         (format!("{one}devv = 1\n"), "w.toml:3:1: unknown field `devv`"),
+        (format!("lans = [\"br0\"]\n{one}"), "w.toml:1:1: unknown field `lans`"),
         ("[uplink.1]\nweight = 1\n".into(), "w.toml:1:1: missing field `dev`"),
         (format!("{one}[uplink.1]\ndev=\"x\"\n"), "w.toml:3:9: duplicate key"),
         (format!("{one}[uplink.01]\ndev=\"x\"\n"), "w.toml:3:9: \"01\" is no uplink number"),
@@ -110,6 +111,7 @@ fn every_error_names_file_line_and_reason() {
             "w.toml:4:13: must be from 1 to 31698: rule-pref = 31699",
         ),
         (format!("{one}role = \"backup\"\n"), "w.toml:1:1: every uplink is a backup"),
+        (format!("{one}role = \"spare\"\n"), "w.toml:3:8: unknown variant `spare`"),
         (format!("{one}failback = \"drain\"\n"), "w.toml:3:12: must be \"keep\""),
         (format!("{one}failback = \"drain +1\"\n"), "w.toml:3:12: must be \"keep\""),
         (format!("{one}[uplink.2]\ndev=\"lo\"\n"), "w.toml:4:5: lo cannot be an uplink"),

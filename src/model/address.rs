@@ -167,26 +167,34 @@ mod tests {
 
     #[test]
     fn a_client_is_an_ipv4_address_that_a_host_can_have() {
-        for good in ["192.168.7.10", "1.0.0.0", "223.255.255.255", "10.0.0.255"] {
+        for good in ["192.168.7.10", "1.0.0.0", "223.255.255.255", "169.254.7.7"] {
             assert_eq!(good.parse::<Client>().unwrap().to_string(), good);
         }
-        for bad in [
-            "0.0.0.0",
-            "0.1.2.3",
-            "127.0.0.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::ffff:10.0.0.1",
-            "10.0.0",
-            "10.0.0.256",
-            "10.0.0.01",
-            "10.0.0.1/32",
-            " 10.0.0.1",
-            "",
+        for (bad, reason) in [
+            ("0.0.0.0", "unspecified"),
+            ("0.1.2.3", "unspecified"),
+            ("127.0.0.1", "loopback"),
+            ("127.255.0.1", "loopback"),
+            ("224.0.0.1", "multicast"),
+            ("239.255.255.250", "multicast"),
+            ("240.0.0.1", "reserved"),
+            ("255.255.255.255", "reserved"),
+            ("::1", "IPv6"),
+            ("::ffff:10.0.0.1", "IPv6"),
+            ("fe80::1%br0", "not an IPv4 address"),
+            ("10.0.0", "not an IPv4 address"),
+            ("10.0.0.256", "not an IPv4 address"),
+            ("10.0.0.01", "not an IPv4 address"),
+            ("0x0a.1.1.1", "not an IPv4 address"),
+            ("167838209", "not an IPv4 address"),
+            ("10.1.1.1.", "not an IPv4 address"),
+            ("10.0.0.1/32", "not an IPv4 address"),
+            (" 10.0.0.1", "not an IPv4 address"),
+            ("10.0.0.1 ", "not an IPv4 address"),
+            ("", "not an IPv4 address"),
         ] {
-            assert!(bad.parse::<Client>().is_err(), "{bad:?}");
+            let error = bad.parse::<Client>().unwrap_err();
+            assert!(error.contains(reason), "{bad:?}: {error}");
         }
     }
 
@@ -195,7 +203,24 @@ mod tests {
         for good in ["ppp0", "eth0.10", "br-lan", "wg_x", "fifteen-letters"] {
             assert_eq!(good.parse::<DevName>().unwrap().as_str(), good);
         }
-        for bad in ["", "sixteen-letters-", "ppp+", "a b", "a\"b", "a/b", "..", "-i", "a%d", "é"] {
+        for bad in [
+            "",
+            "sixteen-letters-",
+            "ppp+",
+            "a b",
+            "a\"b",
+            "a'b",
+            "a/b",
+            "..",
+            "../ppp0",
+            "-i",
+            "a%d",
+            "$(id)",
+            "ppp0;id",
+            "ppp0\n",
+            "\u{1b}[2J",
+            "é",
+        ] {
             assert!(bad.parse::<DevName>().is_err(), "{bad:?}");
         }
     }

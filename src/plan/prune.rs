@@ -61,22 +61,27 @@ mod tests {
     #[test]
     fn a_lan_device_that_is_down_or_absent_stops_the_run() {
         let lan = config(&[(1, 1)], "");
+        let dev = DevName::from_kernel;
         let any = Config { lan: Lan::AllButUplinks, ..lan.clone() };
-        let link = |up, carrier| Link {
+        let two = Config { lan: Lan::Devices(vec![dev("br1"), dev("br0")]), ..lan.clone() };
+        let named = |name, up, carrier| Link {
             index: 1,
-            name: DevName::from_kernel("br0"),
+            name: dev(name),
             up,
             carrier,
             point_to_point: false,
         };
-        for (links, is_fine) in [
+        let link = |up, carrier| named("br0", up, carrier);
+        for (mut links, is_fine) in [
             (vec![link(true, true)], true),
             (vec![link(true, false)], false),
             (vec![link(false, true)], false),
             (vec![], false),
         ] {
+            links.push(named("br1", true, true));
             let devices = Devices { links, ..Devices::default() };
             assert_eq!(require_lan_up(&lan, &devices).is_ok(), is_fine);
+            assert_eq!(require_lan_up(&two, &devices).is_ok(), is_fine);
             assert!(require_lan_up(&any, &devices).is_ok());
         }
     }

@@ -1,6 +1,5 @@
 //! The command line: its options, its output format, and what it refuses.
 
 mod bad_input;
-mod client_addresses;
 mod output_format;
 mod refused_commands;

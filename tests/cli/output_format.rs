@@ -5,7 +5,7 @@ use std::process::Stdio;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use crate::lab::{Lab, binary, run_alone, three, uplinks};
+use crate::lab::{Lab, binary, run_alone, three};
 
 const COMMANDS: [&str; 8] =
     ["scan", "assign", "pools", "failover", "restore", "multipath", "flush", "help"];
@@ -59,83 +59,27 @@ fn on_a_terminal(lab: &Lab, vars: &str, args: &str) -> String {
 fn states_are_coloured_on_a_terminal_or_on_request() {
     let lab = three_states();
     let plain = lab.wanpool(["pools"]).ok().stdout.clone();
-    assert!(!plain.contains('\x1b'), "{plain}");
+    assert!(plain.lines().all(|line| line.len() <= 80 && !line.contains('\x1b')), "{plain}");
     let colored = plain
         .replace("  up  ", "  \x1b[32mup\x1b[0m  ")
         .replace("  failed-over  ", "  \x1b[33mfailed-over\x1b[0m  ")
         .replace("  down  ", "  \x1b[31mdown\x1b[0m  ");
     assert_eq!(colored.matches("\x1b[0m").count(), 3, "{plain}");
-    assert_eq!(on_a_terminal(&lab, "", "pools"), colored);
-    assert_eq!(on_a_terminal(&lab, "NO_COLOR=", "pools"), colored, "empty is unset");
-    for args in ["-c pools", "pools --color", "-c=always", "--color=always"] {
-        assert_eq!(on_a_terminal(&lab, "NO_COLOR=1", args), colored, "{args}: the option wins");
-        assert_eq!(lab.run(args).ok().stdout, colored);
-    }
-    for (vars, args) in [
-        ("NO_COLOR=1", "pools"),
-        ("TERM=dumb", "pools"),
-        ("", "--color=never pools"),
-        ("", "-c=never"),
-        ("NO_COLOR=1", "--color=auto"),
+    assert_eq!(lab.wanpool(["--color=always"]).ok().stdout, colored);
+    for (vars, args, output) in [
+        ("", "pools", &colored),
+        ("NO_COLOR=", "pools", &colored),
+        ("NO_COLOR=1", "-c pools", &colored),
+        ("NO_COLOR=1", "--color=always", &colored),
+        ("NO_COLOR=1", "pools", &plain),
+        ("TERM=dumb", "--color=auto", &plain),
+        ("", "-c=never", &plain),
     ] {
-        assert_eq!(on_a_terminal(&lab, vars, args), plain, "{vars} {args}");
+        assert_eq!(on_a_terminal(&lab, vars, args), *output, "{vars} {args}");
     }
-    assert_eq!(lab.wanpool(["--color=auto"]).ok().stdout, plain);
-    lab.wanpool(["--color=sometimes"]).refused(2).naming(&["sometimes"]);
-}
-
-#[test]
-fn nothing_else_is_coloured() {
-    let lab = three_states();
-    let json = on_a_terminal(&lab, "", "-c -j pools");
-    serde_json::from_str::<serde_json::Value>(&json).expect("JSON");
-    for args in ["-c help", "-c scan", "-c pools nosuch", "-c --nosuch"] {
+    for args in ["-c help", "-c scan", "-c pools nosuch", "-c -j pools"] {
         let output = on_a_terminal(&lab, "", args);
         assert!(!output.is_empty() && !output.contains('\x1b'), "{args}: {output}");
-    }
-}
-
-#[test]
-fn columns_fit_80_characters_and_numbers_are_right_aligned() {
-    let lab = three_states();
-    lab.hang_up(1);
-    lab.redial(3);
-    lab.wanpool(["restore", "ppp1"]).ok();
-    lab.wanpool(["restore", "ppp2"]).ok();
-    for command in ["pools", "pools 1", "scan"] {
-        let run = lab.run(command);
-        assert!(run.ok().lines().iter().all(|line| line.chars().count() <= 80), "{run}");
-    }
-    let pools = lab.wanpool(["pools"]);
-    let ends = |line: &str, word: &str| line.find(word).map(|at| at + word.len());
-    let head = pools.lines()[0];
-    for (row, column, cell) in [(1, "pool", "1"), (1, "clients", "10"), (1, "share", "33.3/33.3")] {
-        let line = pools.lines()[row];
-        let of_column = ends(head, column).expect("the column");
-        assert!(line[..of_column].ends_with(cell), "{column}: {pools}");
-    }
-    lab.wanpool(["assign", "192.168.7.10", "--release"]).ok();
-    let share = lab.wanpool(["pools"]);
-    let width = share.lines()[0].len();
-    assert!(share.lines().iter().all(|line| line.len() == width), "{share}");
-}
-
-#[test]
-fn text_names_two_active_uplinks_and_json_all() {
-    let lab = Lab::with().point_to_point(6).client_addresses(2).raise();
-    let devs = ["ppp0", "ppp1", "ppp2", "ppp3", "ppp4", "ppp5", "eth1"];
-    lab.serve(&(uplinks("", &devs) + "via = \"10.65.4.1\"\n"));
-    for (out, text, json) in [
-        (1, "ppp1,ppp2,+4", "ppp1,ppp2,ppp3,ppp4,ppp5,eth1"),
-        (2, "ppp2,ppp3,+3", "ppp2,ppp3,ppp4,ppp5,eth1"),
-        (3, "ppp3,ppp4,+2", "ppp3,ppp4,ppp5,eth1"),
-        (4, "ppp4,ppp5,eth1", "ppp4,ppp5,eth1"),
-    ] {
-        lab.wanpool(["failover", &out.to_string()]).ok();
-        let pools = lab.wanpool(["pools"]);
-        assert_eq!(pools.rows()[0][3], text, "{pools}");
-        assert!(pools.lines().iter().all(|line| line.len() <= 80), "{pools}");
-        assert_eq!(lab.wanpool(["-j", "pools"]).json()[0]["carried_by"], json);
     }
 }
 
@@ -169,16 +113,8 @@ fn every_command_prints_json() {
         let report = run.json();
         assert!(report.is_array() || report.is_object(), "{run}");
     }
+    assert!(lab.wanpool(["-j", "-p", "pools"]).lines().len() > 3, "indented");
     lab.wanpool(["-j", "pools", "--metrics"]).refused(2).naming(&["--json"]);
-}
-
-#[test]
-fn json_is_one_line_and_pretty_indents() {
-    let lab = Lab::three_uplinks();
-    let (plain, pretty) = (lab.wanpool(["-j", "pools"]), lab.wanpool(["-j", "-p", "pools"]));
-    assert_eq!(plain.lines().len(), 1);
-    assert!(pretty.lines().len() > 3);
-    assert_eq!(plain.json(), pretty.json());
 }
 
 #[test]

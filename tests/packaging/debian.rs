@@ -22,7 +22,7 @@ const CORE_WITH_BOTH: [&str; 8] = [
     "scenarios::assign::thirty_clients_are_assigned_ten_each_to_three_equal_uplinks",
     "scenarios::slice::the_slice_has_the_chains_of_the_contract",
     "scenarios::foreign::objects::foreign_bits_of_marks_are_kept",
-    "scenarios::drift::damage_to_all_chains_and_the_set_is_repaired",
+    "scenarios::drift::each_deleted_object_is_repaired",
     "scenarios::drift::a_flushed_slice_is_repaired",
     "scenarios::uplink_loss::a_lost_device_needs_no_process_and_other_pools_lose_no_packet",
     "scenarios::failover::failover_moves_the_pool_and_ends_only_the_flows_of_its_uplink",

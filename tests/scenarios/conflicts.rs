@@ -1,7 +1,8 @@
 //! Foreign objects that use our names or numbers: an error names them and the next step, and nothing
-//! changes; `flush` keeps them and removes what is ours.
+//! changes; `flush` keeps them and removes what is ours. Which chains are foreign, and which sets
+//! cannot be used, has tables of values in `src`.
 
-use crate::lab::{CHAINS, Lab, Shape, four};
+use crate::lab::{Lab, Shape, four};
 
 with_both_iptables! {
     a_foreign_chain_with_our_name_is_reported_and_kept,
@@ -23,12 +24,8 @@ fn make_foreign_chain(lab: &Lab, table: &str, name: &str, from: &str) {
 #[track_caller]
 fn assert_conflict(lab: &Lab, words: &[&str]) {
     let before = lab.state();
-    for command in ["restore", "assign", "failover ppp0", "multipath on"] {
-        for option in ["", "-n "] {
-            let run = lab.run(&format!("{option}{command}"));
-            run.refused(1).naming(words);
-            lab.state().assert_is(&before, &run);
-        }
+    for command in ["restore", "assign", "-n assign", "failover ppp0", "multipath on"] {
+        lab.run(command).refused(1).naming(words);
     }
     let check = lab.check();
     assert_eq!((check.status, &*check.steps), (3, ""), "{check}");
@@ -36,27 +33,22 @@ fn assert_conflict(lab: &Lab, words: &[&str]) {
     for command in ["pools", "scan", "pools 192.168.7.10"] {
         lab.run(command).ok();
     }
-    lab.state().assert_is(&before, "commands that only read");
+    lab.state().assert_is(&before, "after the commands that were refused");
 }
 
 fn a_foreign_chain_with_our_name_is_reported_and_kept(shape: Shape) {
     let lab = shape.raise();
-    lab.config(&four("helpers = [\"ftp\"]"));
-    for (table, from, name) in CHAINS {
-        make_foreign_chain(&lab, table, name, from);
-        let advice = format!("iptables -w -t {table} -E {name} OTHER");
-        assert_conflict(&lab, &[name, table, "no rule of ours", &advice]);
-        // The next step that it names is enough.
-        lab.gateway.sh(&advice.replace("OTHER", "ADMINS"));
-        let theirs = lab.kernel_state();
-        lab.wanpool(["restore"]).ok();
-        lab.wanpool(["restore"]).silent();
-        lab.wanpool(["flush"]).ok();
-        lab.kernel_state().assert_is(&theirs, "after flush");
-        lab.gateway.sh(&format!(
-            "iptables -t {table} -F {from}\niptables -t {table} -F ADMINS\niptables -t {table} -X ADMINS"
-        ));
-    }
+    lab.config(&four(""));
+    make_foreign_chain(&lab, "nat", "WANPOOL", "POSTROUTING");
+    let advice = "iptables -w -t nat -E WANPOOL OTHER";
+    assert_conflict(&lab, &["the chain WANPOOL of table nat", "no rule of wanpool", advice]);
+    // The next step that it names is enough.
+    lab.gateway.sh(advice);
+    let theirs = lab.kernel_state();
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["restore"]).silent();
+    lab.wanpool(["flush"]).ok();
+    lab.kernel_state().assert_is(&theirs, "after flush");
 }
 
 fn flush_keeps_a_foreign_chain_and_removes_the_rest(shape: Shape) {
@@ -97,7 +89,6 @@ fn chains_made_for_another_configuration_are_still_ours(shape: Shape) {
 fn a_foreign_nexthop_route_or_set_in_conflict_is_reported_and_kept() {
     let lab = Lab::new();
     lab.config(&four(""));
-    lab.hear(&lab.everyone());
     for (make, undo, words) in [
         (
             "ip nexthop add id 8701 dev br0 protocol 42",
@@ -107,28 +98,22 @@ fn a_foreign_nexthop_route_or_set_in_conflict_is_reported_and_kept() {
         (
             "ip route add default dev br0 table 201",
             "ip route del default table 201",
-            ["table 201", "not ours", "table-base"],
+            ["table 201", "of another program", "table-base"],
         ),
         (
             "ipset create wanpool hash:net",
             "ipset destroy wanpool",
-            ["wanpool", "hash:net", "rename"],
+            ["a set wanpool", "hash:net", "rename"],
         ),
-        (
-            "ipset create wanpool hash:ip family inet6 skbinfo counters",
-            "ipset destroy wanpool",
-            ["wanpool", "family", "rename"],
-        ),
-        ("ipset create wanpool hash:ip", "ipset destroy wanpool", ["wanpool", "skbinfo", "rename"]),
         (
             "ipset create wanpool hash:ip timeout 9 skbinfo counters",
             "ipset destroy wanpool",
-            ["wanpool", "timeout", "rename"],
+            ["a set wanpool", "timeout", "rename"],
         ),
     ] {
         lab.gateway.sh(make);
-        let theirs = lab.kernel_state();
         assert_conflict(&lab, &words);
+        let theirs = lab.kernel_state();
         lab.wanpool(["flush"]).silent();
         lab.kernel_state().assert_is(&theirs, "after flush");
         lab.gateway.sh(undo);

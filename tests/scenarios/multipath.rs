@@ -149,28 +149,20 @@ fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
 }
 
 #[test]
-fn show_prints_the_state_and_changes_nothing() {
-    let lab = Lab::three_uplinks();
-    for word in ["off", "on"] {
-        lab.wanpool(["multipath", word]).ok();
-        let before = lab.state();
-        for command in ["multipath", "multipath show", "m show"] {
-            let shown = lab.run(command);
-            assert!(shown.ok().rows()[0].contains(&word), "{shown}");
-        }
-        let report = lab.wanpool(["-j", "multipath", "show"]).json();
-        assert!(report[0]["multipath"] == word, "{report}");
-        lab.state().assert_is(&before, "show");
-    }
-    lab.wanpool(["multipath", "perhaps"]).failed();
-}
-
-#[test]
 fn only_a_full_restore_resets_multipath() {
     let lab = Lab::four_uplinks();
     let off = lab.state();
+    let shown = || lab.wanpool(["-j", "multipath", "show"]).json()[0]["multipath"].clone();
+    assert_eq!(shown(), "off");
     lab.wanpool(["multipath", "on"]).ok();
     let on = lab.state();
+    assert_eq!(shown(), "on");
+    for command in ["multipath", "multipath show", "m show"] {
+        let shown = lab.run(command);
+        assert!(shown.ok().rows()[0].contains(&"on"), "{shown}");
+    }
+    lab.state().assert_is(&on, "show changes nothing");
+    lab.wanpool(["multipath", "perhaps"]).refused(2);
     lab.wanpool(["assign"]).silent();
     lab.wanpool(["failover", "ppp0"]).ok();
     assert!(router(&lab).seen().is_ok_and(|seen| seen != lab.uplink_address(1)));

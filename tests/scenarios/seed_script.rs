@@ -34,7 +34,9 @@ fn pass(lab: &Lab, script: &Path, list: &[String]) {
     }
 }
 
-fn start(pool1: &str) -> (Lab, std::path::PathBuf) {
+/// Passes over the first so many addresses, one after the other, from these pool files on.
+#[track_caller]
+fn assert_same(pool1: &str, passes: impl IntoIterator<Item = usize>) {
     let lab = Lab::new();
     lab.config(&two());
     let script = lab.scratch().join("script");
@@ -43,29 +45,22 @@ fn start(pool1: &str) -> (Lab, std::path::PathBuf) {
         fs::write(dir.join("pool1"), pool1).unwrap();
         fs::write(dir.join("pool2"), "").unwrap();
     }
-    (lab, script)
+    for count in passes {
+        pass(&lab, &script, &addresses()[..count]);
+    }
 }
 
 #[test]
 fn one_new_client_at_a_time_goes_where_the_script_puts_it() {
-    let (lab, script) = start("");
-    let all = addresses();
-    for count in 1..=all.len() {
-        pass(&lab, &script, &all[..count]);
-    }
+    assert_same("", 1..=24);
 }
 
 #[test]
 fn a_whole_list_gives_the_pool_files_of_the_script_byte_for_byte() {
-    let (lab, script) = start("");
-    pass(&lab, &script, &addresses());
+    assert_same("", [24]);
 }
 
 #[test]
 fn pools_that_are_not_level_are_filled_as_the_script_fills_them() {
-    let (lab, script) = start("10.30.0.1\n10.30.0.3\n10.30.0.2\n10.30.0.9\n10.30.0.7\n");
-    let all = addresses();
-    for count in [3, 4, 9, all.len()] {
-        pass(&lab, &script, &all[..count]);
-    }
+    assert_same("10.30.0.1\n10.30.0.3\n10.30.0.2\n10.30.0.9\n10.30.0.7\n", [3, 4, 9, 24]);
 }

@@ -50,11 +50,6 @@ fn a_lost_device_needs_no_process_and_other_pools_lose_no_packet(shape: Shape) {
     }
     for flow in fast.stop() {
         flow.assert_moved(one, &others);
-        println!(
-            "the gap, with a packet a millisecond: {:?}, lost {}",
-            flow.gap(),
-            flow.lost().len()
-        );
     }
 }
 

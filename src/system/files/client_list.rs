@@ -98,6 +98,11 @@ mod tests {
             addresses("10.0.0.9\n\n10.0.0.1\n224.0.0.1\n").unwrap(),
             ["10.0.0.9", "10.0.0.1"]
         );
+        // Spaces separate columns, and addresses that no client can have are left out.
+        assert_eq!(
+            addresses(" 10.0.0.9\n10.0.0.1 \n127.0.0.1\n").unwrap(),
+            ["10.0.0.9", "10.0.0.1"]
+        );
         assert_eq!(addresses("").unwrap(), [""; 0]);
     }
 
@@ -105,6 +110,8 @@ mod tests {
     fn a_line_of_neither_form_is_an_error_that_names_the_line() {
         for (text, expected) in [
             ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address at the start of the line \"host\""),
+            ("::1\n", "list:1:1: no IPv4 address at the start of the line \"::1\""),
+            ("10.0.0.1/32\n", "list:1:1: no IPv4 address at the start of the line"),
             ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
             (
                 "10.0.0.1 0x1 up 02:00 * br0\n",

@@ -115,6 +115,14 @@ mod tests {
             (b"224.0.0.1\n", 1, 1, "224.0.0.1 is a multicast address"),
             (b"10.0.0.\x001\n", 1, 8, "not an IPv4 address: \"10.0.0.\\01\""),
             (b"\xff\xfe\n", 1, 1, "not an IPv4 address"),
+            (b"\xef\xbb\xbf10.0.0.1\n", 1, 1, "not an IPv4 address: \"\\u{feff}10.0.0.1\""),
+            (b"\t10.0.0.1\n", 1, 1, "not an IPv4 address: \"\\t10.0.0.1\""),
+            (b"10.0.0.1 \n", 1, 9, "not an IPv4 address: \"10.0.0.1 \""),
+            (b"10.0.0.1\n# mine\n", 2, 1, "not an IPv4 address: \"# mine\""),
+            (b"10.0.0.1\n10.0.0.2\r\n", 2, 9, "a DOS line end"),
+            (b"10.0.0.1\n\x1b[2Jx\n", 2, 1, "not an IPv4 address: \"\\u{1b}[2Jx\""),
+            (b"10.0.0.1/32\n", 1, 9, "not an IPv4 address: \"10.0.0.1/32\""),
+            (b"::1\n", 1, 1, "::1 is an IPv6 address"),
         ];
         for (bytes, line, column, reason) in cases {
             let bad = parse(bytes).unwrap_err();

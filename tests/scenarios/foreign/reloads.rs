@@ -63,15 +63,12 @@ fn flushes_by_other_programs_are_repaired(shape: Shape) {
         ["mangle", "nat", "raw"].map(|table| format!("iptables -w -t {table} {deed}\n")).concat()
     };
     for reload in [
-        every_table("-F"),
         every_table("-F") + &every_table("-X"),
-        "ipset flush".to_owned(),
         // How many scripts for several uplinks begin.
         "ip rule flush
          ip rule add pref 32766 lookup main
          ip rule add pref 32767 lookup default"
             .to_owned(),
-        "ip nexthop flush".to_owned(),
         "ip nexthop flush; ip rule del pref 1000; iptables -w -t mangle -F; ipset flush".to_owned(),
     ] {
         assert_repaired(&lab, &reload, true);
