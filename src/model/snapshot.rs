@@ -14,7 +14,7 @@ use super::routing::{Routing, Rule};
 /// The outcome of reading a part of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read<T> {
-    /// Nobody asked for it.
+    /// The caller did not ask for it.
     Skipped,
     /// It was not read, because a counter shows that nothing changed it since a run verified that it
     /// is as it should be.
