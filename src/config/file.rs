@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::kernel_ids::{KernelSection, check_kernel_ids, check_tables};
-use super::pins::{PinSection, Prefix, check_exclude, check_pins};
+use super::pins::{Prefix, check_exclude, check_pins};
 use super::probe::ProbeSection;
 use super::source::Source;
 use super::uplinks::{UplinkSection, check_uplinks};
@@ -30,8 +32,9 @@ struct ConfigFile {
     helpers: Vec<Helper>,
     #[serde(default)]
     uplink: BTreeMap<Spanned<String>, UplinkSection>,
-    #[serde(default)]
-    pin: PinSection,
+    /// Empty: [`take_pins`] has taken the pins out.
+    #[serde(default, rename = "pin")]
+    _pin: BTreeMap<String, IgnoredAny>,
     #[serde(default)]
     multipath: Multipath,
     #[serde(default)]
@@ -49,14 +52,16 @@ struct HookSection {
 }
 
 pub(super) fn parse(source: &Source) -> Result<Config, Error> {
-    let file: ConfigFile = toml::from_str(source.text)
-        .map_err(|error| source.error(error.span().unwrap_or(0..0), error.message()))?;
+    let mut document = DeTable::parse(source.text).map_err(|error| source.toml_error(&error))?;
+    let pins = take_pins(document.get_mut());
+    let file = ConfigFile::deserialize(toml::Deserializer::from(document))
+        .map_err(|error| source.toml_error(&error))?;
     let kernel_ids = check_kernel_ids(&file.kernel, source)?;
     let uplinks = check_uplinks(file.uplink, &file.probe, source)?;
     check_tables(&file.kernel, &kernel_ids, &uplinks, source)?;
     let lan = check_lan(file.lan.as_ref(), &uplinks, source)?;
     let exclude = check_exclude(&file.exclude, source)?;
-    let pins = check_pins(&file.pin, &uplinks, &exclude, source)?;
+    let pins = check_pins(pins, &uplinks, &exclude, source)?;
     let mut helpers = file.helpers;
     helpers.sort();
     helpers.dedup();
@@ -72,6 +77,16 @@ pub(super) fn parse(source: &Source) -> Result<Config, Error> {
         hook: check_hook(file.hook, source)?,
         kernel_ids,
     })
+}
+
+/// Takes the pins out of the document. There can be one for each of 65,536 clients, and to read them
+/// from the document itself is faster than by serde. A `pin` that is no table is left for serde to
+/// refuse.
+fn take_pins<'a>(document: &mut DeTable<'a>) -> DeTable<'a> {
+    if let Some(DeValue::Table(pins)) = document.get_mut("pin").map(Spanned::get_mut) {
+        return std::mem::take(pins);
+    }
+    DeTable::new()
 }
 
 fn check_lan(

@@ -1,48 +1,18 @@
 //! `[pin]` and `exclude`: addresses and prefixes, each checked and put into a table.
-//!
-//! There can be a pin for each of 65,536 clients, and every run reads them. The pins are therefore
-//! kept as a list of numbers rather than as a map of texts.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
 use toml::Spanned;
+use toml::de::DeTable;
 
 use super::source::Source;
 use super::{AddressTable, Uplink};
 use crate::error::Error;
 use crate::model::{Client, UplinkNo};
-
-/// `[pin]`, in the order of the file.
-#[derive(Default)]
-pub(super) struct PinSection(Vec<(Spanned<Prefix>, Spanned<i64>)>);
-
-impl<'de> Deserialize<'de> for PinSection {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PinSectionVisitor)
-    }
-}
-
-struct PinSectionVisitor;
-
-impl<'de> Visitor<'de> for PinSectionVisitor {
-    type Value = PinSection;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PinSection, A::Error> {
-        let mut pins = Vec::with_capacity(map.size_hint().unwrap_or(0));
-        while let Some(pin) = map.next_entry()? {
-            pins.push(pin);
-        }
-        Ok(PinSection(pins))
-    }
-}
 
 /// An address or a prefix, or the reason why the text is neither. The text is not kept.
 pub(super) struct Prefix(Result<Ipv4Net, String>);
@@ -79,21 +49,24 @@ pub(super) fn check_exclude(
 }
 
 pub(super) fn check_pins(
-    given: &PinSection,
+    given: DeTable,
     uplinks: &BTreeMap<UplinkNo, Uplink>,
     exclude: &AddressTable<()>,
     source: &Source,
 ) -> Result<AddressTable<UplinkNo>, Error> {
     let mut pins = AddressTable::default();
-    for (key, number) in &given.0 {
-        let net = check_prefix(key, source)?;
+    for (key, value) in given {
+        let number_span = value.span();
+        let number = i64::deserialize(value.into_deserializer())
+            .map_err(|error| source.error(number_span.clone(), error.message()))?;
+        let net = parse_prefix(key.get_ref()).map_err(|reason| source.error(key.span(), reason))?;
         if net.prefix_len() == 32 {
             Client::new(net.addr()).map_err(|reason| source.error(key.span(), reason))?;
         }
-        let uplink = u8::try_from(*number.get_ref()).ok().and_then(UplinkNo::new);
+        let uplink = u8::try_from(number).ok().and_then(UplinkNo::new);
         let uplink = uplink.filter(|no| uplinks.contains_key(no)).ok_or_else(|| {
-            let reason = format!("the pin names uplink {}, which does not exist", number.get_ref());
-            source.error(number.span(), reason)
+            let reason = format!("the pin names uplink {number}, which does not exist");
+            source.error(number_span, reason)
         })?;
         if let Some((excluded, ())) = exclude.find_covering(net) {
             let (net, excluded) = (short(net), short(excluded));

@@ -37,6 +37,11 @@ impl Source<'_> {
         }
     }
 
+    /// What the TOML parser found.
+    pub(super) fn toml_error(&self, error: &toml::de::Error) -> Error {
+        self.error(error.span().unwrap_or(0..0), error.message())
+    }
+
     /// An error about a value that need not be in the file; without it, the error is about line 1.
     pub(super) fn error_at<T>(
         &self,
