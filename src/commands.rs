@@ -1,10 +1,14 @@
 //! The commands, one file with one `run` for each. A command reads what it needs through
 //! [`context`], lets `plan` decide, and changes things through [`transaction`].
 
+use std::fmt::Display;
+
 use anyhow::Result;
 
 use crate::cli::{Cli, Command, Pools};
 use crate::system::files::config;
+use crate::system::syslog;
+use crate::{error, output};
 
 mod assign;
 mod check;
@@ -57,4 +61,15 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Command::Help(_) => {}
     }
     Ok(Outcome::Done)
+}
+
+/// Prints an error on stderr, or sends it to syslog for a hook whose output is discarded.
+pub fn print_error(error: impl Display) {
+    if let Some(name) = syslog::hook_name() {
+        let text = error::without_errno(&format!("{name}: {error:#}"));
+        if syslog::send(&text) {
+            return;
+        }
+    }
+    output::print_error(error);
 }

@@ -22,11 +22,17 @@ mod plan;
 mod system;
 mod usage_error;
 
-use commands::Outcome;
+use commands::{Outcome, print_error};
 
 /// Parses the command line and runs the command. A failure is printed as `wanpool: what: why`.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
+    // The version needs no parser, and to build the parser takes longer than all else.
+    if let [_, only] = args.as_slice() {
+        if only == "-V" || only == "--version" {
+            return print(&format!("wanpool {}\n", env!("CARGO_PKG_VERSION")));
+        }
+    }
     if args.get(1).is_some_and(|first| first == commands::complete::COMPLETE) {
         commands::complete::run(&args[2..]);
         return ExitCode::SUCCESS;
@@ -48,22 +54,18 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// Prints help and version; prints anything else that clap refuses as one line.
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match output::print(&error.to_string()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+        return print(&error.to_string());
     }
     print_error(usage_error::one_line(&error.to_string()));
     ExitCode::from(error::USAGE)
 }
 
-/// Prints an error on stderr, or sends it to syslog for a hook whose output is discarded.
-fn print_error(error: impl std::fmt::Display) {
-    if let Some(name) = system::syslog::hook_name() {
-        let text = error::without_errno(&format!("{name}: {error:#}"));
-        if system::syslog::send(&text) {
-            return;
+fn print(text: &str) -> ExitCode {
+    match output::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error::FAILED)
         }
     }
-    output::print_error(error);
 }

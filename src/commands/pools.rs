@@ -153,6 +153,8 @@ struct Counters {
 impl Known {
     fn read(context: &Context, kernel: &Kernel) -> Result<Self> {
         let devices = kernel.devices()?;
+        // First, so that the buffers of the neighbour dump and the counters need no memory together.
+        let neighbours = discovery::discover(context, kernel, &devices, &[]).unwrap_or_default();
         let mut counters = None;
         if has_net_admin() {
             let mark = context.config.kernel_ids.uplink_mark_bit();
@@ -161,7 +163,6 @@ impl Known {
                 live_flows: kernel.flows_by_address(mark)?,
             });
         }
-        let neighbours = discovery::discover(context, kernel, &devices, &[]).unwrap_or_default();
         Ok(Self { neighbours, counters })
     }
 

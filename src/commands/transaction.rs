@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Context;
 use super::fingerprint::{Fingerprint, Verified};
 use super::report::{self, Report};
+use super::{Context, print_error};
 use crate::model::UplinkSet;
 use crate::model::change::Change;
 use crate::model::health::HealthRecords;
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
         drop(self);
         if let Some(exec) = &context.config.hook {
             for failure in notify_hook::run(exec, &events) {
-                crate::print_error(failure);
+                print_error(failure);
             }
         }
         Ok(())

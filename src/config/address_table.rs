@@ -5,8 +5,6 @@
 //! look-up costs one hash look-up for each prefix length that occurs, however many prefixes there
 //! are.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -14,13 +12,14 @@ use rustc_hash::FxHashMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressTable<T> {
-    /// The longest prefix length first. No map is empty.
-    by_length: BTreeMap<Reverse<u8>, FxHashMap<Ipv4Net, T>>,
+    values: FxHashMap<Ipv4Net, T>,
+    /// The prefix lengths that occur, the longest first.
+    lengths: Vec<u8>,
 }
 
 impl<T> Default for AddressTable<T> {
     fn default() -> Self {
-        Self { by_length: BTreeMap::new() }
+        Self { values: FxHashMap::default(), lengths: Vec::new() }
     }
 }
 
@@ -33,9 +32,12 @@ impl<T> AddressTable<T> {
     /// The longest prefix that contains the whole of another one, which may be the same, and its
     /// value.
     pub fn find_covering(&self, net: Ipv4Net) -> Option<(Ipv4Net, &T)> {
-        for (&Reverse(length), values) in self.by_length.range(Reverse(net.prefix_len())..) {
+        for &length in &self.lengths {
+            if length > net.prefix_len() {
+                continue;
+            }
             let Some(key) = prefix(net.addr(), length) else { continue };
-            if let Some(value) = values.get(&key) {
+            if let Some(value) = self.values.get(&key) {
                 return Some((key, value));
             }
         }
@@ -44,7 +46,12 @@ impl<T> AddressTable<T> {
 
     /// Host bits of the prefix are ignored. Returns the value that the prefix had.
     pub fn insert(&mut self, net: Ipv4Net, value: T) -> Option<T> {
-        self.by_length.entry(Reverse(net.prefix_len())).or_default().insert(net.trunc(), value)
+        let length = net.prefix_len();
+        if !self.lengths.contains(&length) {
+            self.lengths.push(length);
+            self.lengths.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        self.values.insert(net.trunc(), value)
     }
 }
 

@@ -104,7 +104,7 @@ pub fn refusal(config: &Config, devices: &Devices, client: Client) -> Option<Str
             "broadcast"
         } else {
             match own.reserved() {
-                Some([network, _]) if network == address => "network's",
+                Some([network, _]) if network == address => "network",
                 Some([_, broadcast]) if broadcast == address => "broadcast",
                 _ => continue,
             }
@@ -143,7 +143,7 @@ mod tests {
             ("192.168.7.10", None),
             ("192.168.8.255", None),
             ("192.168.7.1", Some("the gateway's own address, on br0")),
-            ("192.168.7.0", Some("the gateway's network's address, on br0")),
+            ("192.168.7.0", Some("the gateway's network address, on br0")),
             ("192.168.7.255", Some("the gateway's broadcast address, on br0")),
             ("192.168.7.200", Some("the gateway's broadcast address, on br0")),
             ("10.64.1.2", Some("the gateway's own address, on ppp1")),

@@ -30,13 +30,15 @@ pub fn candidates(
     candidates
 }
 
-/// Refuses to prune while a LAN device is down: clients that left cannot be told from clients that
-/// are cut off.
+/// Refuses to prune while a LAN device is down, because clients that are cut off look like clients
+/// that have left.
 pub fn require_lan_up(config: &Config, devices: &Devices) -> Result<()> {
     let Lan::Devices(lan) = &config.lan else { return Ok(()) };
     for dev in lan {
         if !devices.link(dev).is_some_and(|link| link.up && link.carrier) {
-            bail!("{dev}: the link is down; clients that left cannot be told from clients cut off");
+            bail!(
+                "{dev}: the link is down; bring it up, because its clients look as if they had left"
+            );
         }
     }
     Ok(())

@@ -87,7 +87,7 @@ fn states_are_coloured_on_a_terminal_or_on_request() {
 fn every_command_prints_json() {
     let lab = Lab::new();
     lab.config(&three(""));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     for args in [
         "restore",
         "scan",

@@ -80,7 +80,7 @@ fn without_root_nothing_is_changed(shape: Shape) {
 fn without_iptables_nothing_is_changed(shape: Shape) {
     let lab = shape.raise();
     lab.config(&three(""));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     // In a mount namespace of its own the directory with iptables is empty.
     let hidden = |command: &str| {
         let script = format!(

@@ -211,13 +211,13 @@ impl Lab {
         }
     }
 
-    /// Makes the gateway discover these clients by ARP: each asks it something and is answered.
-    pub fn hear(&self, clients: &[Ipv4Addr]) {
+    /// Makes the gateway discover these clients by ARP: each sends it a packet and is answered.
+    pub fn discover(&self, clients: &[Ipv4Addr]) {
         let at = SocketAddrV4::new(GATEWAY, 5353);
         let _server = EchoServer::start(&self.gateway, at);
         for &client in clients {
             let asked = self.client(client).to(at).udp().and_then(|mut conn| conn.ask());
-            assert_eq!(asked, Ok(client), "what the gateway hears of {client}");
+            assert_eq!(asked, Ok(client), "the answer to {client}");
         }
         wait_until("the gateway knows its clients by ARP", || {
             let neighbours = self.gateway.sh("ip -4 neigh show dev br0");

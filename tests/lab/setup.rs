@@ -58,7 +58,7 @@ impl Lab {
     #[track_caller]
     pub fn serve(&self, config: &str) {
         self.config(config);
-        self.hear(&self.everyone());
+        self.discover(&self.everyone());
         self.wanpool(["restore"]).ok();
         self.wanpool(["assign"]).ok();
     }

@@ -151,7 +151,7 @@ fn the_package_installs_serves_clients_upgrades_and_purges(debian: Debian) {
     hooks.silent();
     lab.kernel_state().assert_is(&empty, "installed, not configured");
 
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     write_config(&machine);
     machine.sh("wanpool restore && wanpool assign");
     assert_served(&lab, &machine);

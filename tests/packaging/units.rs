@@ -70,7 +70,7 @@ fn under_systemd_a_configuration_file_is_enough(debian: Debian) {
     lab.kernel_state().assert_is(&empty, "installed, not configured");
     assert_quiet(&machine);
 
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     write_config(&machine);
     await_pools(&machine, lab.everyone().len());
     let assigned = assert_served(&lab, &machine);
@@ -111,7 +111,7 @@ fn the_sandboxed_units_can_do_all_their_work(debian: Debian) {
     packages(&lab, &["0.1.0"]);
     let machine = Machine::boot(&lab, debian);
     machine.sh("apt-get install -y /mnt/0.1.0.deb; systemctl stop wanpool-assign.timer");
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     write_config(&machine);
     machine.sh(&format!("printf '{QUICK}' >>/etc/wanpool.toml"));
     let stopped = lab.kernel_state();

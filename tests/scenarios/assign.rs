@@ -12,7 +12,7 @@ with_both_iptables! {
 fn thirty_clients_are_assigned_ten_each_to_three_equal_uplinks(shape: Shape) {
     let lab = shape.raise();
     lab.config(&three(""));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     lab.wanpool(["restore"]).ok();
     let placed = lab.wanpool(["assign"]);
     let lines: Vec<String> = (lab.everyone().iter().zip((1..=3).cycle()))

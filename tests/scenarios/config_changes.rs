@@ -161,7 +161,7 @@ fn a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance(shape: Shape) {
     let lab = shape.raise();
     let (old, new) = (lab.everyone()[..20].to_vec(), lab.everyone()[20..].to_vec());
     lab.config(&two());
-    lab.hear(&old);
+    lab.discover(&old);
     lab.wanpool(["assign"]).ok();
     let before = [lab.pool(1), lab.pool(2)];
     let talk = lab.talk(&old);
@@ -169,7 +169,7 @@ fn a_new_uplink_gets_new_clients_and_old_ones_only_by_rebalance(shape: Shape) {
     lab.config(&three(""));
     assert_eq!(lab.wanpool(["assign"]).ok().stdout, "uplink 3 ppp2 up\n");
     assert_eq!([lab.pool(1), lab.pool(2)], before, "no client moves");
-    lab.hear(&new);
+    lab.discover(&new);
     lab.wanpool(["assign"]).ok();
     assert_eq!([lab.pool(1), lab.pool(2)], before, "no client moves");
     assert_eq!(lab.members(3), new, "all new ones, in order of address");

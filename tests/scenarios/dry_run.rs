@@ -27,7 +27,7 @@ fn the_printed_commands_do_the_same_as_the_run(shape: Shape) {
     let lab = shape.raise();
     let empty = lab.kernel_state();
     lab.config(&config);
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
 
     by_script(&lab, &["-n", "restore"]);
     lab.wanpool(["restore"]).silent();

@@ -69,7 +69,7 @@ fn ip_down_ends_only_the_flows_of_the_lost_uplink(shape: Shape) {
 fn the_program_itself_needs_no_path(shape: Shape) {
     let lab = shape.raise();
     lab.config(&four("helpers = [\"ftp\"]"));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     let hooks = lab.hooks();
     for args in [["restore"].as_slice(), &["assign"], &["failover", "1"], &["restore", "1"]] {
         let run = hooks.program(binary()).args(args).run();

@@ -122,7 +122,7 @@ impl Lab {
     /// Like `serve`, but warnings about the hook are allowed.
     fn serve_quietly(&self, config: &str) {
         self.config(config);
-        self.hear(&self.everyone());
+        self.discover(&self.everyone());
         assert_eq!(self.wanpool(["restore"]).status, 0);
         assert_eq!(self.wanpool(["assign"]).status, 0);
     }

@@ -23,7 +23,7 @@ fn two_capabilities_and_an_own_state_directory_are_enough(shape: Shape) {
         "cd {}\nmkdir state run\ntouch xtables.lock\nchown {ALICE}:{ALICE} state run xtables.lock",
         lab.scratch().display()
     ));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     let alice = |command: &str| lab.run_as(ALICE, BOTH, command);
     alice("restore").ok();
     alice("assign").ok();

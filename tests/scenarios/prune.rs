@@ -52,7 +52,7 @@ fn only_clients_missing_from_the_neighbour_table_are_released(shape: Shape) {
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 
     // A client that comes back is a new one.
-    lab.hear(&gone[..2]);
+    lab.discover(&gone[..2]);
     assert_eq!(lab.wanpool(["assign", "--prune"]).ok().lines().len(), 2);
     assert_eq!(lab.client(gone[0]).seen(), Ok(lab.uplink_address(lab.pool_of(gone[0]).unwrap())));
 }

@@ -8,7 +8,7 @@ use crate::lab::{Lab, LanHosts, three};
 fn scan_shows_only_clients_behind_the_lan_devices() {
     let lab = Lab::new();
     lab.config(&three("exclude = [\"192.168.7.12\"]"));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     lab.gateway.sh("ip neigh add 192.168.7.240 dev br0 nud incomplete
          ip neigh add 192.168.7.241 dev br0 nud failed
          ip neigh add 192.168.7.242 dev br0 lladdr 02:00:00:00:02:42 nud permanent
@@ -32,7 +32,7 @@ fn scan_shows_only_clients_behind_the_lan_devices() {
 fn scan_prints_columns_and_scan_new_only_addresses() {
     let lab = Lab::new();
     lab.config(&three(""));
-    lab.hear(&lab.everyone()[..2]);
+    lab.discover(&lab.everyone()[..2]);
     let text = lab.wanpool(["scan"]);
     let head: Vec<&str> = text.ok().lines()[0].split_whitespace().collect();
     assert_eq!(head, ["address", "lladdr", "dev", "state", "pool"]);
@@ -52,7 +52,7 @@ fn scan_dev_shows_only_that_device() {
     let lab = Lab::new();
     lab.config(&three("").replace("[\"br0\"]", "[\"br0\", \"dmz0\"]"));
     let _inside = LanHosts::raise(&lab);
-    lab.hear(&lab.everyone()[..2]);
+    lab.discover(&lab.everyone()[..2]);
     lab.gateway.sh("ip neigh replace 172.21.8.77 dev dmz0 lladdr 02:00:00:00:08:77 nud permanent");
     assert_eq!(lab.wanpool(["scan", "--new", "--dev", "dmz0"]).ok().stdout, "172.21.8.77\n");
     let both = lab.wanpool(["scan", "--new", "--dev", "dmz0", "--dev", "br0"]);

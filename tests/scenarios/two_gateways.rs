@@ -84,7 +84,7 @@ fn the_second_gateway_takes_over_every_client_with_its_pool() {
     let first = start(&lab, "first", &lab.gateway, 150);
     await_master(&first);
     let second = start(&lab, "second", &pair.second, 100);
-    lab.hear(known);
+    lab.discover(known);
     first.sh(CLOCK);
     let placed = pools(&first);
     assert_eq!(placed.keys().copied().collect::<Vec<_>>(), known);
@@ -139,7 +139,7 @@ fn with_conntrackd_flows_survive_the_takeover() {
     let second = start(&lab, "second", &pair.second, 100);
     first.sh(&format!("ME=1{CONNTRACKD}"));
     second.sh(&format!("ME=2{CONNTRACKD}"));
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     first.sh(CLOCK);
     let placed = pools(&first);
     first.run(&format!("{SYNC} 192.168.7.3")).silent();

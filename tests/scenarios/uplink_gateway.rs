@@ -84,7 +84,7 @@ fn the_gateway_is_taken_from_the_default_route_of_dhcp(shape: Shape) {
 fn without_a_known_gateway_the_uplink_is_down_and_the_report_says_why() {
     let lab = Lab::new();
     lab.config(&without_via());
-    lab.hear(&lab.everyone());
+    lab.discover(&lab.everyone());
     let report = lab.wanpool(["restore"]);
     let lines = report.ok().lines();
     let reason = lines.iter().find(|line| line.starts_with("uplink 4 eth1 down"));

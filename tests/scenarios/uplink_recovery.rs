@@ -64,7 +64,7 @@ fn assign_leaves_a_failed_over_uplink_out_of_service(shape: Shape) {
     let lab = shape.raise();
     lab.config(&four(""));
     let (first, later) = (lab.everyone()[..20].to_vec(), lab.everyone()[20..].to_vec());
-    lab.hear(&first);
+    lab.discover(&first);
     lab.wanpool(["restore"]).ok();
     lab.wanpool(["assign"]).ok();
     for number in [1, 4] {
@@ -88,7 +88,7 @@ fn assign_leaves_a_failed_over_uplink_out_of_service(shape: Shape) {
     }
     // New clients are assigned to its pool all the same, and use other uplinks until it is back.
     lab.wanpool(["failover", "ppp0"]).ok();
-    lab.hear(&later);
+    lab.discover(&later);
     lab.wanpool(["assign"]).ok();
     assert!(lab.pool(1).len() >= 7, "{:?}", lab.pool(1));
     lab.assert_leaves_by_another(*lab.members(1).last().unwrap(), 1);

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Run;
+use crate::commands::print_error;
 use crate::model::UplinkNo;
 use crate::model::uplink::State;
 use crate::plan::uplinks::{GatewayStatus, Intent};
@@ -39,7 +40,7 @@ impl Run<'_> {
             match runtime.write_health(&self.health) {
                 // Without records, probes could never take an uplink out of service.
                 Err(error) if is_probe => return Err(error),
-                Err(error) => crate::print_error(error),
+                Err(error) => print_error(error),
                 Ok(()) => {}
             }
         }
