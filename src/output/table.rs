@@ -52,7 +52,7 @@ impl TextTable {
             if fields.len() != columns.len() {
                 return Err(Error::custom("the rows of a table have different fields"));
             }
-            for (column, value) in columns.iter_mut().zip(fields.values()) {
+            for (column, value) in columns.iter_mut().zip(fields.into_values()) {
                 column.add(value);
             }
         }
@@ -72,7 +72,7 @@ impl TextTable {
         let mut part = Builder::default();
         part.push_record(self.columns.iter().map(|column| column.name.as_str()));
         for row in rows {
-            part.push_record(fields_of(&row)?.values().map(cell));
+            part.push_record(fields_of(&row)?.into_values().map(cell));
             if part.count_records() == ROWS_AT_A_TIME {
                 self.write_part(out, std::mem::take(&mut part), color)?;
             }
@@ -83,12 +83,13 @@ impl TextTable {
     fn write_part(&self, out: &mut impl Write, part: Builder, color: bool) -> io::Result<()> {
         for line in self.draw(part).lines() {
             let line = line.trim_end();
-            match self.state_color(line) {
-                Some((word, code)) if color => {
+            let colored = if color { self.state_color(line) } else { None };
+            match colored {
+                Some((word, code)) => {
                     let (before, after) = (&line[..word.start], &line[word.end..]);
                     writeln!(out, "{before}\x1b[{code}m{}\x1b[0m{after}", &line[word])?;
                 }
-                _ => writeln!(out, "{line}")?,
+                None => writeln!(out, "{line}")?,
             }
         }
         Ok(())
@@ -129,13 +130,13 @@ impl Column {
         Self { name: name.to_owned(), width, has_numbers: false, has_texts: false }
     }
 
-    fn add(&mut self, value: &Value) {
-        self.width = self.width.max(cell(value).chars().count());
-        if is_number(value) {
+    fn add(&mut self, value: Value) {
+        if is_number(&value) {
             self.has_numbers = true;
         } else if !value.is_null() {
             self.has_texts = true;
         }
+        self.width = self.width.max(cell(value).chars().count());
     }
 }
 
@@ -144,7 +145,7 @@ pub(super) fn record(record: &impl Serialize) -> Result<String, Error> {
     let fields = fields_of(record)?;
     let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
-    for (name, value) in &fields {
+    for (name, value) in fields {
         text += &format!("{name:width$}  {}\n", cell(value));
     }
     Ok(text)
@@ -157,10 +158,10 @@ fn fields_of(row: &impl Serialize) -> Result<Map<String, Value>, Error> {
     }
 }
 
-fn cell(value: &Value) -> String {
+fn cell(value: Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text,
         other => other.to_string(),
     }
 }
