@@ -1,9 +1,13 @@
-//! The command line and its help: clap types only, nothing of the program itself. The parser, the
-//! help texts, the man pages and the completions all come from here.
+//! The command line and its help, as clap types: the parser, the help texts, the man pages and the
+//! completions all come from here. Does not know what the commands do.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+mod command_name;
+
+pub use command_name::resolve_command;
 
 /// Share several uplinks among the clients of a Linux gateway
 #[derive(Parser, Debug)]
@@ -285,19 +289,4 @@ pub struct Help {
     /// The command, or an unambiguous prefix of it
     #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
-}
-
-/// The name of the command that was typed: a full name, or a prefix that no other command has.
-pub fn resolve_command<'a>(program: &'a clap::Command, typed: &str) -> Option<&'a str> {
-    let mut with_prefix = Vec::new();
-    for command in program.get_subcommands() {
-        let name = command.get_name();
-        if name == typed {
-            return Some(name);
-        }
-        if name.starts_with(typed) {
-            with_prefix.push(name);
-        }
-    }
-    if let [only] = with_prefix[..] { Some(only) } else { None }
 }
