@@ -27,23 +27,30 @@ fn is_group(nexthop: &Nexthop) -> bool {
     matches!(nexthop, Nexthop::Group(_))
 }
 
-/// Adds the changes of nexthops. Returns the routes that remain once they are made: the kernel deletes
-/// the routes of a nexthop together with it.
-fn diff_nexthops(found: &Routing, wanted: &Routing, diff: &mut Diff) -> Vec<Route> {
-    let mut deleted = BTreeSet::new();
+/// Adds the changes of nexthops. Returns the routes that exist when those of routes are made.
+fn diff_nexthops(found: &Routing, wanted: &Routing, diff: &mut Diff) -> Routes {
+    // The ids that go at once, and those that go when the routes have been changed.
+    let (mut deleted_first, mut deleted_last) = (BTreeSet::new(), BTreeSet::new());
     for (&id, nexthop) in &found.nexthops {
         match wanted.nexthops.get(&id) {
             None => {
-                deleted.insert(id);
+                deleted_last.insert(id);
             }
             // The kernel does not change a device into a group, or a group into a device.
             Some(wish) if is_group(wish) != is_group(nexthop) || *nexthop == Nexthop::Other => {
-                deleted.insert(id);
+                deleted_first.insert(id);
                 diff.build.push(Change::DeleteNexthop { id });
             }
             Some(_) => {}
         }
     }
+    for (&id, nexthop) in &found.nexthops {
+        if goes_with_members(nexthop, &deleted_first) {
+            deleted_first.insert(id);
+            deleted_last.remove(&id);
+        }
+    }
+    let deleted: BTreeSet<u32> = deleted_first.union(&deleted_last).copied().collect();
     // Devices come first: the members of a group must exist.
     let (groups, devices): (Vec<_>, Vec<_>) =
         wanted.nexthops.iter().partition(|(_, nexthop)| is_group(nexthop));
@@ -56,22 +63,50 @@ fn diff_nexthops(found: &Routing, wanted: &Routing, diff: &mut Diff) -> Vec<Rout
             diff.build.push(Change::ReplaceNexthop { id, nexthop: nexthop.clone() });
         }
     }
-    for &id in &deleted {
-        // A group disappears with its last member.
-        let goes_with_members = matches!(
-            without_members(&found.nexthops[&id], &deleted),
-            Nexthop::Group(members) if members.is_empty()
-        );
-        if !wanted.nexthops.contains_key(&id) && !goes_with_members {
+    for &id in &deleted_last {
+        if !goes_with_members(&found.nexthops[&id], &deleted) {
             diff.tear_down.push(Change::DeleteNexthop { id });
         }
     }
-    let mut remaining = found.routes.clone();
-    remaining.retain(|route| match route.target {
-        RouteTarget::Nexthop(id) => !deleted.contains(&id),
-        _ => true,
-    });
-    remaining
+    Routes::after(&found.routes, &deleted_first, &deleted_last)
+}
+
+/// The routes that were found, by what happens to them before routes are changed. The kernel deletes
+/// the routes of a nexthop together with it; routes of a nexthop that was deleted first are gone.
+#[derive(Default)]
+struct Routes {
+    staying: Vec<Route>,
+    /// They exist until their nexthop is deleted at the end, and need no change of their own to go.
+    leaving: Vec<Route>,
+}
+
+impl Routes {
+    fn after(found: &[Route], deleted_first: &BTreeSet<u32>, deleted_last: &BTreeSet<u32>) -> Self {
+        let mut routes = Self::default();
+        for route in found {
+            match route.target {
+                RouteTarget::Nexthop(id) if deleted_first.contains(&id) => {}
+                RouteTarget::Nexthop(id) if deleted_last.contains(&id) => {
+                    routes.leaving.push(route.clone());
+                }
+                _ => routes.staying.push(route.clone()),
+            }
+        }
+        routes
+    }
+
+    fn with_key(&self, wanted: &Route) -> Vec<&Route> {
+        let all = self.staying.iter().chain(&self.leaving);
+        all.filter(|route| route.key() == wanted.key()).collect()
+    }
+}
+
+/// Whether a group disappears together with the last of its members.
+fn goes_with_members(nexthop: &Nexthop, deleted: &BTreeSet<u32>) -> bool {
+    match nexthop {
+        Nexthop::Group(members) => members.iter().all(|(id, _)| deleted.contains(id)),
+        _ => false,
+    }
 }
 
 /// A nexthop as it is when some members of groups have been deleted.
@@ -83,26 +118,55 @@ fn without_members(nexthop: &Nexthop, deleted: &BTreeSet<u32>) -> Nexthop {
     nexthop
 }
 
-fn diff_routes(found: &[Route], wanted: &[Route], diff: &mut Diff) {
-    let (missing, mut surplus) = unmatched(found, wanted);
-    for route in missing {
-        let route = route.clone();
-        // A route of ours with the same key is changed in place: there is no moment without a route.
-        let at = surplus.iter().position(|other| other.key() == route.key());
-        match at.map(|at| surplus.swap_remove(at)) {
-            // The kernel would keep an MTU and the like of a route by a nexthop.
-            Some(other) if is_altered_nexthop_route(other, &route) => {
-                diff.build.push(Change::DeleteRoute(other.clone()));
-                diff.build.push(Change::AddRoute(route));
-            }
-            Some(_) => diff.build.push(Change::ReplaceRoute(route)),
-            None => diff.build.push(Change::AddRoute(route)),
+fn diff_routes(found: &Routes, wanted: &[Route], diff: &mut Diff) {
+    let (missing, mut surplus) = unmatched(&found.staying, wanted);
+    for route in wanted {
+        let with_key = found.with_key(route);
+        if with_key.len() > 1 {
+            replace_all(&with_key, route, diff);
+            surplus.retain(|other| other.key() != route.key());
         }
+    }
+    for route in missing {
+        match found.with_key(route)[..] {
+            [] => diff.build.push(Change::AddRoute(route.clone())),
+            // A route of ours with the same key is changed in place: there is no moment without a
+            // route.
+            [other] if !is_altered_nexthop_route(other, route) => {
+                diff.build.push(Change::ReplaceRoute(route.clone()));
+            }
+            [other] => {
+                diff.build.push(Change::DeleteRoute(other.clone()));
+                diff.build.push(Change::AddRoute(route.clone()));
+            }
+            // They have been dealt with.
+            _ => {}
+        }
+        surplus.retain(|other| other.key() != route.key());
     }
     surplus.sort();
     diff.tear_down.extend(surplus.into_iter().cloned().map(Change::DeleteRoute));
 }
 
+/// Makes one route of several that have the same key. A request to delete one of them can take
+/// another, because they may differ only in attributes that a request cannot name. So all but one are
+/// deleted, whichever these are, and the last one is changed in place.
+fn replace_all(found: &[&Route], wanted: &Route, diff: &mut Diff) {
+    let any = Route { target: RouteTarget::Other, ..wanted.clone() };
+    let must_go = found.iter().any(|route| is_altered_nexthop_route(route, wanted));
+    let deletions = if must_go { found.len() } else { found.len() - 1 };
+    for _ in 0..deletions {
+        diff.build.push(Change::DeleteRoute(any.clone()));
+    }
+    diff.build.push(if must_go {
+        Change::AddRoute(wanted.clone())
+    } else {
+        Change::ReplaceRoute(wanted.clone())
+    });
+}
+
+/// Whether the kernel would keep an MTU and the like, which a route by a nexthop has, if the route
+/// were changed in place.
 fn is_altered_nexthop_route(found: &Route, wanted: &Route) -> bool {
     found.target == RouteTarget::Other && matches!(wanted.target, RouteTarget::Nexthop(_))
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::config::Role;
 use crate::model::filter::Jump;
 use crate::model::pools::Pools;
-use crate::model::routing::{Nexthop, RouteTarget, Routing};
+use crate::model::routing::{Nexthop, Route, RouteTarget, Routing};
 
 pub mod fake_kernel;
 
@@ -159,6 +159,51 @@ fn a_failover_deletes_one_nexthop_and_adds_the_mark_of_it() {
         panic!("{changes:?}");
     };
     assert_eq!(route.to_string(), "default dev ppp1 table 301 metric 1");
+}
+
+/// What somebody did by hand to the nexthops and routes of a running gateway.
+type Edit = fn(&mut Routing);
+
+#[test]
+fn a_route_leaves_a_nexthop_that_goes_before_the_nexthop_is_deleted() {
+    let config = config(&[(1, 1), (2, 1), (3, 1)], "");
+    let device = |dev| Nexthop::Device { dev, via: None };
+    let foreign: Edit = |routing| {
+        routing.nexthops.insert(8740, Nexthop::Device { dev: dev(3), via: None });
+        let mut routes = routing.routes.iter_mut();
+        let route = routes.find(|route| route.table == 201 && route.metric == 10).unwrap();
+        route.target = RouteTarget::Nexthop(8740);
+    };
+    let only_member: Edit = |routing| {
+        routing.nexthops.insert(8700, Nexthop::Group(vec![(8702, 1)]));
+        routing.nexthops.insert(8702, Nexthop::Other);
+    };
+    let doubled: Edit = |routing| {
+        let route = routing.routes.iter().find(|route| route.table == 301).unwrap().clone();
+        routing.routes.push(Route { target: RouteTarget::Other, ..route });
+    };
+    let doubled_by_nexthop: Edit = |routing| {
+        let route = routing.routes.iter().find(|route| route.table == 201).unwrap().clone();
+        routing.routes.push(Route { target: RouteTarget::Other, ..route.clone() });
+        routing.routes.push(Route { target: RouteTarget::Nexthop(8703), ..route });
+    };
+    for edit in [foreign, only_member, doubled, doubled_by_nexthop] {
+        let mut found = running(&config, &[1, 2, 3]);
+        edit(&mut found.routing);
+        reach(&config, &found, &Pools::default(), Intent::RestoreAll);
+    }
+
+    // The uplink that `failover --to` named is no longer usable, and another one is named.
+    let to = |to| Intent::FailOver { uplink: no(1), to: Some(no(to)) };
+    let mut found =
+        fixtures::after(&config, &running(&config, &[1, 2, 3]), &Pools::default(), to(3));
+    found.devices.addresses.retain(|address| address.dev != dev(3));
+    assert_eq!(found.routing.nexthops.get(&8703), Some(&device(dev(3))));
+    reach(&config, &found, &Pools::default(), to(2));
+
+    // Other ids were configured.
+    let moved = fixtures::config(&[(1, 1), (2, 1), (3, 1)], "[kernel]\nnexthop-base = 9000\n");
+    reach(&moved, &running(&config, &[1, 2, 3]), &Pools::default(), Intent::Keep);
 }
 
 #[test]

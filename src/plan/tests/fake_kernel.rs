@@ -34,7 +34,7 @@ pub fn apply(kernel: &mut Snapshot, change: &Change) {
             replace_route(routing, route);
         }
         Change::ReplaceRoute(route) => replace_route(routing, route),
-        Change::DeleteRoute(route) => remove(&mut routing.routes, route),
+        Change::DeleteRoute(route) => delete_route(routing, route),
         Change::AddRule(rule) => {
             assert!(!routing.rules.contains(rule), "{change:?}: it exists");
             routing.rules.push(rule.clone());
@@ -114,6 +114,15 @@ pub fn delete_nexthop(routing: &mut Routing, id: u32) {
     for group in empty {
         delete_nexthop(routing, group);
     }
+}
+
+/// The target of a request that names none matches any route with its key.
+fn delete_route(routing: &mut Routing, route: &Route) {
+    if route.target != RouteTarget::Other {
+        return remove(&mut routing.routes, route);
+    }
+    let at = routing.routes.iter().position(|other| other.key() == route.key());
+    routing.routes.remove(at.unwrap_or_else(|| panic!("{route} does not exist")));
 }
 
 fn replace_route(routing: &mut Routing, route: &Route) {
