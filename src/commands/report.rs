@@ -7,7 +7,7 @@ use super::Context;
 use crate::model::UplinkNo;
 use crate::output::Text;
 use crate::plan::assign::ClientChange;
-use crate::plan::uplinks::{Condition, GatewayStatus, UplinkStatus};
+use crate::plan::uplinks::{Condition, DownReason, GatewayStatus, UplinkStatus};
 
 /// What a run did, or with `--dry-run` would do.
 #[derive(Default)]
@@ -130,7 +130,7 @@ impl Report {
 /// Whether a change of status is worth a line. The reason why an uplink is down is not.
 fn differs(before: &UplinkStatus, after: &UplinkStatus) -> bool {
     let is_same = match (before.condition, after.condition) {
-        (Condition::Down(_), Condition::Down(_)) => true,
+        (Condition::Down(before), Condition::Down(_)) => before != DownReason::AddressLost,
         (before, after) => before == after,
     };
     !is_same || before.override_uplink != after.override_uplink

@@ -17,7 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use evaluate::{evaluate, override_uplink};
+use evaluate::{down_reason, evaluate, override_uplink};
 pub use status::{Condition, DownReason, FailoverCause, GatewayStatus, UplinkStatus};
 
 /// What a command wants to change about the uplinks in service.
@@ -87,8 +87,12 @@ pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<Gatew
         _ => is_multipath_on(&found.routing.rules),
     };
     let mut status = GatewayStatus { uplinks: evaluate_all(config, found, intent), multipath };
+    put_back_if_none_is_up(config, found, &mut status);
     match intent {
-        Intent::Restore { uplink, .. } => require_usable(config, &status, uplink)?,
+        Intent::Restore { uplink, via } => {
+            require_same_gateway(config, uplink, via)?;
+            require_usable(config, &status, uplink)?;
+        }
         Intent::FailOver { uplink, to } => fail_over(config, &mut status, uplink, to)?,
         Intent::Probed { out, .. } => take_out(&mut status, out),
         _ => {}
@@ -98,7 +102,7 @@ pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<Gatew
 }
 
 /// What is in service now, by the objects in the kernel: an uplink is in service if its nexthop
-/// exists.
+/// exists and its device has an address.
 pub fn current(config: &Config, found: &Snapshot) -> GatewayStatus {
     let mut status = GatewayStatus {
         uplinks: evaluate_all(config, found, Intent::Keep),
@@ -108,6 +112,10 @@ pub fn current(config: &Config, found: &Snapshot) -> GatewayStatus {
         let has_nexthop = found.routing.nexthops.contains_key(&config.kernel_ids.nexthop(no));
         uplink.condition = match uplink.condition {
             Condition::FailedOver(cause) => Condition::FailedOver(cause),
+            // The kernel keeps the nexthop of a device that has lost its address.
+            Condition::Down(DownReason::NoAddress) if has_nexthop => {
+                Condition::Down(DownReason::AddressLost)
+            }
             _ if has_nexthop => Condition::Up,
             Condition::Down(reason) => Condition::Down(reason),
             Condition::Up => Condition::Down(DownReason::NotInService),
@@ -132,11 +140,39 @@ fn evaluate_all(
     uplinks
 }
 
+/// Puts back what probes took out if no other uplink is in service: an uplink that a probe found
+/// unhealthy may serve somebody, and none serves nobody. A failover by hand stays.
+fn put_back_if_none_is_up(config: &Config, found: &Snapshot, status: &mut GatewayStatus) {
+    if status.up().next().is_some() {
+        return;
+    }
+    for (no, status) in &mut status.uplinks {
+        let is_usable = down_reason(found, &config.uplinks[no], status.via).is_none();
+        if is_usable && status.condition == Condition::FailedOver(FailoverCause::Probe) {
+            status.condition = Condition::Up;
+            status.override_uplink = None;
+        }
+    }
+}
+
 fn require_usable(config: &Config, status: &GatewayStatus, no: UplinkNo) -> Result<()> {
     if let Some(Condition::Down(reason)) = status.condition(no) {
         bail!("{}: {}", name(config, no), reason.text());
     }
     Ok(())
+}
+
+/// The next run would use the gateway in the configuration again.
+fn require_same_gateway(config: &Config, no: UplinkNo, given: Option<Ipv4Addr>) -> Result<()> {
+    let configured = config.uplinks.get(&no).and_then(|uplink| uplink.via);
+    match (given, configured) {
+        (Some(given), Some(configured)) if given != configured => bail!(
+            "{}: its gateway in {} is {configured}; change via there, or remove it",
+            name(config, no),
+            config.path.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn fail_over(

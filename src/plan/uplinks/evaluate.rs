@@ -107,9 +107,10 @@ fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
     }
 }
 
-/// The gateway of an uplink. An intent that renews it takes the first of: the gateway given with the
-/// command, the configured one, that of a default route in the main table (DHCP), the last one used.
-/// Any other run keeps the gateway in use, if there is one.
+/// The gateway of an uplink: the configured one, which an edit changes in every run. Without one, an
+/// intent that renews the gateway takes the first of: the gateway given with the command, that of a
+/// default route in the main table (DHCP), the last one used if the device needs a gateway. Any other
+/// run keeps the gateway in use, if there is one.
 fn gateway(
     found: &Snapshot,
     uplink: &Uplink,
@@ -117,22 +118,31 @@ fn gateway(
     previous: &Previous,
     intent: Intent,
 ) -> Option<Ipv4Addr> {
-    let kept = if intent.renews_gateway(no) { None } else { previous.agreed_gateway };
-    intent
-        .gateway(no)
+    let is_renewed = intent.renews_gateway(no);
+    let kept = if is_renewed { None } else { previous.agreed_gateway };
+    // A gateway that was mistyped for a point-to-point device is forgotten.
+    let remembered =
+        if is_renewed && needs_no_gateway(found, uplink) { None } else { previous.last_gateway };
+    uplink
+        .via
+        .or(intent.gateway(no))
         .or(kept)
-        .or(uplink.via)
         .or_else(|| found.gateways.get(&uplink.dev).copied())
-        .or(previous.last_gateway)
+        .or(remembered)
+}
+
+/// Whether the device leads to one host only.
+fn needs_no_gateway(found: &Snapshot, uplink: &Uplink) -> bool {
+    let link = found.devices.link(&uplink.dev);
+    link.is_some_and(|link| link.point_to_point) || found.devices.peer_of(&uplink.dev).is_some()
 }
 
 /// Why an uplink is not usable. It is usable if its device is up and has an address and a way to the
 /// next hop.
-fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<DownReason> {
+pub fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<DownReason> {
     let Some(link) = found.devices.link(&uplink.dev) else { return Some(DownReason::NoDevice) };
     let has_address = found.devices.addresses_of(&uplink.dev).next().is_some();
-    let has_next_hop =
-        via.is_some() || link.point_to_point || found.devices.peer_of(&uplink.dev).is_some();
+    let has_next_hop = via.is_some() || needs_no_gateway(found, uplink);
     if !link.up {
         Some(DownReason::NotUp)
     } else if !link.carrier {

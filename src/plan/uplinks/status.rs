@@ -66,6 +66,8 @@ pub enum DownReason {
     NotUp,
     NoCarrier,
     NoAddress,
+    /// The same, but the kernel still sends packets to the device. The next run ends that.
+    AddressLost,
     NoGateway,
     /// The uplink is usable; the next `assign` or `restore` puts it in service.
     NotInService,
@@ -77,7 +79,7 @@ impl DownReason {
             DownReason::NoDevice => "no such device",
             DownReason::NotUp => "the device is not up",
             DownReason::NoCarrier => "the device has no carrier",
-            DownReason::NoAddress => "the device has no address",
+            DownReason::NoAddress | DownReason::AddressLost => "the device has no address",
             DownReason::NoGateway => {
                 "no gateway is known; set via in the configuration, or give --via"
             }

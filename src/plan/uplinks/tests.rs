@@ -112,7 +112,7 @@ fn ethernet() -> Snapshot {
 }
 
 #[test]
-fn a_restore_determines_the_gateway_anew_and_any_other_run_keeps_it() {
+fn the_configured_gateway_comes_first_and_a_restore_determines_any_other_anew() {
     let plain = config(&[(1, 1), (2, 1)], "");
     let mut configured = plain.clone();
     configured.uplinks.get_mut(&no(1)).unwrap().via = Some(gateway(9));
@@ -120,17 +120,69 @@ fn a_restore_determines_the_gateway_anew_and_any_other_run_keeps_it() {
     let via = |config: &Config, found: &Snapshot, intent| {
         decide(config, found, intent).unwrap().uplinks[&no(1)].via.unwrap()
     };
-    let renewed = Intent::Restore { uplink: no(1), via: Some(gateway(7)) };
+    let given = |last| Intent::Restore { uplink: no(1), via: Some(gateway(last)) };
     assert_eq!(via(&plain, &found, Intent::Keep), gateway(1), "the main table's");
+    assert_eq!(via(&plain, &found, given(7)), gateway(7), "the one just given");
     assert_eq!(via(&configured, &found, Intent::Keep), gateway(9), "the configured one");
-    assert_eq!(via(&configured, &found, renewed), gateway(7), "the one just given");
+    assert_eq!(via(&configured, &found, given(9)), gateway(9), "the same");
+    let hook = Intent::Returned { uplink: no(1), via: Some(gateway(7)) };
+    assert_eq!(via(&configured, &found, hook), gateway(9), "the configured one");
+    let error = decide(&configured, &found, given(7)).unwrap_err().to_string();
+    let wanted = "uplink 1 (ppp1): its gateway in test.toml is 10.64.1.9; change via there, \
+                  or remove it";
+    assert_eq!(error, wanted);
 
-    found = after(&plain, &found, &none(), renewed);
+    found = after(&plain, &found, &none(), given(7));
     assert_eq!(via(&plain, &found, Intent::Keep), gateway(7), "the last one used");
+    assert_eq!(via(&configured, &found, Intent::Keep), gateway(9), "an edit of the configuration");
     assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(1), "the main table's again");
-    assert_eq!(via(&configured, &found, Intent::RestoreAll), gateway(9), "the configured one");
     found.gateways.clear();
     assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(7), "there is no other");
+    found.devices.links[0].point_to_point = true;
+    let status = decide(&plain, &found, Intent::RestoreAll).unwrap();
+    assert_eq!(status.uplinks[&no(1)].via, None, "the device needs none");
+}
+
+#[test]
+fn probes_never_leave_all_clients_without_service() {
+    let config = config(&[(1, 1), (2, 1), (3, 1)], "");
+    let by_probe = |all: &[u8]| Intent::Probed {
+        out: all.iter().map(|&number| no(number)).collect(),
+        back: Default::default(),
+    };
+    let up = |found: &Snapshot, intent| -> Vec<u8> {
+        decide(&config, found, intent).unwrap().up().map(UplinkNo::get).collect()
+    };
+    let mut found = after(&config, &running(&config, &[1, 2, 3]), &none(), by_probe(&[1, 2]));
+    assert_eq!(up(&found, Intent::Keep), [3]);
+    // The last uplink hangs up.
+    delete_nexthop(&mut found.routing, 8703);
+    found.routing.routes.retain(|route| route.dev() != Some(&dev(3)));
+    found.devices.links.retain(|link| link.name != dev(3));
+    for intent in [Intent::Keep, Intent::Lost { uplink: no(3) }, by_probe(&[])] {
+        assert_eq!(up(&found, intent), [1, 2], "{intent:?}");
+        reach(&config, &found, &none(), intent);
+    }
+    assert_eq!(up(&found, by_probe(&[1])), [2], "the unhealthy one stays out");
+    assert_eq!(up(&found, by_probe(&[1, 2])), [2], "one of the unhealthy ones serves");
+    found.devices.links.retain(|link| link.name != dev(1));
+    found.routing.routes.retain(|route| route.dev() != Some(&dev(1)));
+    assert_eq!(up(&found, Intent::Keep), [2], "the other device is gone");
+
+    found = after(&config, &running(&config, &[1, 2]), &none(), fail_over_1());
+    found.devices.links.retain(|link| link.name != dev(2));
+    assert_eq!(up(&found, Intent::Keep), [0; 0], "a failover by hand stays");
+}
+
+#[test]
+fn a_device_that_has_lost_its_address_is_not_up() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = running(&config, &[1, 2]);
+    found.devices.addresses.retain(|address| address.dev != dev(1));
+    let lost = Condition::Down(DownReason::AddressLost);
+    assert_eq!(current(&config, &found).uplinks[&no(1)].condition, lost);
+    let none = Condition::Down(DownReason::NoAddress);
+    assert_eq!(condition(&config, &found, Intent::Keep), none);
 }
 
 #[test]
