@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
-use super::Context;
 use super::transaction::{ReadScope, Run};
+use super::{Context, print_error};
 use crate::cli::Restore;
 use crate::error::Error;
 use crate::plan::assign;
@@ -18,6 +18,7 @@ pub fn run(context: &Context, args: &Restore) -> Result<()> {
         Intent::RestoreAll => ReadScope::All,
         _ => ReadScope::Changed,
     };
+    warn_if_temporary(context, intent);
     let run = Run::begin(context, "restore", scope)?;
     let mut pools = run.pools.clone();
     assign::ensure_pools(&context.config, &mut pools);
@@ -34,6 +35,20 @@ fn intent(context: &Context, args: &Restore) -> Result<Option<Intent>> {
     } else {
         Intent::Restore { uplink, via: via.map(gateway).transpose()? }
     }))
+}
+
+/// The next run uses the gateway in the configuration again.
+fn warn_if_temporary(context: &Context, intent: Intent) {
+    let Intent::Restore { uplink, via: Some(given) } = intent else { return };
+    let configured = context.config.uplinks.get(&uplink).and_then(|uplink| uplink.via);
+    if let Some(configured) = configured.filter(|configured| *configured != given) {
+        print_error(format!(
+            "uplink {uplink} ({}): {given} is used until the next run; {} has via {configured}: \
+             change it there",
+            context.dev(uplink),
+            context.config.path.display()
+        ));
+    }
 }
 
 fn gateway(text: &str) -> Result<Ipv4Addr, Error> {

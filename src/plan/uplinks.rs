@@ -89,10 +89,7 @@ pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<Gatew
     let mut status = GatewayStatus { uplinks: evaluate_all(config, found, intent), multipath };
     put_back_if_none_is_up(config, found, &mut status);
     match intent {
-        Intent::Restore { uplink, via } => {
-            require_same_gateway(config, uplink, via)?;
-            require_usable(config, &status, uplink)?;
-        }
+        Intent::Restore { uplink, .. } => require_usable(config, &status, uplink)?,
         Intent::FailOver { uplink, to } => fail_over(config, &mut status, uplink, to)?,
         Intent::Probed { out, .. } => take_out(&mut status, out),
         _ => {}
@@ -160,19 +157,6 @@ fn require_usable(config: &Config, status: &GatewayStatus, no: UplinkNo) -> Resu
         bail!("{}: {}", name(config, no), reason.text());
     }
     Ok(())
-}
-
-/// The next run would use the gateway in the configuration again.
-fn require_same_gateway(config: &Config, no: UplinkNo, given: Option<Ipv4Addr>) -> Result<()> {
-    let configured = config.uplinks.get(&no).and_then(|uplink| uplink.via);
-    match (given, configured) {
-        (Some(given), Some(configured)) if given != configured => bail!(
-            "{}: its gateway in {} is {configured}; change via there, or remove it",
-            name(config, no),
-            config.path.display()
-        ),
-        _ => Ok(()),
-    }
 }
 
 fn fail_over(

@@ -13,6 +13,7 @@ mod fifty_uplinks;
 mod fingerprint;
 mod flows;
 mod foreign;
+mod hand_edits;
 mod hooks;
 mod hooks_lan;
 mod idempotence;

@@ -43,8 +43,10 @@ fn restore_via_sets_a_changed_gateway(shape: Shape) {
 }
 
 #[test]
-fn a_gateway_given_by_via_is_kept_until_a_full_restore() {
-    let lab = Lab::four_uplinks();
+fn a_gateway_given_by_via_is_kept_if_the_configuration_has_none() {
+    let lab = Lab::new();
+    lab.gateway.sh(DHCP);
+    lab.serve(&without_via());
     let before = lab.state();
     lab.move_gateway(4, NEW);
     lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
@@ -55,8 +57,35 @@ fn a_gateway_given_by_via_is_kept_until_a_full_restore() {
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
     lab.move_gateway(4, lab.uplink_gateway(4));
     lab.wanpool(["restore"]).ok();
-    lab.state().assert_is(&before, "as the configuration says");
+    lab.state().assert_is(&before, "as the main table says");
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
+}
+
+#[test]
+fn an_edit_of_via_is_drift_and_the_next_assign_follows_it() {
+    let lab = Lab::four_uplinks();
+    let before = lab.state();
+    lab.move_gateway(4, NEW);
+    lab.config(&four("").replace("10.65.4.1\"", "10.65.4.9\""));
+    assert!(lab.check().drifted().contains("via 10.65.4.9 dev eth1"));
+    lab.wanpool(["assign"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    lab.check().clean();
+
+    // A gateway given by --via counts until the next run.
+    lab.move_gateway(4, lab.uplink_gateway(4));
+    let run = lab.wanpool(["restore", "eth1", "--via", "10.65.4.1"]);
+    assert_eq!(run.status, 0, "{run}");
+    assert!(run.stderr.contains("10.65.4.1 is used until the next run"), "{run}");
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    lab.config(&four(""));
+    lab.wanpool(["assign"]).silent();
+    lab.state().assert_is(&before, "as the configuration says");
+
+    // A point-to-point device needs no gateway, and a mistyped one is forgotten.
+    lab.wanpool(["restore", "ppp1", "--via", "10.0.0.9"]).ok();
+    lab.wanpool(["restore"]).ok();
+    lab.state().assert_is(&before, "as the configuration says");
 }
 
 fn the_gateway_is_taken_from_the_default_route_of_dhcp(shape: Shape) {

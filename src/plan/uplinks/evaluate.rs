@@ -107,10 +107,11 @@ fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
     }
 }
 
-/// The gateway of an uplink: the configured one, which an edit changes in every run. Without one, an
-/// intent that renews the gateway takes the first of: the gateway given with the command, that of a
-/// default route in the main table (DHCP), the last one used if the device needs a gateway. Any other
-/// run keeps the gateway in use, if there is one.
+/// The gateway of an uplink: the one that a person gives with the command, for this run; else the
+/// configured one, which an edit changes in every run. Without these, an intent that renews the
+/// gateway takes the first of: the one that a hook gives, that of a default route in the main table
+/// (DHCP), the last one used if the device needs a gateway. Any other run keeps the gateway in use, if
+/// there is one.
 fn gateway(
     found: &Snapshot,
     uplink: &Uplink,
@@ -119,13 +120,15 @@ fn gateway(
     intent: Intent,
 ) -> Option<Ipv4Addr> {
     let is_renewed = intent.renews_gateway(no);
+    let given = intent.gateway(no);
+    let given_by_person = if matches!(intent, Intent::Restore { .. }) { given } else { None };
     let kept = if is_renewed { None } else { previous.agreed_gateway };
     // A gateway that was mistyped for a point-to-point device is forgotten.
     let remembered =
         if is_renewed && needs_no_gateway(found, uplink) { None } else { previous.last_gateway };
-    uplink
-        .via
-        .or(intent.gateway(no))
+    given_by_person
+        .or(uplink.via)
+        .or(given)
         .or(kept)
         .or_else(|| found.gateways.get(&uplink.dev).copied())
         .or(remembered)

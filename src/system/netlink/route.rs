@@ -93,7 +93,8 @@ pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
     let target = match (message.header.kind, nexthop, dev) {
         _ if has_foreign_attributes(message) => RouteTarget::Other,
         (RouteType::Unreachable, ..) => RouteTarget::Unreachable,
-        (RouteType::Unicast, Some(id), _) => RouteTarget::Nexthop(id),
+        // The kernel shows the type of a blackhole nexthop as that of its routes.
+        (RouteType::Unicast | RouteType::BlackHole, Some(id), _) => RouteTarget::Nexthop(id),
         (RouteType::Unicast, None, Some(dev)) => match gateway_of(&message.attributes) {
             Some(_) if !message.header.flags.contains(RouteFlags::Onlink) => RouteTarget::Other,
             via => RouteTarget::Device { dev, via },

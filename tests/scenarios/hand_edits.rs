@@ -1,0 +1,115 @@
+//! The admin edits routes, nexthops or ids by hand, or a device loses its address: no run fails for
+//! that, and no uplink that works stays idle.
+
+use crate::lab::{Lab, QUICK, three};
+
+/// A script of commands that leaves an object of wanpool in the way, and the command that must mend
+/// it.
+const EDITS: [(&str, &str); 5] = [
+    (
+        "ip nexthop add id 8740 dev br0 protocol 87
+         ip route replace default nhid 8740 table 201 metric 10 protocol 87",
+        "restore",
+    ),
+    ("ip route append default dev ppp0 table 301 mtu 1400 protocol 87", "restore"),
+    ("ip route append default nhid 8702 table 201 metric 10 protocol 87", "assign"),
+    ("ip route append default nhid 8701 table 201 metric 10 mtu 1400 protocol 87", "assign"),
+    ("ip route prepend default nhid 8702 table 201 metric 10 protocol 87", "assign"),
+];
+
+#[test]
+fn a_route_or_a_nexthop_in_the_way_is_repaired_by_runs_and_by_printed_steps() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    for (edit, command) in EDITS {
+        lab.gateway.sh(edit);
+        lab.wanpool([command]).ok();
+        lab.state().assert_is(&before, edit);
+        lab.gateway.sh(edit);
+        let check = lab.check();
+        lab.script(&format!("set -e\n{}", check.steps)).ok();
+        lab.state().assert_is(&before, format!("{edit}: {check}"));
+        lab.check().clean();
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+#[test]
+fn a_nexthop_that_is_the_only_member_of_a_group_is_repaired_by_printed_steps() {
+    let lab = Lab::three_uplinks();
+    lab.hang_up(1);
+    lab.hang_up(3);
+    lab.wanpool(["assign"]).ok();
+    let before = lab.state();
+    lab.gateway.sh("ip nexthop replace id 8702 blackhole protocol 87");
+    let check = lab.check();
+    lab.script(&format!("set -e\n{}", check.steps)).ok();
+    lab.state().assert_is(&before, check.to_string());
+}
+
+#[test]
+fn other_ids_of_nexthops_take_effect_in_the_next_run() {
+    let lab = Lab::three_uplinks();
+    let moved = three("[kernel]\nnexthop-base = 9000\n");
+    let open = lab.talk(&lab.everyone());
+    for (config, first) in [(&moved, "restore"), (&three(""), "assign"), (&moved, "steps")] {
+        lab.config(config);
+        if first == "steps" {
+            let check = lab.check();
+            lab.script(&format!("set -e\n{}", check.steps)).ok();
+        } else {
+            lab.wanpool([first]).ok();
+        }
+        lab.check().clean();
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    }
+    open.goes_on("with other ids", |_| true);
+    for flow in open.stop() {
+        flow.assert_whole(flow.seen()[0]);
+    }
+}
+
+#[test]
+fn a_failover_to_another_uplink_succeeds_after_the_first_one_has_lost_its_address() {
+    let lab = Lab::three_uplinks();
+    lab.wanpool(["failover", "1", "--to", "3"]).ok();
+    lab.gateway.sh("ip addr flush dev ppp2");
+    lab.wanpool(["failover", "1", "--to", "2"]).ok();
+    for client in lab.members(1) {
+        assert_eq!(lab.client(client).udp().unwrap().ask(), Ok(lab.uplink_address(2)));
+    }
+}
+
+#[test]
+fn an_uplink_that_has_lost_its_address_is_down_at_once_and_replaced_by_the_next_run() {
+    let lab = Lab::four_uplinks();
+    lab.gateway.sh("ip addr flush dev ppp0");
+    assert_eq!(lab.state_of(1), "down");
+    let run = lab.wanpool(["assign"]);
+    run.ok();
+    assert_eq!(run.stdout, "uplink 1 ppp0 down: the device has no address\n");
+    for client in lab.members(1) {
+        let seen = lab.client(client).udp().unwrap().ask().expect("an answer");
+        assert_ne!(seen, lab.uplink_address(1));
+    }
+}
+
+#[test]
+fn a_dead_target_never_leaves_all_clients_without_service() {
+    let lab = Lab::new();
+    lab.serve(&three(&QUICK.replace("100.66.0.1", "tcp:100.66.0.1:9")));
+    for _ in 0..3 {
+        lab.probe();
+    }
+    let up: Vec<u8> = (1..=3).filter(|&number| lab.state_of(number) == "up").collect();
+    let [last] = up[..] else { panic!("in service: {up:?}") };
+    lab.hang_up(last);
+    lab.probe();
+    let others: Vec<u8> = (1..=3).filter(|&number| number != last).collect();
+    assert!(others.iter().any(|&number| lab.state_of(number) == "up"));
+    let addresses: Vec<_> = others.iter().map(|&number| lab.uplink_address(number)).collect();
+    for client in lab.everyone() {
+        let seen = lab.client(client).udp().unwrap().ask().expect("an answer");
+        assert!(addresses.contains(&seen), "{client} left by {seen}");
+    }
+}
