@@ -22,5 +22,5 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
         None if context.options.hook => Intent::Lost { uplink },
         to => Intent::FailOver { uplink, to },
     };
-    Run::begin(context, "failover", ReadScope::Changed)?.finish_uplinks(intent)
+    Run::begin_for_uplinks(context, "failover", ReadScope::Changed)?.finish_uplinks(intent)
 }

@@ -20,7 +20,8 @@ pub fn run(context: &Context, args: &Multipath) -> Result<()> {
         MultipathAction::On => true,
         MultipathAction::Off => false,
     };
-    Run::begin(context, "multipath", ReadScope::Changed)?.finish_uplinks(Intent::Multipath(on))
+    Run::begin_for_uplinks(context, "multipath", ReadScope::Changed)?
+        .finish_uplinks(Intent::Multipath(on))
 }
 
 fn show(context: &Context) -> Result<()> {

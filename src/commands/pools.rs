@@ -32,7 +32,8 @@ struct Row<'a> {
     fwmark: String,
     table: u32,
     weight: u8,
-    clients: usize,
+    /// Nothing, as the share, if the pool files cannot be read.
+    clients: Option<usize>,
     /// In text, the share that the weight asks for stands behind it.
     share: Value,
     #[serde(flatten)]
@@ -62,26 +63,30 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
     if args.check {
         return check::run(context);
     }
-    let pools = context.pool_files.read()?;
+    if args.metrics && context.output.is_json() {
+        let why = "metrics have a format of their own; pools --json has the same values";
+        return Err(Error::usage("--metrics", why).into());
+    }
+    let pools = context.pool_files.read();
     if args.metrics {
-        if context.output.is_json() {
-            let why = "metrics have a format of their own; pools --json has the same values";
-            return Err(Error::usage("--metrics", why).into());
-        }
-        metrics::run(context, &pools)?;
+        metrics::run(context, &pools?)?;
         return Ok(Outcome::Done);
     }
     match args.of.as_deref() {
-        None => all(context, &pools)?,
+        None => {
+            all(context, pools.as_ref().ok())?;
+            pools?;
+        }
         Some(text) => match text.parse::<Client>() {
-            Ok(client) => client_path::run(context, &pools, client)?,
-            Err(_) => one(context, &pools, context.config.uplink(text)?)?,
+            Ok(client) => client_path::run(context, &pools?, client)?,
+            Err(_) => one(context, &pools?, context.config.uplink(text)?)?,
         },
     }
     Ok(Outcome::Done)
 }
 
-fn all(context: &Context, pools: &Pools) -> Result<()> {
+/// The state of the uplinks is shown even if the pool files cannot be read.
+fn all(context: &Context, pools: Option<&Pools>) -> Result<()> {
     let found = context.observe_routing(&context.open_kernel()?)?;
     let status = uplinks::current(&context.config, &found);
     let records = health_columns::read(context);
@@ -94,18 +99,17 @@ fn all(context: &Context, pools: &Pools) -> Result<()> {
 
 fn row<'a>(
     context: &'a Context,
-    pools: &Pools,
+    pools: Option<&Pools>,
     status: &GatewayStatus,
     records: &HealthRecords,
     no: UplinkNo,
 ) -> Option<Row<'a>> {
     let config = &context.config;
     let uplink = config.uplinks.get(&no)?;
-    let share = shares::actual(config, pools, no);
-    let share = if context.output.is_json() {
-        json!(share)
-    } else {
-        json!(format!("{share:.1}/{:.1}", shares::due(config, no)))
+    let share = match pools.map(|pools| shares::actual(config, pools, no)) {
+        None => Value::Null,
+        Some(share) if context.output.is_json() => json!(share),
+        Some(share) => json!(format!("{share:.1}/{:.1}", shares::due(config, no))),
     };
     let carried_by = status.active_uplinks(no).into_iter().map(|no| context.dev(no));
     Some(Row {
@@ -116,7 +120,7 @@ fn row<'a>(
         fwmark: format!("{:#x}", config.kernel_ids.pool_mark(no).value),
         table: config.kernel_ids.pool_table(no),
         weight: uplink.weight,
-        clients: pools.members(no).len(),
+        clients: pools.map(|pools| pools.members(no).len()),
         share,
         health: health_columns::columns(status, records, no),
     })
@@ -129,7 +133,7 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
         let found = context.observe_routing(&kernel)?;
         let status = uplinks::current(&context.config, &found);
         let records = health_columns::read(context);
-        let Some(row) = row(context, pools, &status, &records, no) else { return Ok(()) };
+        let Some(row) = row(context, Some(pools), &status, &records, no) else { return Ok(()) };
         let members = members.iter().map(|client| Text(client.address())).collect();
         return context.output.record(&RowWithMembers { row, members });
     }

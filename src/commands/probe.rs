@@ -88,7 +88,7 @@ fn conclude(
     results: Results,
     began: Duration,
 ) -> Result<()> {
-    let mut run = Run::begin(context, WHAT, ReadScope::Changed)?;
+    let mut run = Run::begin_for_uplinks(context, WHAT, ReadScope::Changed)?;
     let config = &context.config;
     let status = uplinks::current(config, &run.snapshot);
     let now = clock::since_boot();

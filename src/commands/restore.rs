@@ -9,7 +9,6 @@ use super::transaction::{ReadScope, Run};
 use super::{Context, print_error};
 use crate::cli::Restore;
 use crate::error::Error;
-use crate::plan::assign;
 use crate::plan::uplinks::Intent;
 
 pub fn run(context: &Context, args: &Restore) -> Result<()> {
@@ -19,10 +18,7 @@ pub fn run(context: &Context, args: &Restore) -> Result<()> {
         _ => ReadScope::Changed,
     };
     warn_if_temporary(context, intent);
-    let run = Run::begin(context, "restore", scope)?;
-    let mut pools = run.pools.clone();
-    assign::ensure_pools(&context.config, &mut pools);
-    run.finish(pools, vec![], intent)
+    Run::begin_for_uplinks(context, "restore", scope)?.finish_uplinks(intent)
 }
 
 /// `None` if a hook names a device that is no uplink.

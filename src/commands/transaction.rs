@@ -1,9 +1,7 @@
 //! A run that changes things: take the lock, observe, plan, apply, and observe again until the plan is
 //! empty. Pool files are written before the kernel follows.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::fingerprint::{Fingerprint, Verified};
 use super::report::{self, Report};
@@ -14,12 +12,13 @@ use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
 use crate::model::snapshot::{ChangeCounters, Snapshot};
 use crate::plan;
-use crate::plan::assign::ClientChange;
+use crate::plan::assign::{self, ClientChange};
 use crate::plan::client_set::{self, PoolEdit};
 use crate::plan::uplinks::{self, GatewayStatus, Intent};
 use crate::system::files::Lock;
-use crate::system::{Kernel, Need, capabilities, notify_hook, shell};
+use crate::system::{Kernel, Need, notify_hook, shell};
 
+mod begin;
 mod flows;
 mod records;
 mod removal;
@@ -45,8 +44,10 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub kernel: Kernel,
     pub snapshot: Snapshot,
-    /// What the pool files hold.
+    /// What the pool files hold; nothing if they could not be read.
     pub pools: Pools,
+    /// Why the pool files could not be read. Then no client is placed, but routing goes on.
+    pool_error: Option<anyhow::Error>,
     /// The version of these files; `None` if they were not read.
     pool_version: Option<String>,
     /// The counters at the time of the snapshot.
@@ -59,60 +60,24 @@ pub struct Run<'a> {
     pub health: HealthRecords,
 }
 
-impl<'a> Run<'a> {
-    /// `what` is the command, for errors.
-    pub fn begin(context: &'a Context, what: &str, scope: ReadScope) -> Result<Self> {
-        capabilities::require_net_admin(what)?;
-        let lock = take_lock(context)?;
-        // The version is read first: if a file is edited meanwhile, the old version is recorded, and
-        // the next run sees that.
-        let version = context.pool_files.version()?;
-        let pools = context.pool_files.read()?;
-        let kernel = context.open_kernel()?;
-        // So are the counters.
-        let counters = kernel.change_counters();
-        let verified = match scope {
-            ReadScope::All => None,
-            ReadScope::Changed => Verified::read(context, &counters, &version),
-        };
-        let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
-        Ok(Self {
-            context,
-            lock,
-            snapshot: context.observe(&kernel, need, need).context("nothing was changed")?,
-            kernel,
-            pools,
-            pool_version: Some(version),
-            counters,
-            flows_ended: verified.map(|verified| verified.flows_ended()).unwrap_or_default(),
-            is_idle: false,
-            health: context.runtime.health(),
-        })
-    }
-
-    /// For a command that has nothing to do with clients and must work even with a broken pool file.
-    pub fn begin_without_pools(context: &'a Context, what: &str) -> Result<Self> {
-        capabilities::require_net_admin(what)?;
-        let lock = take_lock(context)?;
-        let kernel = context.open_kernel()?;
-        Ok(Self {
-            context,
-            lock,
-            snapshot: context.observe(&kernel, Need::Read, Need::Read)?,
-            kernel,
-            pools: Pools::default(),
-            pool_version: None,
-            counters: ChangeCounters::default(),
-            flows_ended: UplinkSet::default(),
-            is_idle: false,
-            health: HealthRecords::new(),
-        })
-    }
-
-    /// Carries out an intent that concerns no client.
+impl Run<'_> {
+    /// Carries out an intent that concerns no client. If the pool files could not be read, this is
+    /// told at the end. It is an error if the intent was to restore everything, the client set too.
     pub fn finish_uplinks(self, intent: Intent) -> Result<()> {
-        let pools = self.pools.clone();
-        self.finish(pools, vec![], intent)
+        let mut pools = self.pools.clone();
+        let pool_error = self.pool_error.as_ref().map(|error| format!("{error:#}"));
+        if intent == Intent::RestoreAll && pool_error.is_none() {
+            assign::ensure_pools(&self.context.config, &mut pools);
+        }
+        self.finish(pools, vec![], intent)?;
+        match pool_error {
+            Some(error) if intent == Intent::RestoreAll => Err(told(&error)),
+            Some(error) => {
+                print_error(told(&error));
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes files and kernel what `pools` and the intent want, and reports. `client_changes` are those
@@ -128,7 +93,7 @@ impl<'a> Run<'a> {
         }
         let before = uplinks::current(&self.context.config, &self.snapshot);
         let status = self.decide(intent)?;
-        let edit = PoolEdit { before: &self.pools, after: &pools, changes: &client_changes };
+        let edit = PoolEdit { after: &pools, changes: &client_changes, ..self.no_edit() };
         let changes = self.plan(&status, edit)?;
         let mut report = Report { client_changes, ..Report::default() };
         report.commands = self.file_commands(&pools, &report);
@@ -201,7 +166,7 @@ impl<'a> Run<'a> {
                 return Err(failure.map_or(error, |failure| failure.error));
             }
             status = self.decide(intent)?;
-            let next = self.plan(&status, PoolEdit::none(&self.pools))?;
+            let next = self.plan(&status, self.no_edit())?;
             if let Some(Failure { at, error }) = failure {
                 if next.first() == changes.get(at) && !self.snapshot.devices_changed {
                     return Err(error);
@@ -220,6 +185,11 @@ impl<'a> Run<'a> {
 
     fn decide(&self, intent: Intent) -> Result<GatewayStatus> {
         uplinks::decide(&self.context.config, &self.snapshot, intent)
+    }
+
+    /// The pools as they are.
+    fn no_edit(&self) -> PoolEdit<'_> {
+        PoolEdit { is_known: self.pool_error.is_none(), ..PoolEdit::none(&self.pools) }
     }
 
     fn plan(&self, status: &GatewayStatus, edit: PoolEdit) -> Result<Vec<Change>> {
@@ -277,12 +247,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Takes the lock and finishes the commit of a run that was killed; not with `--dry-run`.
-fn take_lock(context: &Context) -> Result<Option<Lock>> {
-    if context.options.dry_run {
-        return Ok(None);
-    }
-    let lock = context.pool_files.lock(Duration::from_secs(context.options.wait.into()))?;
-    context.pool_files.recover(&lock)?;
-    Ok(Some(lock))
+fn told(pool_error: &str) -> anyhow::Error {
+    anyhow!("{pool_error}; until this is corrected, clients are not assigned")
 }

@@ -22,12 +22,14 @@ pub struct PoolEdit<'a> {
     pub before: &'a Pools,
     pub after: &'a Pools,
     pub changes: &'a [ClientChange],
+    /// Whether the pools could be read. If not, members of the set stay as they are.
+    pub is_known: bool,
 }
 
 impl<'a> PoolEdit<'a> {
     /// No client changes.
     pub fn none(pools: &'a Pools) -> Self {
-        Self { before: pools, after: pools, changes: &[] }
+        Self { before: pools, after: pools, changes: &[], is_known: true }
     }
 }
 
@@ -65,6 +67,9 @@ pub fn diff(config: &Config, found: &Read<FoundSet>, edit: PoolEdit) -> Result<D
         Read::Is(found) => {
             let wanted = wanted(config, edit.after);
             if let Some(set) = found.usable() {
+                if !edit.is_known {
+                    return Ok(diff);
+                }
                 diff_entries(&set.entries, &wanted.entries, &mut diff);
             } else {
                 let buckets = buckets(wanted.entries.len());

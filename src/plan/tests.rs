@@ -138,7 +138,7 @@ fn with_an_unchanged_set_only_the_clients_that_change_are_compared() {
     let found = running(&config, &[1, 2]);
     let found = Snapshot { set: Read::Unchanged, ..found };
     let status = decide(&config, &found, Intent::Keep).unwrap();
-    let edit = PoolEdit { before: &before, after: &after, changes: &client_changes };
+    let edit = PoolEdit { after: &after, changes: &client_changes, ..PoolEdit::none(&before) };
     let mark = config.kernel_ids.pool_mark(no(2));
     assert_eq!(
         super::changes(&config, &found, &status, edit).unwrap(),

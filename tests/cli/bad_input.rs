@@ -19,7 +19,7 @@ fn a_pool_file_or_config_that_is_no_regular_file_is_refused() {
     let [pool, config] = [pool, config].map(|path| path.display().to_string());
     for (make, kind) in [("mkfifo", "a FIFO"), ("ln -s /etc/hostname", "a symlink")] {
         lab.gateway.sh(&format!("mv {pool} {pool}.bak\n{make} {pool}"));
-        for command in ["pools", "restore", "assign 192.168.7.99", "-n assign 192.168.7.99"] {
+        for command in ["pools 2", "restore", "assign 192.168.7.99", "-n assign 192.168.7.99"] {
             bounded(&lab, command).refused(1).naming(&["pool2", kind, "not a plain file"]);
         }
         lab.gateway.sh(&format!("mv {pool}.bak {pool}"));
@@ -58,7 +58,7 @@ fn huge_files_are_refused_with_little_memory() {
         ("yes 192.168.7.77 | head -c 3900000 >", "pool3:2:1: 192.168.7.77 is in"),
     ] {
         lab.gateway.sh(&format!("rm {huge}\n{make} {huge}"));
-        for command in ["pools", "assign 192.168.7.99"] {
+        for command in ["pools 3", "assign 192.168.7.99"] {
             let run = bounded(&lab, command);
             run.refused(1).naming(&["pool3", word]);
             assert!(run.stderr.len() < 1000, "{} bytes", run.stderr.len());
@@ -89,7 +89,7 @@ fn a_bad_line_of_a_pool_file_is_named_by_file_line_and_column() {
     let lab = Lab::three_uplinks();
     fs::write(lab.pool_dir().join("pool9"), "10.0.0.1\n\x1b[2Jx\n").unwrap();
     let before = lab.state();
-    for command in ["pools", "restore", "assign 192.168.7.99", "pools --check"] {
+    for command in ["pools 1", "restore", "assign 192.168.7.99", "pools --check"] {
         let run = lab.run(command);
         run.refused(1).naming(&["pool9:2:1: not an IPv4 address: \"\\u{1b}[2Jx\""]);
     }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lab::{Lab, Shape, three};
+use crate::lab::{Lab, QUICK, Shape, three};
 
 with_both_iptables! {
     restore_follows_a_client_moved_between_pool_files,
@@ -48,4 +48,57 @@ fn assign_follows_clients_swapped_between_pool_files() {
     lab.wanpool(["assign"]).ok();
     assert_eq!((&*lab.marks()[&one], &*lab.marks()[&two]), ("0x2/0xff", "0x1/0xff"));
     lab.wanpool(["pools", "--check"]).silent();
+}
+
+#[test]
+fn a_bad_line_stops_placing_and_never_routing() {
+    let lab = Lab::new();
+    lab.serve(&three(QUICK));
+    let clients = lab.members(1);
+    let others = lab.members(3);
+    let good = lab.files();
+    let bad_file = lab.pool_dir().join("pool2");
+    let open = lab.talk(&others);
+    lab.gateway.sh(&format!("echo x >>{}", bad_file.display()));
+    let bad = lab.files();
+    let place = format!("{}:11:1: ", bad_file.display());
+    let warns = |command: &str| {
+        let run = lab.run(command);
+        assert!(run.status == 0 && run.stderr.contains(&place), "{command}: {run}");
+        assert!(run.stderr.contains("until this is corrected"), "{command}: {run}");
+    };
+
+    warns("failover ppp0");
+    lab.assert_all_leave_by(&clients, &[2, 3]);
+    lab.assert_all_leave_by(&others, &[3]);
+    warns("restore ppp0");
+    lab.assert_all_leave_by(&clients, &[1]);
+    lab.assert_all_leave_by(&others, &[3]);
+    lab.hang_up(1);
+    warns("--hook failover ppp0");
+    lab.redial(1);
+    warns("--hook restore ppp0");
+    warns("failover --probe");
+    lab.assert_all_leave_by(&clients, &[1]);
+    lab.assert_all_leave_by(&others, &[3]);
+    let run = lab.run("pools");
+    assert!(run.status == 1 && run.stderr.contains(&place), "{run}");
+    assert_eq!(run.stdout.matches(" up ").count(), 3, "{run}");
+    for command in ["assign", "assign 192.168.7.99", "assign --prune"] {
+        lab.run(command).refused(1).naming(&[&place]);
+    }
+
+    // At boot, clients share the uplinks until the line is corrected.
+    for flow in open.stop() {
+        flow.assert_whole(lab.uplink_address(3));
+    }
+    lab.wanpool(["flush"]).ok();
+    let run = lab.wanpool(["restore"]);
+    assert!(run.status == 1 && run.stderr.contains(&place), "{run}");
+    lab.assert_all_leave_by(&clients, &[1, 2, 3]);
+    assert_eq!(lab.files(), bad);
+    lab.gateway.sh(&format!("sed -i '$d' {}", bad_file.display()));
+    assert_eq!(lab.files(), good);
+    lab.wanpool(["restore"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }

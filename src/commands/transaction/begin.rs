@@ -1,0 +1,96 @@
+//! The beginning of a run: the lock, the pool files, and a snapshot of the kernel.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::{ReadScope, Run};
+use crate::commands::Context;
+use crate::commands::fingerprint::Verified;
+use crate::model::UplinkSet;
+use crate::model::health::HealthRecords;
+use crate::model::pools::Pools;
+use crate::model::snapshot::ChangeCounters;
+use crate::system::files::Lock;
+use crate::system::{Need, capabilities};
+
+impl<'a> Run<'a> {
+    /// For a command that places clients. `what` is the command, for errors.
+    pub fn begin(context: &'a Context, what: &str, scope: ReadScope) -> Result<Self> {
+        let mut run = Self::begin_for_uplinks(context, what, scope)?;
+        match run.pool_error.take() {
+            Some(error) => Err(error),
+            None => Ok(run),
+        }
+    }
+
+    /// For a command that is about uplinks. It goes on if the pool files cannot be read.
+    pub fn begin_for_uplinks(context: &'a Context, what: &str, scope: ReadScope) -> Result<Self> {
+        capabilities::require_net_admin(what)?;
+        let lock = take_lock(context)?;
+        let (pool_version, pools, pool_error) = match read_pools(context, lock.as_ref()) {
+            Ok((version, pools)) => (Some(version), pools, None),
+            Err(error) => (None, Pools::default(), Some(error)),
+        };
+        let kernel = context.open_kernel()?;
+        // Like the version of the pool files, the counters are read before what they tell about.
+        let counters = kernel.change_counters();
+        let verified = match (scope, &pool_version) {
+            (ReadScope::Changed, Some(version)) => Verified::read(context, &counters, version),
+            _ => None,
+        };
+        let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
+        Ok(Self {
+            context,
+            lock,
+            snapshot: context.observe(&kernel, need, need).context("nothing was changed")?,
+            kernel,
+            pools,
+            pool_error,
+            pool_version,
+            counters,
+            flows_ended: verified.map(|verified| verified.flows_ended()).unwrap_or_default(),
+            is_idle: false,
+            health: context.runtime.health(),
+        })
+    }
+
+    /// For a command that has nothing to do with clients and must work even with a broken pool file.
+    pub fn begin_without_pools(context: &'a Context, what: &str) -> Result<Self> {
+        capabilities::require_net_admin(what)?;
+        let lock = take_lock(context)?;
+        let kernel = context.open_kernel()?;
+        Ok(Self {
+            context,
+            lock,
+            snapshot: context.observe(&kernel, Need::Read, Need::Read)?,
+            kernel,
+            pools: Pools::default(),
+            pool_error: None,
+            pool_version: None,
+            counters: ChangeCounters::default(),
+            flows_ended: UplinkSet::default(),
+            is_idle: false,
+            health: HealthRecords::new(),
+        })
+    }
+}
+
+fn take_lock(context: &Context) -> Result<Option<Lock>> {
+    // A dry run writes nothing.
+    if context.options.dry_run {
+        return Ok(None);
+    }
+    context.pool_files.lock(Duration::from_secs(context.options.wait.into())).map(Some)
+}
+
+/// Finishes the commit of a run that was killed, and reads the pool files.
+fn read_pools(context: &Context, lock: Option<&Lock>) -> Result<(String, Pools)> {
+    if let Some(lock) = lock {
+        context.pool_files.recover(lock)?;
+    }
+    // The version is read first: if a file is edited meanwhile, the old version is recorded, and the
+    // next run sees that.
+    let version = context.pool_files.version()?;
+    Ok((version, context.pool_files.read()?))
+}
