@@ -61,7 +61,7 @@ fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<
     let mut changes = Vec::new();
     if args.prune {
         prune::require_lan_up(config, devices).context("assign --prune")?;
-        let candidates = prune::candidates(config, pools, &found, &with_flows);
+        let candidates = prune::candidates(config, devices, pools, &found, &with_flows);
         let departed =
             discovery::departed(context, kernel, devices, candidates).context("assign --prune")?;
         changes.extend(assign::release(pools, &departed));

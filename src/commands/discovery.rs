@@ -46,6 +46,9 @@ fn discover_map<T>(
     let links = clients::lan_links(&context.config, devices, only)?;
     let test = ClientTest::new(&context.config, devices);
     let mut kept = kernel.neighbours(&links, |neighbour| {
+        if !test.is_in_network(&neighbour) {
+            return None;
+        }
         let kept = keep(neighbour)?;
         if test.is_client(client(&kept)) { Some(kept) } else { None }
     })?;

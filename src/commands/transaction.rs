@@ -61,15 +61,18 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Carries out an intent that concerns no client. If the pool files could not be read, this is
+    /// Carries out an intent that is about uplinks. If the pool files could not be read, this is
     /// told at the end. It is an error if the intent was to restore everything, the client set too.
     pub fn finish_uplinks(self, intent: Intent) -> Result<()> {
         let mut pools = self.pools.clone();
         let pool_error = self.pool_error.as_ref().map(|error| format!("{error:#}"));
+        let mut client_changes = Vec::new();
         if intent == Intent::RestoreAll && pool_error.is_none() {
+            // An uplink may have been removed from the configuration, or a client excluded.
+            client_changes = assign::apply_config(&self.context.config, &mut pools);
             assign::ensure_pools(&self.context.config, &mut pools);
         }
-        self.finish(pools, vec![], intent)?;
+        self.finish(pools, client_changes, intent)?;
         match pool_error {
             Some(error) if intent == Intent::RestoreAll => Err(told(&error)),
             Some(error) => {

@@ -35,8 +35,13 @@ impl Address {
     /// The network address and the broadcast address, which no host has. A prefix of 31 or 32 bits
     /// has neither (RFC 3021).
     pub fn reserved(&self) -> Option<[Ipv4Addr; 2]> {
-        let net = Ipv4Net::new(self.local, self.prefix).ok()?;
-        if self.prefix > 30 { None } else { Some([net.network(), net.broadcast()]) }
+        let net = self.network().filter(|_| self.prefix <= 30)?;
+        Some([net.network(), net.broadcast()])
+    }
+
+    /// The network that the address is in, if there can be other hosts in it.
+    pub fn network(&self) -> Option<Ipv4Net> {
+        if self.prefix > 31 { None } else { Ipv4Net::new(self.local, self.prefix).ok() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, anyhow, bail};
+use ipnet::Ipv4Net;
 use rustc_hash::FxHashSet;
 
 use crate::config::{Config, Lan};
@@ -41,22 +42,41 @@ pub fn lan_links<'a>(
     Ok(links)
 }
 
-/// Tells clients from the gateway's own addresses, network and broadcast addresses, and excluded
-/// addresses.
+/// Tells clients from the gateway's own addresses, network and broadcast addresses, excluded
+/// addresses, and addresses that are in no network of their device.
 pub struct ClientTest<'a> {
     config: &'a Config,
     own: FxHashSet<Ipv4Addr>,
+    networks: Vec<(&'a DevName, Ipv4Net)>,
 }
 
 impl<'a> ClientTest<'a> {
-    pub fn new(config: &'a Config, devices: &Devices) -> Self {
+    pub fn new(config: &'a Config, devices: &'a Devices) -> Self {
+        let mut networks = Vec::new();
         let mut own = FxHashSet::default();
         for address in &devices.addresses {
             own.insert(address.local);
             own.extend(address.broadcast);
             own.extend(address.reserved().into_iter().flatten());
+            networks.extend(address.network().map(|network| (&address.dev, network)));
         }
-        Self { config, own }
+        Self { config, own, networks }
+    }
+
+    /// Whether an address that was heard on a device is in a network of the device. Anybody on the LAN
+    /// can send ARP requests with an address of the Internet. A device without a network of its own
+    /// (it borrows an address, with routes to its hosts) can have any.
+    pub fn is_in_network(&self, neighbour: &Neighbour) -> bool {
+        let mut has_network = false;
+        for (dev, network) in &self.networks {
+            if **dev == neighbour.dev {
+                if network.contains(&neighbour.client.address()) {
+                    return true;
+                }
+                has_network = true;
+            }
+        }
+        !has_network
     }
 
     pub fn is_client(&self, client: Client) -> bool {
@@ -132,6 +152,28 @@ mod tests {
             prefix: 24,
         });
         devices
+    }
+
+    #[test]
+    fn an_address_is_heard_only_in_a_network_of_its_device() {
+        let config = config(&[(1, 1)], "");
+        let devices = devices();
+        let test = ClientTest::new(&config, &devices);
+        for (dev, address, wanted) in [
+            ("br0", "192.168.7.77", true),
+            ("br0", "8.8.8.8", false),
+            ("br0", "192.168.8.1", false),
+            ("tun0", "8.8.8.8", true),
+            ("ppp1", "8.8.8.8", true),
+        ] {
+            let neighbour = Neighbour {
+                client: address.parse().unwrap(),
+                lladdr: Default::default(),
+                dev: DevName::from_kernel(dev),
+                state: "stale",
+            };
+            assert_eq!(test.is_in_network(&neighbour), wanted, "{address} on {dev}");
+        }
     }
 
     #[test]

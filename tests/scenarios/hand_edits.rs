@@ -5,13 +5,14 @@ use crate::lab::{Lab, QUICK, three};
 
 /// A script of commands that leaves an object of wanpool in the way, and the command that must mend
 /// it.
-const EDITS: [(&str, &str); 5] = [
+const EDITS: [(&str, &str); 6] = [
     (
         "ip nexthop add id 8740 dev br0 protocol 87
          ip route replace default nhid 8740 table 201 metric 10 protocol 87",
         "restore",
     ),
     ("ip route append default dev ppp0 table 301 mtu 1400 protocol 87", "restore"),
+    ("ip route add default dev ppp0 scope global table 301 metric 30 protocol 87", "restore"),
     ("ip route append default nhid 8702 table 201 metric 10 protocol 87", "assign"),
     ("ip route append default nhid 8701 table 201 metric 10 mtu 1400 protocol 87", "assign"),
     ("ip route prepend default nhid 8702 table 201 metric 10 protocol 87", "assign"),
@@ -32,6 +33,14 @@ fn a_route_or_a_nexthop_in_the_way_is_repaired_by_runs_and_by_printed_steps() {
         lab.check().clean();
     }
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+#[test]
+fn a_flush_removes_a_route_of_another_scope() {
+    let lab = Lab::three_uplinks();
+    lab.gateway.sh("ip route add default dev ppp0 scope global table 301 metric 30 protocol 87");
+    lab.wanpool(["flush"]).ok();
+    assert_eq!(lab.gateway.sh("ip -4 route show table all protocol 87"), "");
 }
 
 #[test]

@@ -51,7 +51,11 @@ fn two_capabilities_and_an_own_state_directory_are_enough(shape: Shape) {
     assert!(lab.rules().is_empty());
 
     // Neither uses the files of the other.
-    lab.wanpool(["restore"]).refused(1).naming(&["pool1", "belongs to user 12345; chown root"]);
+    let run = lab.wanpool(["restore"]);
+    assert_eq!(run.status, 1, "{run}");
+    run.naming(&["pool1", "belongs to user 12345; chown root"]);
+    assert!(lab.marks().is_empty(), "no client is placed by a file of another user");
+    lab.wanpool(["flush"]).ok();
     chown(lab.pool_dir().join(".lock"), Some(0), Some(0)).unwrap();
     alice("restore").refused(1).naming(&[".lock", "Permission denied", "run wanpool as root"]);
     assert!(lab.rules().is_empty());
@@ -180,7 +184,7 @@ fn a_config_or_pool_file_that_another_user_can_have_written_is_refused() {
             chown(&file, Some(owner), Some(owner)).unwrap();
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             let step = format!("{step} {}", file.display());
-            for command in ["restore", "assign 192.168.7.99", "pools", "scan", "-n restore"] {
+            for command in ["restore", "assign 192.168.7.99", "pools 2", "scan", "-n restore"] {
                 lab.run(command).refused(status).naming(&[&step]);
             }
             // The step that is printed is all that is needed.

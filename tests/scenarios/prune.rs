@@ -119,3 +119,23 @@ fn prune_and_rebalance_together_release_first() {
     assert!(gone.iter().all(|client| lab.pool_of(*client).is_none()));
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
+
+#[test]
+fn without_lan_the_clients_behind_a_device_that_is_down_are_not_released() {
+    let lab = Lab::new();
+    lab.gateway.sh("ip link add dmz0 type veth peer name dmz1
+         ip addr add 10.9.9.1/24 dev dmz0
+         ip link set dmz0 up
+         ip link set dmz1 up");
+    lab.serve(&three("").replace("lan = [\"br0\"]\n", ""));
+    let before = lab.pool_sizes::<3>();
+    lab.gateway.sh("ip link set lan0 down");
+    let look = "ip route show table all dev br0";
+    wait_until("br0 is down", || lab.gateway.sh(look).contains("linkdown"));
+    lab.gateway.sh("ip neigh flush dev br0");
+    lab.wanpool(["assign", "--prune"]).silent();
+    assert_eq!(lab.pool_sizes::<3>(), before);
+    lab.gateway.sh("ip addr flush dev dmz0\nip addr flush dev eth1");
+    lab.wanpool(["assign", "--prune"]).refused(1).naming(&["bring the LAN up"]);
+    assert_eq!(lab.pool_sizes::<3>(), before);
+}

@@ -157,7 +157,7 @@ pub fn add(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = build(RTM_NEWROUTE, wanted, protocol, devices)?;
+    let message = build(wanted, protocol, devices)?;
     socket.change(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
@@ -168,7 +168,7 @@ pub fn replace(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    let message = build(RTM_NEWROUTE, wanted, protocol, devices)?;
+    let message = build(wanted, protocol, devices)?;
     socket.change(message, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
@@ -178,10 +178,21 @@ pub fn delete(
     protocol: u8,
     devices: &DeviceIndex,
 ) -> Result<()> {
-    socket.change(build(RTM_DELROUTE, found, protocol, devices)?, 0)
+    socket.change(build_delete(found, protocol, devices)?, 0)
 }
 
-fn build(kind: u16, route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
+/// RT_SCOPE_NOWHERE matches a route of any scope: somebody may have added it with another one.
+fn build_delete(found: &Route, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
+    let mut message = build_message(found, protocol, devices)?;
+    message.header.scope = RouteScope::NoWhere;
+    Ok(Message::encode(RTM_DELROUTE, &message))
+}
+
+fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
+    Ok(Message::encode(RTM_NEWROUTE, &build_message(route, protocol, devices)?))
+}
+
+fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMessage> {
     let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
         .table_id(route.table)
         .protocol(RouteProtocol::from(protocol))
@@ -207,7 +218,7 @@ fn build(kind: u16, route: &Route, protocol: u8, devices: &DeviceIndex) -> Resul
     if route.dst.prefix_len() == 0 {
         message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));
     }
-    Ok(Message::encode(kind, &message))
+    Ok(message)
 }
 
 /// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC

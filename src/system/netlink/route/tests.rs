@@ -15,7 +15,7 @@ fn decode(hex: &str) -> RouteMessage {
 }
 
 fn encode(route: &Route) -> Message {
-    build(RTM_NEWROUTE, route, 87, &devices()).unwrap()
+    build(route, 87, &devices()).unwrap()
 }
 
 fn default_route(table: u32, metric: u32, target: RouteTarget) -> Route {
