@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use super::Context;
+use super::report::{self, Report};
 use super::transaction::{ReadScope, Run};
 use crate::cli::Failover;
 use crate::error::Error;
@@ -16,7 +17,9 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
     let [name] = &args.uplinks[..] else {
         return Err(Error::usage("failover", "one uplink at a time").into());
     };
-    let Some(uplink) = context.uplink(name)? else { return Ok(()) };
+    let Some(uplink) = context.uplink(name)? else {
+        return report::print(context, Report::default(), "repaired");
+    };
     let to = args.to.as_deref().map(|name| context.config.uplink(name)).transpose()?;
     let intent = match to {
         None if context.options.hook => Intent::Lost { uplink },

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use nix::libc::ENODEV;
 
 use super::Context;
+use super::report::{self, Report};
 use super::transaction::{ReadScope, Run};
 use crate::cli::Failover;
 use crate::model::health::ProbeResult;
@@ -49,7 +50,9 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
             Err(error) => failures.push(error.to_string()),
         }
     }
-    if !jobs.is_empty() {
+    if jobs.is_empty() {
+        report::print(context, Report::default(), "repaired")?;
+    } else {
         let results = probe_all(context, &jobs, &mut failures);
         conclude(context, &before.devices, results, began)?;
     }
@@ -100,26 +103,18 @@ fn conclude(
             probes::count(record, is_healthy, result);
             probed.insert(no);
         }
-        print_result(context, no, is_healthy, &result)?;
+        run.print_steps(&[describe(context, no, is_healthy, &result)]);
     }
     let intent = probes::intent(config, &status, &run.health, probed);
     run.finish_uplinks(intent)
 }
 
 /// For `--verbose`: a comment, so that the output of `--dry-run` can still be pasted into a shell.
-fn print_result(
-    context: &Context,
-    no: UplinkNo,
-    is_healthy: bool,
-    result: &ProbeResult,
-) -> Result<()> {
-    if !context.output.is_verbose() {
-        return Ok(());
-    }
+fn describe(context: &Context, no: UplinkNo, is_healthy: bool, result: &ProbeResult) -> String {
     let word = if is_healthy { "healthy" } else { "unhealthy" };
     let mut line = format!("# uplink {no} {} {word}: loss {} %", context.dev(no), result.loss);
     if let Some(rtt) = result.rtt_ms() {
         line += &format!(", rtt {rtt:.3} ms");
     }
-    context.output.step(&line)
+    line
 }

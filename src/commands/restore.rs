@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
+use super::report::{self, Report};
 use super::transaction::{ReadScope, Run};
 use super::{Context, print_error};
 use crate::cli::Restore;
@@ -12,7 +13,9 @@ use crate::error::Error;
 use crate::plan::uplinks::Intent;
 
 pub fn run(context: &Context, args: &Restore) -> Result<()> {
-    let Some(intent) = intent(context, args)? else { return Ok(()) };
+    let Some(intent) = intent(context, args)? else {
+        return report::print(context, Report::default(), "repaired");
+    };
     let scope = match intent {
         Intent::RestoreAll => ReadScope::All,
         _ => ReadScope::Changed,

@@ -1,6 +1,8 @@
 //! A run that changes things: take the lock, observe, plan, apply, and observe again until the plan is
 //! empty. Pool files are written before the kernel follows.
 
+use std::cell::Cell;
+
 use anyhow::{Result, anyhow, bail};
 
 use super::fingerprint::{Fingerprint, Verified};
@@ -44,6 +46,8 @@ pub struct Run<'a> {
     lock: Option<Lock>,
     pub kernel: Kernel,
     pub snapshot: Snapshot,
+    /// The first failure to show a step.
+    output_error: Cell<Option<anyhow::Error>>,
     /// What the pool files hold; nothing if they could not be read.
     pub pools: Pools,
     /// Why the pool files could not be read. Then no client is placed, but routing goes on.
@@ -117,17 +121,28 @@ impl Run<'_> {
             // What the files hold now is reported even if the kernel did not follow.
             report = Report { client_changes: report.client_changes, ..Report::default() };
         }
-        report::print(self.context, report, "repaired")?;
+        let printed = report::print(self.context, report, "repaired");
         let events = result?;
+        let shown = self.output_error.take();
         let context = self.context;
         // The lock is free before the admin's command runs.
         drop(self);
         if let Some(exec) = &context.config.hook {
-            for failure in notify_hook::run(exec, &events) {
+            let gateway = [
+                ("WANPOOL_CONFIG", context.options.config.clone()),
+                ("WANPOOL_STATE_DIR", context.options.state_dir.clone()),
+            ];
+            for failure in notify_hook::run(exec, &gateway, &events) {
                 print_error(failure);
             }
         }
-        Ok(())
+        // Somebody who cannot be told must not keep the work from being done, or others from being
+        // told.
+        printed?;
+        match shown {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Applies the changes, ends flows, and updates records. Returns the events for the admin's hook.
@@ -216,7 +231,8 @@ impl Run<'_> {
             self.pool_version = Some(files.version()?);
         }
         self.pools = pools;
-        self.print_steps(commands)
+        self.print_steps(commands);
+        Ok(())
     }
 
     /// Observes the kernel after changes. After the changes of this run, a set with as many members as

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// The last second of the year 9999, after which RFC 3339 has no text for a date.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -10,6 +12,14 @@ const LAST_SECOND: u64 = 253_402_300_799;
 pub fn since_boot() -> Duration {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
     parse_uptime(&text).unwrap_or_default()
+}
+
+/// A number that rises from call to call until the next boot: nanoseconds since boot.
+pub fn rising_number() -> u64 {
+    match clock_gettime(ClockId::CLOCK_BOOTTIME) {
+        Ok(time) => Duration::from(time).as_nanos() as u64,
+        Err(_) => since_boot().as_nanos() as u64,
+    }
 }
 
 fn parse_uptime(text: &str) -> Option<Duration> {

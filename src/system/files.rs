@@ -7,7 +7,7 @@ mod lock;
 mod pool_text;
 mod pools;
 mod runtime;
-mod trusted;
+pub(super) mod trusted;
 
 pub use lock::Lock;
 pub use pools::PoolFiles;

@@ -2,9 +2,10 @@
 //! The command runs when everything else is done and the lock is free. Its failure changes nothing.
 //! Does not know what the fields of an event mean.
 
+use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use nix::libc::pid_t;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value};
+
+use super::files::trusted;
 
 /// How long all commands together may take.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,13 +28,34 @@ pub struct Event {
     pub fields: Map<String, Value>,
 }
 
+/// Where a command finds its programs if nobody says. A hook of pppd runs wanpool without PATH.
+const USUAL_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whether this process was started by the admin's command. Such a process runs no command itself, or
+/// two commands could answer each other for ever.
+pub fn is_inside() -> bool {
+    std::env::var_os("WANPOOL_EVENT").is_some()
+}
+
+/// Sets the environment of the command: nothing but PATH, and what makes `wanpool` mean this gateway.
+/// Variables of the caller, such as WANPOOL_HOOK, would change what `wanpool` does.
+fn set_environment(command: &mut Command, gateway: &[(&str, PathBuf)]) {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or(USUAL_PATH.into()));
+    if let Some(dir) = std::env::var_os("WANPOOL_RUN_DIR") {
+        command.env("WANPOOL_RUN_DIR", dir);
+    }
+    for (name, path) in gateway {
+        // The command runs in another folder.
+        command.env(name, std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    }
+}
+
 impl Event {
-    fn start(&self, exec: &Path) -> std::io::Result<Child> {
+    fn start(&self, exec: &Path, gateway: &[(&str, PathBuf)]) -> std::io::Result<Child> {
+        // It runs as root, so that the same rules apply as to the configuration.
+        trusted::require_trusted(&fs::metadata(exec)?, exec)?;
         let mut command = Command::new(exec);
-        // A hook of pppd runs wanpool without PATH.
-        if std::env::var_os("PATH").is_none() {
-            command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        }
+        set_environment(&mut command, gateway);
         for (key, value) in &self.fields {
             let text = match value {
                 Value::Null => String::new(),
@@ -52,12 +76,13 @@ impl Event {
     }
 }
 
-/// Runs the command for all events at the same time, and waits for it. Returns what failed.
-pub fn run(exec: &Path, events: &[Event]) -> Vec<String> {
+/// Runs the command for all events at the same time, and waits for it. `gateway` has the environment
+/// variables that name the files of this gateway. Returns what failed.
+pub fn run(exec: &Path, gateway: &[(&str, PathBuf)], events: &[Event]) -> Vec<String> {
     let deadline = Instant::now() + HOOK_TIMEOUT;
     let mut children = Vec::new();
     for event in events {
-        children.push((event, event.start(exec)));
+        children.push((event, event.start(exec, gateway)));
     }
     let mut failures = Vec::new();
     for (event, child) in children {

@@ -157,7 +157,7 @@ fn no_hook_undoes_a_failover_by_hand_until_the_device_is_created_again() {
 
 #[test]
 fn a_hook_undoes_a_failover_by_probe_only_if_the_gateway_has_changed() {
-    let lab = Lab::serving(&four(QUICK));
+    let lab = Lab::serving(&format!("{}{QUICK}", without_via()));
     let hooks = lab.hooks();
     lab.swallow(4, true);
     lab.runs_until(4, "failed-over");

@@ -110,6 +110,113 @@ fn the_command_of_the_admin_has_a_path_although_pppd_gives_none() {
     assert_eq!(path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
 }
 
+#[test]
+fn a_command_that_calls_wanpool_starts_no_further_commands() {
+    let lab = Lab::new();
+    let wanpool = crate::lab::binary().display().to_string();
+    let answer = format!(
+        "case $WANPOOL_EVENT in
+         down) {wanpool} restore $WANPOOL_UPLINK ;;
+         up) {wanpool} failover $WANPOOL_UPLINK ;;
+         esac"
+    );
+    lab.serve_quietly(&three(&notify(&lab, "")));
+    logged(&lab);
+    notify(&lab, &answer);
+    lab.wanpool(["failover", "2"]).ok();
+    let events = logged(&lab);
+    assert_eq!(events.len(), 1, "{events:?}");
+    // The answer took effect, and the next run tells it.
+    notify(&lab, "");
+    lab.assert_all_up(3);
+    lab.wanpool(["assign"]).silent();
+    let events = logged(&lab);
+    assert!(events.len() == 1 && events[0].starts_with("up ppp1 2 "), "{events:?}");
+}
+
+#[test]
+fn the_command_has_a_clean_environment_and_the_files_of_its_gateway() {
+    let lab = Lab::new();
+    let written = lab.scratch().join("environment");
+    let keep = format!("tr '\\0' '\\n' </proc/$$/environ >{}", written.display());
+    lab.serve_quietly(&three(&notify(&lab, &keep)));
+    let (config, state) = (lab.config_file(), lab.pool_dir());
+    lab.hang_up(1);
+    lab.script(&format!(
+        "cd {}
+         unset WANPOOL_CONFIG WANPOOL_STATE_DIR
+         WANPOOL_HOOK=ppp SECRET=x \"$WANPOOL\" --config {} --state-dir state failover ppp0",
+        lab.scratch().display(),
+        config.display(),
+    ))
+    .ok();
+    let environment = fs::read_to_string(&written).unwrap();
+    let names: Vec<&str> =
+        environment.lines().map(|line| line.split('=').next().unwrap()).collect();
+    assert!(!names.contains(&"WANPOOL_HOOK") && !names.contains(&"SECRET"), "{environment}");
+    for line in [
+        format!("WANPOOL_CONFIG={}", config.display()),
+        format!("WANPOOL_STATE_DIR={}", state.display()),
+        "WANPOOL_EVENT=down".to_owned(),
+    ] {
+        assert!(environment.lines().any(|found| found == line), "{line}: {environment}");
+    }
+}
+
+#[test]
+fn a_command_that_others_may_write_is_not_run() {
+    let lab = Lab::new();
+    lab.serve_quietly(&three(&notify(&lab, "")));
+    logged(&lab);
+    let file = lab.scratch().join("notify");
+    for (damage, step) in
+        [("chmod 777", "chmod go-w"), ("chmod 755", ""), ("chown 12345", "chown root")]
+    {
+        lab.gateway.sh(&format!("{damage} {}", file.display()));
+        let run = lab.wanpool(["failover", "1"]);
+        assert!(run.status == 0 && run.stderr.contains(step), "{run}");
+        assert_eq!(logged(&lab).is_empty(), !step.is_empty(), "{damage}: {run}");
+        lab.wanpool(["restore", "1"]);
+        logged(&lab);
+    }
+}
+
+#[test]
+fn events_have_a_time_and_a_number_that_rises() {
+    let lab = Lab::new();
+    lab.serve(&three(&notify(&lab, "")));
+    lab.wanpool(["failover", "1"]).ok();
+    lab.wanpool(["restore", "1"]).ok();
+    let mut numbers = Vec::new();
+    for event in logged(&lab) {
+        let json = &event[event.find('{').unwrap()..];
+        let event: Value = serde_json::from_str(json).unwrap();
+        assert!(event["time"].as_str().unwrap().ends_with('Z'), "{event}");
+        numbers.push(event["sequence"].as_u64().unwrap());
+    }
+    // The first three ran at the same time.
+    numbers[..3].sort_unstable();
+    assert!(numbers.len() == 5 && numbers.is_sorted(), "{numbers:?}");
+}
+
+#[test]
+fn output_that_fails_neither_stops_a_run_nor_silences_the_command() {
+    let lab = Lab::new();
+    lab.serve(&three(&notify(&lab, "")));
+    logged(&lab);
+    let client = lab.member(1, 0);
+    lab.release(client);
+    for command in ["failover ppp0", "-v failover ppp1", "-j restore ppp0", "-v restore ppp1"] {
+        let run = lab.script(&format!("exec \"$WANPOOL\" {command} >/dev/full"));
+        assert!(run.status == 1 && run.stderr.contains("No space left"), "{run}");
+        assert_eq!(logged(&lab).len(), 1, "{command}");
+    }
+    let run = lab.script(&format!("exec \"$WANPOOL\" -v assign {client} >/dev/full"));
+    assert_eq!(run.status, 1, "{run}");
+    assert!(lab.marks().contains_key(&client));
+    lab.check().clean();
+}
+
 /// Whether there is no such process, or only its exit status.
 fn has_ended(pid: &str) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {

@@ -1,5 +1,7 @@
 //! The health records after a run, and the events for the admin's hook.
 
+use std::time::SystemTime;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -29,6 +31,10 @@ impl Run<'_> {
     ) -> Result<Vec<notify_hook::Event>> {
         let config = &self.context.config;
         let runtime = &self.context.runtime;
+        // A run inside the admin's command tells nothing. What it changes is told by the next run.
+        if notify_hook::is_inside() {
+            return Ok(vec![]);
+        }
         let known = runtime.health();
         let is_probe = matches!(intent, Intent::Probed { .. });
         let needs_records = config.hook.is_some() || failback::needs_records(config);
@@ -65,6 +71,10 @@ impl Run<'_> {
         let last = self.health.get(&no).and_then(|record| record.last);
         let fields = [
             ("event", json!(event)),
+            // The commands of two runs may end in any order. The number rises from event to event
+            // until the next boot.
+            ("sequence", json!(clock::rising_number())),
+            ("time", json!(clock::rfc3339(SystemTime::now()))),
             ("pool", json!(no)),
             ("uplink", json!(context.dev(no))),
             ("state", json!(status.state(no).map(State::word))),

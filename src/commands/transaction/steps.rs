@@ -29,7 +29,7 @@ impl Run<'_> {
         report.done += change.count();
         if self.shows_commands() {
             let commands = shell::commands(change, self.protocol());
-            self.print_steps(&commands)?;
+            self.print_steps(&commands);
             report.commands.extend(commands);
         }
         Ok(())
@@ -41,13 +41,16 @@ impl Run<'_> {
         self.lock.is_none() || output.is_json() || output.is_verbose()
     }
 
-    pub fn print_steps(&self, commands: &[String]) -> Result<()> {
-        if self.context.output.is_verbose() {
-            for command in commands {
-                self.context.output.step(command)?;
+    /// Shows steps with `--verbose`. A failure does not stop the run; it is told at the end.
+    pub fn print_steps(&self, commands: &[String]) {
+        if !self.context.output.is_verbose() {
+            return;
+        }
+        for command in commands {
+            if let Err(error) = self.context.output.step(command) {
+                self.output_error.set(Some(error));
             }
         }
-        Ok(())
     }
 
     pub fn protocol(&self) -> u8 {
