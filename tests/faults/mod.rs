@@ -7,4 +7,5 @@ mod concurrent_runs;
 mod full_disk;
 mod lock;
 mod matrix;
+mod read_only_disk;
 mod vanishing_devices;

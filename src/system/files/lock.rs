@@ -46,7 +46,8 @@ impl PoolFiles {
         trusted::create_dir_all(&self.dir)
             .with_context(|| format!("creating {}", self.dir.display()))?;
         let path = self.dir.join(LOCK);
-        let mut file = open_lock(&path).map_err(|error| self.lock_error(&path, &error))?;
+        let mut file =
+            open_lock(&path, &self.dir).map_err(|error| self.lock_error(&path, &error))?;
         let start = Instant::now();
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -78,7 +79,16 @@ impl PoolFiles {
     }
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
+/// Opens the lock of a folder, or the folder itself if the disk is read-only and has no lock file:
+/// this must not prevent the failover of an unhealthy uplink.
+fn open_lock(path: &Path, dir: &Path) -> io::Result<File> {
+    match open_lock_file(path) {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(dir),
+        opened => opened,
+    }
+}
+
+fn open_lock_file(path: &Path) -> io::Result<File> {
     match fs::symlink_metadata(path) {
         Ok(meta) => trusted::require_plain(&meta)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -92,7 +102,6 @@ fn open_lock(path: &Path) -> io::Result<File> {
     }
     let flags = O_NOFOLLOW | O_NONBLOCK;
     match OpenOptions::new().write(true).custom_flags(flags).open(path) {
-        // A disk that has become read-only must not prevent the failover of an unhealthy uplink.
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
             OpenOptions::new().read(true).custom_flags(flags).open(path)
         }

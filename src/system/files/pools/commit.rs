@@ -15,10 +15,13 @@ use crate::model::{Client, UplinkNo};
 pub(super) const NEXT: &str = ".next";
 
 impl PoolFiles {
-    /// Finishes the commit of a run that was killed, and discards an unfinished preparation.
+    /// Finishes the commit of a run that was killed, and discards an unfinished preparation. On a disk
+    /// that has become read-only, both stay: readers see the files of a commit in their places.
     pub fn recover(&self, _lock: &Lock) -> Result<()> {
-        self.finish_commit()?;
-        self.discard_next()
+        match self.finish_commit().and_then(|()| self.discard_next()) {
+            Err(error) if is_read_only(&error) => Ok(()),
+            recovered => recovered,
+        }
     }
 
     /// Changes the files, which hold `before`, so that they hold `after`. Returns whether anything
@@ -44,6 +47,7 @@ impl PoolFiles {
     /// Writes `.next/` and renames it to `.commit`. With the rename, the change has happened.
     fn prepare(&self, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
         let next = self.dir.join(NEXT);
+        self.discard_next()?;
         trusted::create_dir(&next).with_context(|| format!("creating {}", next.display()))?;
         for &(pool, members) in changed {
             let path = next.join(pool_name(pool));
@@ -85,6 +89,11 @@ impl PoolFiles {
             if meta.is_dir() { fs::remove_dir_all(&next) } else { fs::remove_file(&next) };
         removed.with_context(|| format!("removing {}", next.display()))
     }
+}
+
+fn is_read_only(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The pools whose files must be written, with their new clients.
