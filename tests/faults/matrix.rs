@@ -108,7 +108,7 @@ fn errors(call: &Call) -> &'static [Error] {
         "flock" => &[ENOMEM, EINTR],
         "fsync" => &[EIO, ENOSPC, EINTR],
         "chmod" | "fchmod" => &[EPERM, EIO],
-        "mkdir" | "rename" | "rmdir" | "unlink" | "unlinkat" => &[ENOSPC, EIO],
+        "mkdir" | "rename" | "renameat" | "rmdir" | "unlink" | "unlinkat" => &[ENOSPC, EIO],
         other => panic!("with which errors does {other} fail?"),
     }
 }
@@ -226,19 +226,20 @@ fn a_commit_is_synced_before_it_counts_and_before_the_kernel_follows() {
         let found = calls.iter().position(|call| call.name == name && call.names(word));
         found.unwrap_or_else(|| panic!("no {name} of {word}"))
     };
-    let synced = |from: usize, to: usize| calls[from..to].iter().any(|call| call.name == "fsync");
     let commit = place("rename", ".next");
     let mut last = place("mkdir", ".next");
     for pool in ["pool1", "pool2", "pool3"] {
-        let made = place("openat", &format!(".next/{pool}\", O_WRONLY"));
+        let made = place("openat", &format!("/.next>, \"{pool}\", O_WRONLY"));
+        let synced = place("fsync", &format!("/.next/{pool}>"));
         let written = made + calls[made..].iter().position(|call| call.name == "write").unwrap();
-        let next = calls[written..].iter().position(|call| call.name == "openat").unwrap();
-        assert!(last <= made && synced(written, written + next), "{pool} is not synced");
-        last = written + next;
+        assert!(last < made && written < synced, "{pool} is not synced");
+        last = synced;
     }
-    assert!(last < commit && synced(last, commit), "the folder of the new files is not synced");
-    let in_place = place("rename", ".commit/pool1");
-    assert!(commit < in_place && synced(commit, in_place), "the commit is not synced");
+    let folder = place("fsync", "/.next>");
+    assert!(last < folder && folder < commit, "the folder of the new files is not synced");
+    let in_place = place("renameat", "/.commit>, \"pool1\"");
+    let synced = calls[commit..in_place].iter().any(|call| call.name == "fsync");
+    assert!(synced, "the commit is not synced");
     let set = calls.iter().position(|call| call.names("IPSET_CMD_ADD"));
     assert!(set.is_some_and(|set| in_place < set), "the kernel follows the files");
 }

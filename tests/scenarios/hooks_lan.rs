@@ -159,6 +159,8 @@ fn no_hook_undoes_a_failover_by_hand_until_the_device_is_created_again() {
 fn a_hook_undoes_a_failover_by_probe_only_if_the_gateway_has_changed() {
     let lab = Lab::serving(&format!("{}{QUICK}", without_via()));
     let hooks = lab.hooks();
+    report(&lab, &hooks, "dhclient BOUND", OLD);
+    assert_eq!(state(&lab), "up");
     lab.swallow(4, true);
     lab.runs_until(4, "failed-over");
     let out = lab.state();

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::lab::{Lab, Shape, three};
+use crate::lab::{Lab, Run, Shape, three};
 
 with_both_iptables! {
     two_capabilities_and_an_own_state_directory_are_enough,
@@ -193,4 +193,61 @@ fn a_config_or_pool_file_that_another_user_can_have_written_is_refused() {
         }
     }
     lab.state().assert_is(&before, "files that others may write");
+}
+
+/// The owner of the state folder exchanges `.next` or `.commit` at the worst moments for a symlink.
+#[test]
+fn the_owner_of_the_state_folder_cannot_lead_root_out_of_it() {
+    let lab = Lab::three_uplinks();
+    let outside = lab.scratch().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let secret = outside.join("pool1");
+    fs::write(&secret, "10.9.9.9\n").unwrap();
+    chown(lab.pool_dir(), Some(MALLORY), Some(MALLORY)).unwrap();
+    let client = lab.member(1, 0);
+    // The call behind which root is stopped, and the folder that is exchanged then.
+    let moments = [("mkdir", 1, ".next"), ("fchmod", 1, ".next"), ("rename", 1, ".commit")];
+    for (call, nth, folder) in moments {
+        for target in [&secret, &outside] {
+            fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+            fs::set_permissions(&outside, Permissions::from_mode(0o700)).unwrap();
+            let run = exchange(&lab, &format!("{call}:signal=STOP:when={nth}"), folder, target);
+            let what = format!("{call}, {}: {run}", target.display());
+            let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+            assert_eq!((mode(&secret), mode(&outside)), (0o600, 0o700), "{what}");
+            assert_eq!(fs::metadata(&secret).unwrap().uid(), 0, "{what}");
+            assert_eq!(fs::read_to_string(&secret).unwrap(), "10.9.9.9\n", "{what}");
+            assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "{what}");
+            assert_eq!(lab.marks().len(), 30, "{what}");
+            lab.gateway.sh(&format!("cd {}; rm -rf .next .commit", lab.pool_dir().display()));
+            lab.wanpool(["assign", &client.to_string(), "--pool", "1"]);
+            lab.wanpool(["restore"]);
+        }
+    }
+}
+
+/// Moves a client as root, and meanwhile exchanges the folder for a symlink to the target.
+fn exchange(lab: &Lab, stop: &str, folder: &str, target: &Path) -> Run {
+    let client = lab.member(1, 0);
+    let call = stop.split(':').next().unwrap();
+    lab.script(&format!(
+        "cd {}
+         strace -qq -o /dev/null -e trace={call} -e inject={stop} \
+             \"$WANPOOL\" assign {client} --pool 2 &
+         children=/proc/$!/task/$!/children
+         until pid=$(cat $children) && [ -n \"$pid\" ] && [ -e {folder} ] \
+                 && grep -q '^State:.*stop' /proc/${{pid% }}/status; do
+             sleep 0.01
+         done
+         setpriv --reuid {MALLORY} --clear-groups sh -c \
+             'mv -T {folder} .old && ln -s {} {folder}' || exit 99
+         # It may have stopped only now.
+         while kill -CONT $pid 2>/dev/null; do sleep 0.01; done
+         wait $!
+         status=$?
+         rm -rf .old
+         exit $status",
+        lab.pool_dir().display(),
+        target.display(),
+    ))
 }

@@ -10,7 +10,9 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::fcntl::{OFlag, openat};
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
+use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
 /// The longest list of clients that is read: four million addresses.
@@ -111,15 +113,36 @@ pub fn create_dir_all(dir: &Path) -> io::Result<()> {
     match create_dir(dir) {
         // Another run created it at the same time.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        created => created,
+        created => created.map(drop),
     }
 }
 
 /// Creates a folder that all users may read. It must not exist yet.
-pub fn create_dir(dir: &Path) -> io::Result<()> {
+///
+/// The owner of the folder above it can exchange it at any time for a symlink. So nothing follows its
+/// path again: what comes next goes by the descriptor that is returned.
+pub fn create_dir(dir: &Path) -> io::Result<File> {
     DirBuilder::new().mode(0o755).create(dir)?;
+    let opened = open_dir(dir)?;
+    if opened.metadata()?.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("another user has exchanged it"));
+    }
     // The umask may have removed bits of the mode.
-    fs::set_permissions(dir, Permissions::from_mode(0o755))
+    opened.set_permissions(Permissions::from_mode(0o755))?;
+    Ok(opened)
+}
+
+/// Opens a folder that is no symlink.
+pub fn open_dir(dir: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(O_DIRECTORY | O_NOFOLLOW).open(dir)
+}
+
+/// Creates a file with this mode in an open folder. It must not exist yet.
+pub fn create_file_in(dir: &File, name: &str, mode: u32) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let file = File::from(openat(dir, name, flags, Mode::from_bits_truncate(mode))?);
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
 }
 
 /// Creates a file with this mode. It must not exist yet.

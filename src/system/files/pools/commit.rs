@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::fcntl::{AT_FDCWD, renameat};
 
 use super::super::{Lock, pool_text, trusted};
 use super::{COMMIT, PoolFiles, metadata, pool_name};
@@ -48,13 +49,14 @@ impl PoolFiles {
     fn prepare(&self, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
         let next = self.dir.join(NEXT);
         self.discard_next()?;
-        trusted::create_dir(&next).with_context(|| format!("creating {}", next.display()))?;
+        let folder =
+            trusted::create_dir(&next).with_context(|| format!("creating {}", next.display()))?;
         for &(pool, members) in changed {
-            let path = next.join(pool_name(pool));
-            write_synced(&path, &pool_text::write(members))
-                .with_context(|| format!("writing {}", path.display()))?;
+            let name = pool_name(pool);
+            write_synced(&folder, &name, &pool_text::write(members))
+                .with_context(|| format!("writing {}", next.join(&name).display()))?;
         }
-        sync_dir(&next)?;
+        folder.sync_all().with_context(|| format!("syncing {}", next.display()))?;
         rename(&next, &self.dir.join(COMMIT))?;
         sync_dir(&self.dir)
     }
@@ -65,8 +67,19 @@ impl PoolFiles {
         if metadata(&commit)?.is_none() {
             return Ok(());
         }
-        for (&pool, path) in &self.committed_files()? {
-            rename(path, &self.pool_path(pool))?;
+        let files = self.committed_files()?;
+        // The owner of the state folder could exchange `.commit` for a symlink from here on.
+        let folder = trusted::open_dir(&commit)
+            .and_then(|folder| {
+                trusted::require_trusted(&folder.metadata()?, &commit)?;
+                Ok(folder)
+            })
+            .with_context(|| format!("opening {}", commit.display()))?;
+        for (pool, path) in &files {
+            let (name, to) = (pool_name(*pool), self.pool_path(*pool));
+            renameat(&folder, name.as_str(), AT_FDCWD, &to)
+                .map_err(io::Error::from)
+                .with_context(|| format!("renaming {} to {}", path.display(), to.display()))?;
         }
         let removed = fs::remove_dir(&commit);
         let reason = match &removed {
@@ -119,8 +132,8 @@ fn changed_pools<'a>(
 }
 
 /// Writes a new file, which all users may read, and waits until it is on the disk.
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = trusted::create_file(path, 0o644)?;
+fn write_synced(folder: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = trusted::create_file_in(folder, name, 0o644)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
