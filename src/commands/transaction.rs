@@ -1,7 +1,7 @@
 //! A run that changes things: take the lock, observe, plan, apply, and observe again until the plan is
 //! empty. Pool files are written before the kernel follows.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 
 use anyhow::{Result, anyhow, bail};
 
@@ -47,7 +47,10 @@ pub struct Run<'a> {
     pub kernel: Kernel,
     pub snapshot: Snapshot,
     /// The first failure to show a step.
-    output_error: Cell<Option<anyhow::Error>>,
+    output_error: OnceCell<anyhow::Error>,
+    /// The first failure of a change that clients are served without too. Such changes are not tried
+    /// again.
+    optional_error: OnceCell<anyhow::Error>,
     /// What the pool files hold; nothing if they could not be read.
     pub pools: Pools,
     /// Why the pool files could not be read. Then no client is placed, but routing goes on.
@@ -123,7 +126,14 @@ impl Run<'_> {
         }
         let printed = report::print(self.context, report, "repaired");
         let events = result?;
-        let shown = self.output_error.take();
+        let mut failures = vec![printed.err(), self.output_error.take()];
+        if let Some(error) = self.optional_error.take() {
+            let file = self.context.config.path.display();
+            failures.push(Some(anyhow!(
+                "{error:#}; clients are served without helpers until their modules are installed, \
+                 or helpers is removed in {file}"
+            )));
+        }
         let context = self.context;
         // The lock is free before the admin's command runs.
         drop(self);
@@ -136,10 +146,8 @@ impl Run<'_> {
                 print_error(failure);
             }
         }
-        // Somebody who cannot be told must not keep the work from being done, or others from being
-        // told.
-        printed?;
-        match shown {
+        // These failures must not keep the work from being done, or others from being told.
+        match failures.into_iter().flatten().next() {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -211,7 +219,11 @@ impl Run<'_> {
     }
 
     fn plan(&self, status: &GatewayStatus, edit: PoolEdit) -> Result<Vec<Change>> {
-        plan::changes(&self.context.config, &self.snapshot, status, edit)
+        let mut changes = plan::changes(&self.context.config, &self.snapshot, status, edit)?;
+        if self.optional_error.get().is_some() {
+            changes.retain(|change| !change.is_optional());
+        }
+        Ok(changes)
     }
 
     /// What the commit does to the files. Where clients change, their own lines say more.
@@ -260,6 +272,9 @@ impl Run<'_> {
     /// Records that all is correct, so that the next run need not read it again.
     fn write_fingerprint(&self) {
         let Some(version) = &self.pool_version else { return };
+        if self.optional_error.get().is_some() {
+            return;
+        }
         if let Some(fingerprint) = Fingerprint::new(self.context, &self.counters, version) {
             Verified::new(fingerprint, self.flows_ended).write(self.context);
         }

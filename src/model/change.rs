@@ -57,6 +57,16 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether clients are served without it too.
+    pub fn is_optional(&self) -> bool {
+        match self {
+            Change::LoadModule(_) => true,
+            Change::ReplaceChains(chains) => chains.iter().all(|(chain, _)| chain.is_optional()),
+            Change::AddJump(jump) => jump.to.is_optional(),
+            _ => false,
+        }
+    }
+
     /// How many shell commands make this change.
     pub fn count(&self) -> usize {
         match self {

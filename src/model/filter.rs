@@ -50,7 +50,13 @@ impl Chain {
     pub const SAVE_MARK: Chain = Chain { table: Table::Mangle, name: "WANPOOL-POST" };
     pub const CLAMP_MSS: Chain = Chain { table: Table::Mangle, name: "WANPOOL-MSS" };
 
-    /// All chains, in the order in which the jumps to them are added: the one that sets marks is last.
+    /// Whether clients are served without it too. A kernel without helpers refuses theirs.
+    pub fn is_optional(self) -> bool {
+        self == Self::HELPERS
+    }
+
+    /// All chains, in the order in which the jumps to them are added: the one that sets marks is last,
+    /// and only optional ones follow it.
     pub const ALL: [Chain; 6] = [
         Self::MASQUERADE,
         Self::HELPERS,

@@ -194,19 +194,26 @@ fn unmatched<'a, T: PartialEq>(found: &'a [T], wanted: &'a [T]) -> (Vec<&'a T>, 
 
 pub fn filter(found: &Filter, wanted: &Filter) -> Diff {
     let mut diff = Diff::default();
-    let mut changed = Vec::new();
-    for chain in Chain::ALL {
-        if let Some(rules) = wanted.chains.get(&chain) {
-            if found.chains.get(&chain) != Some(rules) {
-                changed.push((chain, rules.clone()));
+    let (missing, surplus) = unmatched(&found.jumps, &wanted.jumps);
+    // Helpers come last, in changes of their own: a kernel without them refuses these.
+    for are_helpers in [false, true] {
+        let mut changed = Vec::new();
+        for chain in Chain::ALL {
+            if let Some(rules) = wanted.chains.get(&chain) {
+                if found.chains.get(&chain) != Some(rules) && chain.is_optional() == are_helpers {
+                    changed.push((chain, rules.clone()));
+                }
+            }
+        }
+        if !changed.is_empty() {
+            diff.build.push(Change::ReplaceChains(changed));
+        }
+        for jump in &missing {
+            if jump.to.is_optional() == are_helpers {
+                diff.build.push(Change::AddJump((*jump).clone()));
             }
         }
     }
-    if !changed.is_empty() {
-        diff.build.push(Change::ReplaceChains(changed));
-    }
-    let (missing, surplus) = unmatched(&found.jumps, &wanted.jumps);
-    diff.build.extend(missing.into_iter().cloned().map(Change::AddJump));
     // A surplus jump is ours if it is a duplicate of ours, or if it leads to a chain that is deleted.
     // Any other rule that leads to our chains belongs to another program.
     let is_ours =

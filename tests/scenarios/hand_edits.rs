@@ -35,6 +35,40 @@ fn a_route_or_a_nexthop_in_the_way_is_repaired_by_runs_and_by_printed_steps() {
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 
+/// Selectors that wanpool's own rules never have.
+const RULES: [&str; 10] = [
+    "ipproto tcp dport 80-90",
+    "ipproto udp sport 53",
+    "uidrange 1000-2000",
+    "tos 0x10",
+    "oif ppp0",
+    "to 10.9.0.0/16",
+    "from 10.9.0.0/16 iif br0",
+    "fwmark 0x1/0x1ff",
+    "not fwmark 0x7/0xff",
+    "tun_id 7",
+];
+
+#[test]
+fn a_rule_with_any_selector_is_removed_by_printed_steps_and_by_runs() {
+    let lab = Lab::three_uplinks();
+    let before = lab.state();
+    for action in ["lookup main suppress_prefixlength 8", "lookup 201", "unreachable"] {
+        for selectors in RULES {
+            let add = format!("ip rule add pref 1250 {selectors} {action} protocol 87");
+            lab.gateway.sh(&add);
+            let check = lab.check();
+            lab.script(&format!("set -e\n{}", check.steps)).ok();
+            lab.state().assert_is(&before, format!("{add}: {check}"));
+        }
+    }
+    for selectors in RULES {
+        lab.gateway.sh(&format!("ip rule add pref 1250 {selectors} lookup 201 protocol 87"));
+    }
+    lab.wanpool(["assign"]).ok();
+    lab.state().assert_is(&before, "after assign");
+}
+
 #[test]
 fn a_flush_removes_a_route_of_another_scope() {
     let lab = Lab::three_uplinks();

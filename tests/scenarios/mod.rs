@@ -24,6 +24,7 @@ mod multipath;
 mod networkd;
 mod no_false_findings;
 mod notify_hook;
+mod optional_parts;
 mod permissions;
 mod pool_file_edits;
 mod pools_output;

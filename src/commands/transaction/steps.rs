@@ -17,9 +17,16 @@ pub struct Failure {
 }
 
 impl Run<'_> {
+    /// Makes the changes until one fails that clients cannot do without.
     pub fn apply(&self, changes: &[Change], report: &mut Report) -> Result<(), Failure> {
         for (at, change) in changes.iter().enumerate() {
-            self.apply_one(change, report).map_err(|error| Failure { at, error })?;
+            match self.apply_one(change, report) {
+                Err(error) if change.is_optional() => {
+                    let _ = self.optional_error.set(error);
+                }
+                Err(error) => return Err(Failure { at, error }),
+                Ok(()) => {}
+            }
         }
         Ok(())
     }
@@ -48,7 +55,7 @@ impl Run<'_> {
         }
         for command in commands {
             if let Err(error) = self.context.output.step(command) {
-                self.output_error.set(Some(error));
+                let _ = self.output_error.set(error);
             }
         }
     }

@@ -65,14 +65,23 @@ impl Iptables {
 
     /// What `iptables-save` prints. Other tables than those of wanpool may be among it.
     fn saved(&self) -> Result<String> {
+        // iptables-legacy shows its list of tables to root only, whatever the capabilities.
         if geteuid().is_root() {
-            return run(&self.save, &[], "");
+            if let Ok(text) = run(&self.save, &[], "") {
+                return Ok(text);
+            }
         }
-        // iptables-legacy shows its list of tables to root only, whatever the capabilities. Each
-        // table can be read by its name.
+        // One rule that nft made, in whatever table, makes iptables-nft-save fail. The tables of
+        // wanpool can be read by their names.
         let mut text = String::new();
         for table in Table::ALL {
-            text += &run(&self.save, &["-t", table.name()], "")?;
+            let name = table.name();
+            text += &run(&self.save, &["-t", name], "").with_context(|| {
+                format!(
+                    "reading the table {name}, which must have no rule that iptables cannot show \
+                     (nft list table ip {name})"
+                )
+            })?;
         }
         Ok(text)
     }

@@ -1,0 +1,59 @@
+//! What clients do not need must not keep them from being served: conntrack helpers that the kernel
+//! lacks, and tables of others that iptables cannot read.
+
+use crate::lab::{Lab, three, write_script};
+
+#[test]
+fn clients_are_served_although_the_kernel_lacks_helpers() {
+    let lab = Lab::new();
+    lab.config(&three("helpers = [\"ftp\"]\n"));
+    lab.discover(&lab.everyone());
+    // Rules with a helper are refused, as by a kernel without helpers.
+    let folder = lab.scratch().join("no-helpers");
+    std::fs::create_dir(&folder).unwrap();
+    let real = lab.gateway.sh("command -v iptables-restore").trim().to_owned();
+    for name in ["iptables", "iptables-save"] {
+        let target = lab.gateway.sh(&format!("command -v {name}"));
+        std::os::unix::fs::symlink(target.trim(), folder.join(name)).unwrap();
+    }
+    let refusing = format!(
+        "#!/bin/sh\ntext=$(cat)\ncase $text in *--helper*) echo 'No such helper \"ftp\"' >&2; exit 2;; \
+         esac\nprintf '%s\\n' \"$text\" | {real} \"$@\"\n"
+    );
+    write_script(&folder.join("iptables-restore"), &refusing);
+    let run = |command: &str| {
+        lab.script(&format!("PATH={}:$PATH exec \"$WANPOOL\" {command}", folder.display()))
+    };
+    for command in ["restore", "assign", "failover 1", "restore 1"] {
+        let run = run(command);
+        assert_eq!(run.status, 1, "{run}");
+        run.naming(&["No such helper", "clients are served without helpers", "wanpool.toml"]);
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    lab.wanpool(["assign"]).ok();
+    lab.check().clean();
+}
+
+/// A rule in a table of iptables that only nft can make.
+const NATIVE_RULE: &str = "
+nft add table ip filter
+nft 'add chain ip filter FORWARD { type filter hook forward priority 0; }'
+nft 'add map ip filter m { type ipv4_addr: mark; }'
+nft 'add rule ip filter FORWARD meta mark set ip saddr map @m'
+";
+
+#[test]
+fn a_rule_of_nft_in_another_table_stops_no_command() {
+    let lab = Lab::three_uplinks();
+    lab.gateway.sh(NATIVE_RULE);
+    let read = lab.gateway.sh("iptables-save 2>&1 || true");
+    assert!(read.contains("failed"), "iptables-save reads it: {read}");
+    lab.wanpool(["failover", "2"]).ok();
+    lab.wanpool(["restore", "2"]).ok();
+    lab.wanpool(["restore"]).silent();
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    lab.wanpool(["flush"]).ok();
+    lab.wanpool(["restore"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
