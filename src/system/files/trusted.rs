@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 use nix::sys::stat::Mode;
@@ -140,7 +141,13 @@ pub fn open_dir(dir: &Path) -> io::Result<File> {
 /// Creates a file with this mode in an open folder. It must not exist yet.
 pub fn create_file_in(dir: &File, name: &str, mode: u32) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = File::from(openat(dir, name, flags, Mode::from_bits_truncate(mode))?);
+    let file = loop {
+        match openat(dir, name, flags, Mode::from_bits_truncate(mode)) {
+            // As the standard library does.
+            Err(Errno::EINTR) => {}
+            opened => break File::from(opened?),
+        }
+    };
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }

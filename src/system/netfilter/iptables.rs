@@ -67,12 +67,13 @@ impl Iptables {
     fn saved(&self) -> Result<String> {
         // iptables-legacy shows its list of tables to root only, whatever the capabilities.
         if geteuid().is_root() {
-            if let Ok(text) = run(&self.save, &[], "") {
-                return Ok(text);
+            match run(&self.save, &[], "") {
+                // One rule that nft made, in whatever table, makes iptables-nft-save fail.
+                Err(error) if matches!(error.downcast_ref(), Some(Error::Program { .. })) => {}
+                saved => return saved,
             }
         }
-        // One rule that nft made, in whatever table, makes iptables-nft-save fail. The tables of
-        // wanpool can be read by their names.
+        // The tables of wanpool can be read by their names.
         let mut text = String::new();
         for table in Table::ALL {
             let name = table.name();
