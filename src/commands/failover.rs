@@ -3,9 +3,8 @@
 
 use anyhow::Result;
 
-use super::Context;
-use super::report::{self, Report};
 use super::transaction::{ReadScope, Run};
+use super::{Context, report};
 use crate::cli::Failover;
 use crate::error::Error;
 use crate::plan::uplinks::Intent;
@@ -18,7 +17,7 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
         return Err(Error::usage("failover", "one uplink at a time").into());
     };
     let Some(uplink) = context.uplink(name)? else {
-        return report::print(context, Report::default(), "repaired");
+        return report::print_nothing(context);
     };
     let to = args.to.as_deref().map(|name| context.config.uplink(name)).transpose()?;
     let intent = match to {

@@ -11,9 +11,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use nix::libc::ENODEV;
 
-use super::Context;
-use super::report::{self, Report};
 use super::transaction::{ReadScope, Run};
+use super::{Context, report};
 use crate::cli::Failover;
 use crate::model::health::ProbeResult;
 use crate::model::link::Devices;
@@ -51,7 +50,7 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
         }
     }
     if jobs.is_empty() {
-        report::print(context, Report::default(), "repaired")?;
+        report::print_nothing(context)?;
     } else {
         let results = probe_all(context, &jobs, &mut failures);
         conclude(context, &before.devices, results, began)?;

@@ -60,6 +60,11 @@ pub fn print(context: &Context, report: Report, verb: &str) -> Result<()> {
     output.changes(&lines)
 }
 
+/// Prints that there was nothing to do: the empty object in JSON, no line in text.
+pub fn print_nothing(context: &Context) -> Result<()> {
+    print(context, Report::default(), "repaired")
+}
+
 /// Prints the commands of a dry run.
 pub fn print_commands(context: &Context, report: Report) -> Result<()> {
     if context.output.is_json() {

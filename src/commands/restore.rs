@@ -5,16 +5,15 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
-use super::report::{self, Report};
 use super::transaction::{ReadScope, Run};
-use super::{Context, print_error};
+use super::{Context, print_error, report};
 use crate::cli::Restore;
 use crate::error::Error;
 use crate::plan::uplinks::Intent;
 
 pub fn run(context: &Context, args: &Restore) -> Result<()> {
     let Some(intent) = intent(context, args)? else {
-        return report::print(context, Report::default(), "repaired");
+        return report::print_nothing(context);
     };
     let scope = match intent {
         Intent::RestoreAll => ReadScope::All,

@@ -81,9 +81,9 @@ impl Run<'_> {
         }
         self.finish(pools, client_changes, intent)?;
         match pool_error {
-            Some(error) if intent == Intent::RestoreAll => Err(told(&error)),
+            Some(error) if intent == Intent::RestoreAll => Err(without_placing(&error)),
             Some(error) => {
-                print_error(told(&error));
+                print_error(without_placing(&error));
                 Ok(())
             }
             None => Ok(()),
@@ -126,31 +126,26 @@ impl Run<'_> {
         }
         let printed = report::print(self.context, report, "repaired");
         let events = result?;
-        let mut failures = vec![printed.err(), self.output_error.take()];
-        if let Some(error) = self.optional_error.take() {
-            let file = self.context.config.path.display();
-            failures.push(Some(anyhow!(
-                "{error:#}; clients are served without helpers until their modules are installed, \
-                 or helpers is removed in {file}"
-            )));
-        }
+        let mut failures: Vec<anyhow::Error> = printed.err().into_iter().collect();
+        failures.extend(self.output_error.take());
+        failures.extend(self.optional_error.take().map(|error| self.without_helpers(&error)));
         let context = self.context;
         // The lock is free before the admin's command runs.
         drop(self);
-        if let Some(exec) = &context.config.hook {
-            let gateway = [
-                ("WANPOOL_CONFIG", context.options.config.clone()),
-                ("WANPOOL_STATE_DIR", context.options.state_dir.clone()),
-            ];
-            for failure in notify_hook::run(exec, &gateway, &events) {
-                print_error(failure);
-            }
-        }
+        run_hook(context, &events);
         // These failures must not keep the work from being done, or others from being told.
-        match failures.into_iter().flatten().next() {
+        match failures.into_iter().next() {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    fn without_helpers(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!(
+            "{error:#}; clients are served without helpers until their modules are installed, or \
+             helpers is removed in {}",
+            self.context.config.path.display()
+        )
     }
 
     /// Applies the changes, ends flows, and updates records. Returns the events for the admin's hook.
@@ -281,6 +276,18 @@ impl Run<'_> {
     }
 }
 
-fn told(pool_error: &str) -> anyhow::Error {
+fn without_placing(pool_error: &str) -> anyhow::Error {
     anyhow!("{pool_error}; until this is corrected, clients are not assigned")
+}
+
+/// Runs the command of the admin, if there is one.
+fn run_hook(context: &Context, events: &[notify_hook::Event]) {
+    let Some(exec) = &context.config.hook else { return };
+    let gateway = [
+        ("WANPOOL_CONFIG", context.options.config.clone()),
+        ("WANPOOL_STATE_DIR", context.options.state_dir.clone()),
+    ];
+    for failure in notify_hook::run(exec, &gateway, events) {
+        print_error(failure);
+    }
 }

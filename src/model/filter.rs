@@ -59,11 +59,11 @@ impl Chain {
     /// and only optional ones follow it.
     pub const ALL: [Chain; 6] = [
         Self::MASQUERADE,
-        Self::HELPERS,
         Self::SAVE_MARK,
         Self::RESTORE_MARK,
         Self::CLAMP_MSS,
         Self::SET_MARK,
+        Self::HELPERS,
     ];
 
     /// The chain of wanpool with this name in this table.

@@ -94,11 +94,6 @@ impl Routes {
         }
         routes
     }
-
-    fn with_key(&self, wanted: &Route) -> Vec<&Route> {
-        let all = self.staying.iter().chain(&self.leaving);
-        all.filter(|route| route.key() == wanted.key()).collect()
-    }
 }
 
 /// Whether a group disappears together with the last of its members.
@@ -121,26 +116,16 @@ fn without_members(nexthop: &Nexthop, deleted: &BTreeSet<u32>) -> Nexthop {
 fn diff_routes(found: &Routes, wanted: &[Route], diff: &mut Diff) {
     let (missing, mut surplus) = unmatched(&found.staying, wanted);
     for route in wanted {
-        let with_key = found.with_key(route);
-        if with_key.len() > 1 {
+        let others = surplus.iter().copied().chain(&found.leaving);
+        let mut with_key: Vec<&Route> = others.filter(|it| it.key() == route.key()).collect();
+        let is_missing = missing.contains(&route);
+        if !with_key.is_empty() {
+            if !is_missing {
+                with_key.push(route);
+            }
             replace_all(&with_key, route, diff);
-            surplus.retain(|other| other.key() != route.key());
-        }
-    }
-    for route in missing {
-        match found.with_key(route)[..] {
-            [] => diff.build.push(Change::AddRoute(route.clone())),
-            // A route of ours with the same key is changed in place: there is no moment without a
-            // route.
-            [other] if !is_altered_nexthop_route(other, route) => {
-                diff.build.push(Change::ReplaceRoute(route.clone()));
-            }
-            [other] => {
-                diff.build.push(Change::DeleteRoute(other.clone()));
-                diff.build.push(Change::AddRoute(route.clone()));
-            }
-            // They have been dealt with.
-            _ => {}
+        } else if is_missing {
+            diff.build.push(Change::AddRoute(route.clone()));
         }
         surplus.retain(|other| other.key() != route.key());
     }
@@ -148,9 +133,9 @@ fn diff_routes(found: &Routes, wanted: &[Route], diff: &mut Diff) {
     diff.tear_down.extend(surplus.into_iter().cloned().map(Change::DeleteRoute));
 }
 
-/// Makes one route of several that have the same key. A request to delete one of them can take
-/// another, because they may differ only in attributes that a request cannot name. So all but one are
-/// deleted, whichever these are, and the last one is changed in place.
+/// Makes one route of those that have its key. It is changed in place, so that there is no moment
+/// without a route. Of several, a request to delete one can take another, because they may differ only
+/// in attributes that a request cannot name: all but one are deleted first, whichever these are.
 fn replace_all(found: &[&Route], wanted: &Route, diff: &mut Diff) {
     let any = Route { target: RouteTarget::Other, ..wanted.clone() };
     let must_go = found.iter().any(|route| is_altered_nexthop_route(route, wanted));
@@ -195,12 +180,12 @@ fn unmatched<'a, T: PartialEq>(found: &'a [T], wanted: &'a [T]) -> (Vec<&'a T>, 
 pub fn filter(found: &Filter, wanted: &Filter) -> Diff {
     let mut diff = Diff::default();
     let (missing, surplus) = unmatched(&found.jumps, &wanted.jumps);
-    // Helpers come last, in changes of their own: a kernel without them refuses these.
-    for are_helpers in [false, true] {
+    // Optional chains come last, in changes of their own: the kernel may refuse these.
+    for are_optional in [false, true] {
         let mut changed = Vec::new();
         for chain in Chain::ALL {
             if let Some(rules) = wanted.chains.get(&chain) {
-                if found.chains.get(&chain) != Some(rules) && chain.is_optional() == are_helpers {
+                if found.chains.get(&chain) != Some(rules) && chain.is_optional() == are_optional {
                     changed.push((chain, rules.clone()));
                 }
             }
@@ -209,7 +194,7 @@ pub fn filter(found: &Filter, wanted: &Filter) -> Diff {
             diff.build.push(Change::ReplaceChains(changed));
         }
         for jump in &missing {
-            if jump.to.is_optional() == are_helpers {
+            if jump.to.is_optional() == are_optional {
                 diff.build.push(Change::AddJump((*jump).clone()));
             }
         }

@@ -1,5 +1,6 @@
 //! The beginning of a run: the lock, the pool files, and a snapshot of the kernel.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,9 +11,9 @@ use crate::commands::fingerprint::Verified;
 use crate::model::UplinkSet;
 use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
-use crate::model::snapshot::ChangeCounters;
+use crate::model::snapshot::{ChangeCounters, Snapshot};
 use crate::system::files::Lock;
-use crate::system::{Need, capabilities};
+use crate::system::{Kernel, Need, capabilities};
 
 impl<'a> Run<'a> {
     /// For a command that places clients. `what` is the command, for errors.
@@ -40,20 +41,15 @@ impl<'a> Run<'a> {
             _ => None,
         };
         let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
+        let snapshot = context.observe(&kernel, need, need).context("nothing was changed")?;
         Ok(Self {
-            context,
-            lock,
-            snapshot: context.observe(&kernel, need, need).context("nothing was changed")?,
-            kernel,
             pools,
-            output_error: Default::default(),
-            optional_error: Default::default(),
             pool_error,
             pool_version,
             counters,
             flows_ended: verified.map(|verified| verified.flows_ended()).unwrap_or_default(),
-            is_idle: false,
             health: context.runtime.health(),
+            ..Self::new(context, lock, kernel, snapshot)
         })
     }
 
@@ -62,21 +58,27 @@ impl<'a> Run<'a> {
         capabilities::require_net_admin(what)?;
         let lock = take_lock(context)?;
         let kernel = context.open_kernel()?;
-        Ok(Self {
+        let snapshot = context.observe(&kernel, Need::Read, Need::Read)?;
+        Ok(Self::new(context, lock, kernel, snapshot))
+    }
+
+    /// A run that has read nothing but the kernel.
+    fn new(context: &'a Context, lock: Option<Lock>, kernel: Kernel, snapshot: Snapshot) -> Self {
+        Self {
             context,
             lock,
-            snapshot: context.observe(&kernel, Need::Read, Need::Read)?,
             kernel,
+            snapshot,
+            output_error: OnceCell::new(),
+            optional_error: OnceCell::new(),
             pools: Pools::default(),
-            output_error: Default::default(),
-            optional_error: Default::default(),
             pool_error: None,
             pool_version: None,
             counters: ChangeCounters::default(),
             flows_ended: UplinkSet::default(),
             is_idle: false,
             health: HealthRecords::new(),
-        })
+        }
     }
 }
 
