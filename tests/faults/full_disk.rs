@@ -1,32 +1,13 @@
 //! A file system without space for the pool files.
 
-use crate::lab::{Lab, Run, three};
-
-/// Runs a shell script with the state directory, `$DIR`, on a file system of its own that holds the
-/// pool files. `limit` is an option of tmpfs.
-fn on_a_small_disk(lab: &Lab, limit: &str, script: &str) -> Run {
-    let dir = lab.pool_dir();
-    let inside = format!(
-        "cp -a $DIR $DIR.kept
-         mount -t tmpfs -o mode=755,{limit} tmpfs $DIR
-         cp -a $DIR.kept/. $DIR
-         {script}"
-    );
-    let inside = inside.replace('\'', r"'\''");
-    lab.script(&format!(
-        "export DIR={}
-         exec unshare --mount --propagation private sh -c '{inside}'",
-        dir.display()
-    ))
-}
+use crate::lab::{Lab, three};
 
 /// `assign` fails with one line that has these words, and changes no file. Once there is space
 /// again, it works.
 fn assert_fails_and_changes_nothing(limit: &str, fill: &str, words: &[&str]) {
     let lab = Lab::with().without_ethernet().serving(&three(""));
     let kernel = lab.kernel_state();
-    let run = on_a_small_disk(
-        &lab,
+    let run = lab.on_own_disk(
         limit,
         &format!(
             "{fill}
@@ -42,8 +23,7 @@ fn assert_fails_and_changes_nothing(limit: &str, fill: &str, words: &[&str]) {
     lab.kernel_state().assert_is(&kernel, "the kernel");
 
     // What needs no space works, and so does the rest once there is some.
-    let run = on_a_small_disk(
-        &lab,
+    let run = lab.on_own_disk(
         limit,
         &format!(
             "{fill}

@@ -13,14 +13,9 @@ const LEFTOVERS: [&str; 4] = [
 #[test]
 fn failover_probes_hooks_and_flush_work_on_a_read_only_disk() {
     let lab = Lab::with().without_ethernet().serving(&three(QUICK));
-    let dir = lab.pool_dir();
     for leftover in LEFTOVERS {
-        let inside = format!(
+        let script = format!(
             "set -e
-             cp -a $DIR $DIR.kept
-             mount -t tmpfs -o mode=755 tmpfs $DIR
-             cp -a $DIR.kept/. $DIR
-             rm -r $DIR.kept
              {leftover}
              mount -o remount,ro $DIR
              for command in \"failover 1\" \"restore 1\" \"--hook failover ppp1\" \
@@ -31,12 +26,7 @@ fn failover_probes_hooks_and_flush_work_on_a_read_only_disk() {
              $WANPOOL assign 192.168.7.77 && exit 91
              $WANPOOL pools --check"
         );
-        let inside = inside.replace('\'', r"'\''");
-        let run = lab.script(&format!(
-            "export DIR={}
-             exec unshare --mount --propagation private sh -c '{inside}'",
-            dir.display()
-        ));
+        let run = lab.on_own_disk("", &script);
         assert_eq!(run.status, 0, "{leftover}: {run}");
         assert_eq!(run.stderr.matches("wanpool: ").count(), 1, "{leftover}: {run}");
         run.naming(&["Read-only file system"]);

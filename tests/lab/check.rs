@@ -33,6 +33,11 @@ impl Lab {
         }
     }
 
+    /// Runs the steps of a check in a root shell that stops at the first one that fails.
+    pub fn run_steps(&self, check: &Check) -> Run {
+        self.script(&format!("set -e\n{}", check.steps))
+    }
+
     /// Runs the program after a prelude in these namespaces.
     pub fn apart(&self, prelude: &str, command: &str) -> Run {
         let inside = format!("{prelude}\nexec \"$WANPOOL\" {command}").replace('\'', r"'\''");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::Lab;
+use super::{Lab, Run};
 
 /// Pool files: each one's name and text.
 pub type Files = BTreeMap<String, String>;
@@ -30,6 +30,24 @@ impl Lab {
         let path = self.pool_dir().join(".lock");
         let file = File::options().create(true).append(true).open(path).expect("the lock file");
         Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("the lock")
+    }
+
+    /// Runs a shell script with the state folder, `$DIR`, on a file system of its own that holds a copy
+    /// of it. `limit` is an option of tmpfs, or empty. `$DIR.kept` is the folder as it was.
+    pub fn on_own_disk(&self, limit: &str, script: &str) -> Run {
+        let inside = format!(
+            "rm -rf $DIR.kept
+             cp -a $DIR $DIR.kept
+             mount -t tmpfs -o mode=755,{limit} tmpfs $DIR
+             cp -a $DIR.kept/. $DIR
+             {script}"
+        );
+        let inside = inside.replace('\'', r"'\''");
+        self.script(&format!(
+            "export DIR={}
+             exec unshare --mount --propagation private sh -c '{inside}'",
+            self.pool_dir().display()
+        ))
     }
 
     pub fn write_pool(&self, pool: u8, clients: impl Iterator<Item = Ipv4Addr>) {

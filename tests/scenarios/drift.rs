@@ -49,7 +49,7 @@ impl Repair {
         match self {
             Repair::Restore => lab.wanpool(["restore"]),
             Repair::Assign => lab.wanpool(["assign"]),
-            Repair::Steps => lab.script(&format!("set -e\n{}", check.steps)),
+            Repair::Steps => lab.run_steps(check),
         }
     }
 }

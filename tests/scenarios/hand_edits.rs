@@ -28,7 +28,7 @@ fn a_route_or_a_nexthop_in_the_way_is_repaired_by_runs_and_by_printed_steps() {
         lab.state().assert_is(&before, edit);
         lab.gateway.sh(edit);
         let check = lab.check();
-        lab.script(&format!("set -e\n{}", check.steps)).ok();
+        lab.run_steps(&check).ok();
         lab.state().assert_is(&before, format!("{edit}: {check}"));
         lab.check().clean();
     }
@@ -58,7 +58,7 @@ fn a_rule_with_any_selector_is_removed_by_printed_steps_and_by_runs() {
             let add = format!("ip rule add pref 1250 {selectors} {action} protocol 87");
             lab.gateway.sh(&add);
             let check = lab.check();
-            lab.script(&format!("set -e\n{}", check.steps)).ok();
+            lab.run_steps(&check).ok();
             lab.state().assert_is(&before, format!("{add}: {check}"));
         }
     }
@@ -86,7 +86,7 @@ fn a_nexthop_that_is_the_only_member_of_a_group_is_repaired_by_printed_steps() {
     let before = lab.state();
     lab.gateway.sh("ip nexthop replace id 8702 blackhole protocol 87");
     let check = lab.check();
-    lab.script(&format!("set -e\n{}", check.steps)).ok();
+    lab.run_steps(&check).ok();
     lab.state().assert_is(&before, check.to_string());
 }
 
@@ -99,7 +99,7 @@ fn other_ids_of_nexthops_take_effect_in_the_next_run() {
         lab.config(config);
         if first == "steps" {
             let check = lab.check();
-            lab.script(&format!("set -e\n{}", check.steps)).ok();
+            lab.run_steps(&check).ok();
         } else {
             lab.wanpool([first]).ok();
         }

@@ -206,13 +206,13 @@ fn the_owner_of_the_state_folder_cannot_lead_root_out_of_it() {
     chown(lab.pool_dir(), Some(MALLORY), Some(MALLORY)).unwrap();
     let client = lab.member(1, 0);
     // The call behind which root is stopped, and the folder that is exchanged then.
-    let moments = [("mkdir", 1, ".next"), ("fchmod", 1, ".next"), ("rename", 1, ".commit")];
-    for (call, nth, folder) in moments {
+    for (call, folder) in [("mkdir", ".next"), ("fchmod", ".next"), ("rename", ".commit")] {
         for target in [&secret, &outside] {
             fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
             fs::set_permissions(&outside, Permissions::from_mode(0o700)).unwrap();
-            let run = exchange(&lab, &format!("{call}:signal=STOP:when={nth}"), folder, target);
+            let run = exchange(&lab, call, folder, target);
             let what = format!("{call}, {}: {run}", target.display());
+            assert!(run.status < NOT_EXCHANGED, "{what}");
             let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
             assert_eq!((mode(&secret), mode(&outside)), (0o600, 0o700), "{what}");
             assert_eq!(fs::metadata(&secret).unwrap().uid(), 0, "{what}");
@@ -226,21 +226,27 @@ fn the_owner_of_the_state_folder_cannot_lead_root_out_of_it() {
     }
 }
 
-/// Moves a client as root, and meanwhile exchanges the folder for a symlink to the target.
-fn exchange(lab: &Lab, stop: &str, folder: &str, target: &Path) -> Run {
+/// A status of [`exchange`]: the folder was not exchanged.
+const NOT_EXCHANGED: i32 = 98;
+
+/// Moves a client as root, and exchanges the folder for a symlink to the target behind the first such
+/// call.
+fn exchange(lab: &Lab, call: &str, folder: &str, target: &Path) -> Run {
     let client = lab.member(1, 0);
-    let call = stop.split(':').next().unwrap();
     lab.script(&format!(
         "cd {}
-         strace -qq -o /dev/null -e trace={call} -e inject={stop} \
+         strace -qq -o /dev/null -e trace={call} -e inject={call}:signal=STOP:when=1 \
              \"$WANPOOL\" assign {client} --pool 2 &
          children=/proc/$!/task/$!/children
+         tries=0
          until pid=$(cat $children) && [ -n \"$pid\" ] && [ -e {folder} ] \
                  && grep -q '^State:.*stop' /proc/${{pid% }}/status; do
+             tries=$((tries + 1))
+             [ $tries -lt 6000 ] || exit {NOT_EXCHANGED}
              sleep 0.01
          done
          setpriv --reuid {MALLORY} --clear-groups sh -c \
-             'mv -T {folder} .old && ln -s {} {folder}' || exit 99
+             'mv -T {folder} .old && ln -s {} {folder}' || exit {NOT_EXCHANGED}
          # It may have stopped only now.
          while kill -CONT $pid 2>/dev/null; do sleep 0.01; done
          wait $!
