@@ -63,6 +63,18 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Makes several errors one result: the last is returned, and the others are printed.
+fn fail_with(mut failures: Vec<anyhow::Error>) -> Result<()> {
+    let last = failures.pop();
+    for failure in failures {
+        print_error(format!("{failure:#}"));
+    }
+    match last {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
 /// Prints an error on stderr, or sends it to syslog for a hook whose output is discarded.
 pub fn print_error(error: impl Display) {
     if let Some(name) = syslog::hook_name() {

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::config::Config;
 use crate::model::change::Change;
 use crate::model::client_set::FoundSet;
-use crate::model::filter::Filter;
+use crate::model::filter::{Chain, Filter};
 use crate::model::snapshot::{Conflict, Read, Snapshot};
 
 pub mod assign;
@@ -93,11 +93,26 @@ pub fn removal(found: &Snapshot) -> Result<Vec<Change>> {
         _ => true,
     });
     changes.extend(diff::filter(filter, &Filter::default()).tear_down);
-    if matches!(set, FoundSet::Usable(_)) {
+    // A rule that uses the set may be left in a table that cannot be read.
+    let is_unused = !filter.unreadable.contains_key(&Chain::SET_MARK.table);
+    if matches!(set, FoundSet::Usable(_)) && is_unused {
         changes.push(Change::DestroySet);
     }
     changes.extend(routing);
     Ok(changes)
+}
+
+/// The tables of the packet filter that cannot be read. They are left as they are, and everything else
+/// goes on.
+pub fn unreadable_tables(found: &Snapshot) -> Vec<Conflict> {
+    let mut problems = Vec::new();
+    for (table, reason) in found.filter.get().into_iter().flat_map(|filter| &filter.unreadable) {
+        problems.push(Conflict::new(
+            format!("the table {table} cannot be read, and nothing is changed in it: {reason}"),
+            format!("delete the rule in it that nft made: nft -a list table ip {table}"),
+        ));
+    }
+    problems
 }
 
 /// The first object that has a name or an id of wanpool and is not usable.

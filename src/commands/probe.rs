@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use nix::libc::ENODEV;
 
 use super::transaction::{ReadScope, Run};
-use super::{Context, report};
+use super::{Context, fail_with, report};
 use crate::cli::Failover;
 use crate::model::health::ProbeResult;
 use crate::model::link::Devices;
@@ -49,16 +49,18 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
             Err(error) => failures.push(error.to_string()),
         }
     }
-    if jobs.is_empty() {
-        report::print_nothing(context)?;
+    let concluded = if jobs.is_empty() {
+        report::print_nothing(context)
     } else {
         let results = probe_all(context, &jobs, &mut failures);
-        conclude(context, &before.devices, results, began)?;
-    }
+        conclude(context, &before.devices, results, began)
+    };
+    let mut errors = Vec::new();
     if !failures.is_empty() {
-        bail!("{WHAT}: {}", failures.join("; "));
+        errors.push(anyhow!("{WHAT}: {}", failures.join("; ")));
     }
-    Ok(())
+    errors.extend(concluded.err());
+    fail_with(errors)
 }
 
 fn probe_all(context: &Context, jobs: &[ProbeJob], failures: &mut Vec<String>) -> Results {

@@ -7,20 +7,21 @@ use anyhow::{Result, anyhow, bail};
 
 use super::fingerprint::{Fingerprint, Verified};
 use super::report::{self, Report};
-use super::{Context, print_error};
+use super::{Context, fail_with, print_error};
 use crate::model::UplinkSet;
 use crate::model::change::Change;
 use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
 use crate::model::snapshot::{ChangeCounters, Snapshot};
 use crate::plan;
-use crate::plan::assign::{self, ClientChange};
+use crate::plan::assign::ClientChange;
 use crate::plan::client_set::{self, PoolEdit};
 use crate::plan::uplinks::{self, GatewayStatus, Intent};
 use crate::system::files::Lock;
 use crate::system::{Kernel, Need, notify_hook, shell};
 
 mod begin;
+mod finish_uplinks;
 mod flows;
 mod records;
 mod removal;
@@ -68,28 +69,6 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Carries out an intent that is about uplinks. If the pool files could not be read, this is
-    /// told at the end. It is an error if the intent was to restore everything, the client set too.
-    pub fn finish_uplinks(self, intent: Intent) -> Result<()> {
-        let mut pools = self.pools.clone();
-        let pool_error = self.pool_error.as_ref().map(|error| format!("{error:#}"));
-        let mut client_changes = Vec::new();
-        if intent == Intent::RestoreAll && pool_error.is_none() {
-            // An uplink may have been removed from the configuration, or a client excluded.
-            client_changes = assign::apply_config(&self.context.config, &mut pools);
-            assign::ensure_pools(&self.context.config, &mut pools);
-        }
-        self.finish(pools, client_changes, intent)?;
-        match pool_error {
-            Some(error) if intent == Intent::RestoreAll => Err(without_placing(&error)),
-            Some(error) => {
-                print_error(without_placing(&error));
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Makes files and kernel what `pools` and the intent want, and reports. `client_changes` are those
     /// that led to `pools`.
     pub fn finish(
@@ -104,7 +83,7 @@ impl Run<'_> {
         let before = uplinks::current(&self.context.config, &self.snapshot);
         let status = self.decide(intent)?;
         let edit = PoolEdit { after: &pools, changes: &client_changes, ..self.no_edit() };
-        let changes = self.plan(&status, edit)?;
+        let mut changes = self.plan(&status, edit)?;
         let mut report = Report { client_changes, ..Report::default() };
         report.commands = self.file_commands(&pools, &report);
         report.done = report.commands.len();
@@ -118,26 +97,34 @@ impl Run<'_> {
         }
         // A device that is absent may come later, or may be misspelt.
         report.tell_all_down = intent == Intent::RestoreAll && !self.is_idle;
-        self.commit(pools, &report.commands)?;
-        let result = self.carry_out(intent, changes, &before, status, &mut report);
+        let mut failures = Vec::new();
+        if let Err(error) = self.commit(pools, &report.commands) {
+            if intent != Intent::RestoreAll {
+                return Err(error);
+            }
+            // Uplinks are restored even if the disk is full or read-only.
+            changes = self.plan(&status, self.no_edit())?;
+            report = Report { tell_all_down: report.tell_all_down, ..Report::default() };
+            failures.push(error);
+        }
+        let result = self.carry_out(intent, changes, &before, status, &mut report, &mut failures);
         if result.is_err() {
             // What the files hold now is reported even if the kernel did not follow.
             report = Report { client_changes: report.client_changes, ..Report::default() };
         }
         let printed = report::print(self.context, report, "repaired");
-        let events = result?;
-        let mut failures: Vec<anyhow::Error> = printed.err().into_iter().collect();
+        failures.extend(printed.err());
         failures.extend(self.output_error.take());
         failures.extend(self.optional_error.take().map(|error| self.without_helpers(&error)));
+        failures.extend(plan::unreadable_tables(&self.snapshot).iter().map(|it| anyhow!("{it}")));
         let context = self.context;
         // The lock is free before the admin's command runs.
         drop(self);
-        run_hook(context, &events);
-        // These failures must not keep the work from being done, or others from being told.
-        match failures.into_iter().next() {
-            Some(error) => Err(error),
-            None => Ok(()),
+        match result {
+            Ok(events) => run_hook(context, &events),
+            Err(error) => failures.push(error),
         }
+        fail_with(failures)
     }
 
     fn without_helpers(&self, error: &anyhow::Error) -> anyhow::Error {
@@ -149,6 +136,7 @@ impl Run<'_> {
     }
 
     /// Applies the changes, ends flows, and updates records. Returns the events for the admin's hook.
+    /// A failure after these are known is added to `failures`.
     fn carry_out(
         &mut self,
         intent: Intent,
@@ -156,12 +144,13 @@ impl Run<'_> {
         before: &GatewayStatus,
         status: GatewayStatus,
         report: &mut Report,
+        failures: &mut Vec<anyhow::Error>,
     ) -> Result<Vec<notify_hook::Event>> {
         let status = self.reconcile(intent, changes, status, report)?;
         report.describe_uplinks(self.context, before, &status);
         self.end_flows(before, &status, intent, report)?;
         let events = self.update_health(before, &status, intent)?;
-        self.end_flows_after_failback(&status, report)?;
+        failures.extend(self.end_flows_after_failback(&status, report).err());
         self.flows_ended = plan::flows::still_cleared(self.flows_ended, &status, intent);
         self.write_fingerprint();
         Ok(events)
@@ -252,7 +241,8 @@ impl Run<'_> {
             if counters.entries == Some(client_set::len(&self.context.config, &self.pools)) {
                 set = Need::Unchanged;
             }
-            if counters.generation.is_some() && counters.generation == self.counters.generation {
+            let is_same = counters.generation == self.counters.generation;
+            if counters.generation.is_some() && is_same && self.is_filter_readable() {
                 filter = Need::Unchanged;
             }
         }
@@ -264,20 +254,20 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn is_filter_readable(&self) -> bool {
+        plan::unreadable_tables(&self.snapshot).is_empty()
+    }
+
     /// Records that all is correct, so that the next run need not read it again.
     fn write_fingerprint(&self) {
         let Some(version) = &self.pool_version else { return };
-        if self.optional_error.get().is_some() {
+        if self.optional_error.get().is_some() || !self.is_filter_readable() {
             return;
         }
         if let Some(fingerprint) = Fingerprint::new(self.context, &self.counters, version) {
             Verified::new(fingerprint, self.flows_ended).write(self.context);
         }
     }
-}
-
-fn without_placing(pool_error: &str) -> anyhow::Error {
-    anyhow!("{pool_error}; until this is corrected, clients are not assigned")
 }
 
 /// Runs the command of the admin, if there is one.

@@ -137,6 +137,8 @@ pub struct Jump {
 pub struct Filter {
     pub chains: BTreeMap<Chain, Vec<FilterRule>>,
     pub jumps: Vec<Jump>,
+    /// Tables that could not be read, and why. Nothing in them is known, and nothing is changed.
+    pub unreadable: BTreeMap<Table, String>,
 }
 
 /// A rule of another program that accepts packets before they reach a jump to wanpool's chains.

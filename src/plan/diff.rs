@@ -1,9 +1,9 @@
 //! The difference between what was found and what is wanted, as changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::change::Change;
-use crate::model::filter::{Chain, Filter, Jump};
+use crate::model::filter::{Chain, Filter, Jump, Table};
 use crate::model::routing::{Nexthop, Route, RouteTarget, Routing, Rule};
 
 /// What is made or changed, and what is removed after that, each in a safe order.
@@ -179,6 +179,7 @@ fn unmatched<'a, T: PartialEq>(found: &'a [T], wanted: &'a [T]) -> (Vec<&'a T>, 
 
 pub fn filter(found: &Filter, wanted: &Filter) -> Diff {
     let mut diff = Diff::default();
+    let wanted = &without_tables(wanted, &found.unreadable);
     let (missing, surplus) = unmatched(&found.jumps, &wanted.jumps);
     // Optional chains come last, in changes of their own: the kernel may refuse these.
     for are_optional in [false, true] {
@@ -214,4 +215,11 @@ pub fn filter(found: &Filter, wanted: &Filter) -> Diff {
         }
     }
     diff
+}
+
+fn without_tables(filter: &Filter, tables: &BTreeMap<Table, String>) -> Filter {
+    let mut filter = filter.clone();
+    filter.chains.retain(|chain, _| !tables.contains_key(&chain.table));
+    filter.jumps.retain(|jump| !tables.contains_key(&jump.to.table));
+    filter
 }

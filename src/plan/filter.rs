@@ -17,7 +17,7 @@ pub fn wanted(config: &Config) -> Filter {
     ]);
     chains.retain(|_, rules| !rules.is_empty());
     let jumps = Chain::ALL.into_iter().filter(|it| chains.contains_key(it)).map(jump_to).collect();
-    Filter { chains, jumps }
+    Filter { chains, jumps, ..Filter::default() }
 }
 
 fn jump_to(chain: Chain) -> Jump {

@@ -14,11 +14,12 @@ pub fn since_boot() -> Duration {
     parse_uptime(&text).unwrap_or_default()
 }
 
-/// A number that rises from call to call until the next boot: nanoseconds since boot.
-pub fn rising_number() -> u64 {
+/// A number that rises until the next boot. Even a reader that takes it for a floating-point number
+/// can tell two of them apart.
+pub fn microseconds_since_boot() -> u64 {
     match clock_gettime(ClockId::CLOCK_BOOTTIME) {
-        Ok(time) => Duration::from(time).as_nanos() as u64,
-        Err(_) => since_boot().as_nanos() as u64,
+        Ok(time) => Duration::from(time).as_micros() as u64,
+        Err(_) => since_boot().as_micros() as u64,
     }
 }
 

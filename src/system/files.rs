@@ -3,6 +3,7 @@
 
 pub mod client_list;
 pub mod config;
+mod dir;
 mod lock;
 mod pool_text;
 mod pools;

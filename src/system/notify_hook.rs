@@ -2,7 +2,6 @@
 //! The command runs when everything else is done and the lock is free. Its failure changes nothing.
 //! Does not know what the fields of an event mean.
 
-use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::pid_t;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::stat::stat;
 use nix::unistd::Pid;
 use serde_json::{Map, Value};
 
@@ -53,7 +53,7 @@ fn set_environment(command: &mut Command, gateway: &[(&str, PathBuf)]) {
 impl Event {
     fn start(&self, exec: &Path, gateway: &[(&str, PathBuf)]) -> std::io::Result<Child> {
         // It runs as root, so that the same rules apply as to the configuration.
-        trusted::require_trusted(&fs::metadata(exec)?, exec)?;
+        trusted::require_trusted(&stat(exec)?, exec)?;
         let mut command = Command::new(exec);
         set_environment(&mut command, gateway);
         for (key, value) in &self.fields {

@@ -113,7 +113,7 @@ fn a_stopped_run_holds_the_lock_until_it_continues() {
     let before = lab.state();
     let mut run = lab.gateway.command("sh");
     run.arg("-c").arg(
-        "exec strace -qq -o /dev/null -e trace=rename -e inject=rename:signal=STOP:when=1 \
+        "exec strace -qq -o /dev/null -e trace=renameat -e inject=renameat:signal=STOP:when=1 \
          \"$0\" assign 192.168.7.77 192.168.7.78",
     );
     run.arg(crate::lab::binary()).stdin(Stdio::null()).stdout(Stdio::null());

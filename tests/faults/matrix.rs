@@ -18,11 +18,11 @@ macro_rules! matrix {
 }
 
 matrix! {
-    assign_can_be_killed_at_any_call: kill_at_every_call, assign, 50;
+    assign_can_be_killed_at_any_call: kill_at_every_call, assign, 45;
     restore_can_be_killed_at_any_call: kill_at_every_call, restore, 75;
     failover_can_be_killed_at_any_call: kill_at_every_call, failover, 30;
-    rebalance_can_be_killed_at_any_call: kill_at_every_call, rebalance, 50;
-    a_move_can_be_killed_at_any_call: kill_at_every_call, move_to_pool, 50;
+    rebalance_can_be_killed_at_any_call: kill_at_every_call, rebalance, 45;
+    a_move_can_be_killed_at_any_call: kill_at_every_call, move_to_pool, 45;
     a_release_can_be_killed_at_any_call: kill_at_every_call, release, 40;
     a_run_that_finishes_a_commit_can_be_killed_at_any_call: kill_at_every_call, recovery, 25;
 
@@ -107,8 +107,8 @@ fn errors(call: &Call) -> &'static [Error] {
         "clone3" | "clone" | "vfork" | "fork" => &[ENOMEM, EPERM],
         "flock" => &[ENOMEM, EINTR],
         "fsync" => &[EIO, ENOSPC, EINTR],
-        "chmod" | "fchmod" => &[EPERM, EIO],
-        "mkdir" | "rename" | "renameat" | "rmdir" | "unlink" | "unlinkat" => &[ENOSPC, EIO],
+        "fchmod" => &[EPERM, EIO],
+        "mkdirat" | "renameat" | "unlinkat" => &[ENOSPC, EIO],
         other => panic!("with which errors does {other} fail?"),
     }
 }
@@ -126,15 +126,15 @@ enum Outcome {
 fn outcome(scenario: &FaultScenario, call: &Call, error: Error) -> Outcome {
     let runtime_dir = scenario.lab.scratch().join("run").display().to_string();
     match call.name.as_str() {
-        // The standard library repeats these calls, but not flock and mkdir.
+        // These calls are repeated, but not flock and mkdirat.
         "openat" | "write" | "fsync" | "sendto" | "sendmsg" if error == EINTR => Outcome::Succeeds,
         // The end of the process unlocks as well.
         "flock" if call.names("LOCK_UN") => Outcome::Succeeds,
         // Without a fingerprint the next run reads everything.
-        _ if call.names("/run/fingerprint") || call.names("/run/.fingerprint") => Outcome::Succeeds,
+        _ if call.names("fingerprint") => Outcome::Succeeds,
         _ if reads_fingerprint(call) => Outcome::Succeeds,
         // Losing the runtime state restarts the counters of the probes.
-        "openat" | "write" | "fchmod" | "unlink" | "rename" if call.names(&runtime_dir) => {
+        "openat" | "write" | "fchmod" | "unlinkat" | "renameat" if call.names(&runtime_dir) => {
             Outcome::Warns
         }
         "openat" if call.names("/dev/null") => Outcome::Warns,
@@ -226,8 +226,8 @@ fn a_commit_is_synced_before_it_counts_and_before_the_kernel_follows() {
         let found = calls.iter().position(|call| call.name == name && call.names(word));
         found.unwrap_or_else(|| panic!("no {name} of {word}"))
     };
-    let commit = place("rename", ".next");
-    let mut last = place("mkdir", ".next");
+    let commit = place("renameat", ".next");
+    let mut last = place("mkdirat", ".next");
     for pool in ["pool1", "pool2", "pool3"] {
         let made = place("openat", &format!("/.next>, \"{pool}\", O_WRONLY"));
         let synced = place("fsync", &format!("/.next/{pool}>"));

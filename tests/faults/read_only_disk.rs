@@ -10,6 +10,43 @@ const LEFTOVERS: [&str; 4] = [
     "rm $DIR/.lock",
 ];
 
+/// Whoever may read the state folder could lock the folder itself, and so block every run.
+#[test]
+fn another_user_cannot_block_the_runs_on_a_read_only_disk() {
+    let lab = Lab::with().without_ethernet().serving(&three(""));
+    let script = "set -e
+         rm $DIR/.lock
+         mount -o remount,ro $DIR
+         $WANPOOL restore
+         test $(stat -c %a $WANPOOL_RUN_DIR/.lock) = 600
+         setpriv --reuid 65534 --clear-groups flock --no-fork $DIR sleep 600 &
+         while flock -n $DIR true; do sleep 0.01; done
+         status=0
+         $WANPOOL -w 0 failover 1 || status=$?
+         kill $!
+         exit $status";
+    lab.on_own_disk("", script).ok();
+}
+
+#[test]
+fn a_missing_state_folder_on_a_read_only_disk_stops_only_placing() {
+    let lab = Lab::with().without_ethernet().serving(&three(""));
+    let script = "set -e
+         rm -r $DIR/*
+         mount -o remount,ro $DIR
+         export WANPOOL_STATE_DIR=$DIR/missing
+         $WANPOOL failover 1
+         $WANPOOL flush
+         $WANPOOL restore";
+    let run = lab.on_own_disk("", script);
+    assert_eq!(run.status, 1, "{run}");
+    run.naming(&["creating", "missing: Read-only file system"]);
+    assert!(
+        run.stdout.ends_with("uplink 1 ppp0 up\nuplink 2 ppp1 up\nuplink 3 ppp2 up\n"),
+        "{run}"
+    );
+}
+
 #[test]
 fn failover_probes_hooks_and_flush_work_on_a_read_only_disk() {
     let lab = Lab::with().without_ethernet().serving(&three(QUICK));

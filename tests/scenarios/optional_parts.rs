@@ -57,3 +57,44 @@ fn a_rule_of_nft_in_another_table_stops_no_command() {
     lab.wanpool(["restore"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
+
+/// In a table of wanpool itself.
+#[test]
+fn a_rule_of_nft_in_a_table_of_wanpool_does_not_stop_routing() {
+    let lab = Lab::three_uplinks();
+    let served = lab.state();
+    for table in ["mangle", "nat"] {
+        lab.gateway.sh(&format!(
+            "nft 'add map ip {table} m {{ type ipv4_addr: mark; }}'
+             nft 'insert rule ip {table} POSTROUTING meta mark set ip saddr map @m'"
+        ));
+        let step = format!("nft -a list table ip {table}");
+        let partly = |command: &str| {
+            let run = lab.run(command);
+            assert_eq!(run.status, 1, "{run}");
+            run.naming(&["the table", table, "cannot be read", &step]);
+        };
+        for command in ["failover 2", "failover --probe"] {
+            partly(command);
+        }
+        lab.assert_all_leave_by(&lab.members(2), &[1, 3]);
+        for command in ["restore 2", "assign 192.168.7.99", "assign 192.168.7.99 --release"] {
+            partly(command);
+        }
+        lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+        let check = lab.wanpool(["pools", "--check"]);
+        assert_eq!(check.status, 3, "{check}");
+        assert!(check.stdout.contains(&step), "{check}");
+
+        partly("flush");
+        assert!(lab.rules().is_empty());
+        partly("restore");
+        lab.gateway.sh(&format!(
+            "nft delete rule ip {table} POSTROUTING handle \
+                 $(nft -a list table ip {table} | sed -n '/map @m/s/.*handle //p')
+             nft delete map ip {table} m"
+        ));
+        lab.wanpool(["restore"]);
+        lab.state().assert_is(&served, table);
+    }
+}

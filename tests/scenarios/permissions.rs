@@ -195,7 +195,8 @@ fn a_config_or_pool_file_that_another_user_can_have_written_is_refused() {
     lab.state().assert_is(&before, "files that others may write");
 }
 
-/// The owner of the state folder exchanges `.next` or `.commit` at the worst moments for a symlink.
+/// The owner of the state folder, or of the folder above it, exchanges `.next`, `.commit` or the state
+/// folder itself at the worst moments for a symlink.
 #[test]
 fn the_owner_of_the_state_folder_cannot_lead_root_out_of_it() {
     let lab = Lab::three_uplinks();
@@ -203,10 +204,21 @@ fn the_owner_of_the_state_folder_cannot_lead_root_out_of_it() {
     fs::create_dir(&outside).unwrap();
     let secret = outside.join("pool1");
     fs::write(&secret, "10.9.9.9\n").unwrap();
-    chown(lab.pool_dir(), Some(MALLORY), Some(MALLORY)).unwrap();
+    for dir in [lab.scratch(), &lab.pool_dir()] {
+        chown(dir, Some(MALLORY), Some(MALLORY)).unwrap();
+    }
     let client = lab.member(1, 0);
     // The call behind which root is stopped, and the folder that is exchanged then.
-    for (call, folder) in [("mkdir", ".next"), ("fchmod", ".next"), ("rename", ".commit")] {
+    for (call, folder) in [
+        ("flock", "state"),
+        ("mkdirat", "state"),
+        ("mkdirat", "state/.next"),
+        ("fchmod", "state"),
+        ("fchmod", "state/.next"),
+        ("renameat", "state"),
+        ("renameat", "state/.commit"),
+        ("unlinkat", "run"),
+    ] {
         for target in [&secret, &outside] {
             fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
             fs::set_permissions(&outside, Permissions::from_mode(0o700)).unwrap();
@@ -224,6 +236,23 @@ fn the_owner_of_the_state_folder_cannot_lead_root_out_of_it() {
             lab.wanpool(["restore"]);
         }
     }
+}
+
+#[test]
+fn only_symlinks_of_root_lead_to_the_state_folder() {
+    let lab = Lab::three_uplinks();
+    let client = lab.member(1, 0).to_string();
+    let link = lab.scratch().join("link");
+    symlink(lab.pool_dir(), &link).unwrap();
+    let state_dir = link.display().to_string();
+    let move_to =
+        |pool| lab.wanpool(["--state-dir", &state_dir, "assign", &client, "--pool", pool]);
+    move_to("2").ok();
+    std::os::unix::fs::lchown(&link, Some(MALLORY), None).unwrap();
+    let step = "link is a symlink that belongs to user 12346; name the folder that it leads to";
+    move_to("1").refused(1).naming(&[step]);
+    lab.wanpool(["--state-dir", &state_dir, "scan"]).refused(1).naming(&[step]);
+    assert_eq!(lab.pool_of(client.parse().unwrap()), Some(2));
 }
 
 /// A status of [`exchange`]: the folder was not exchanged.
@@ -246,14 +275,18 @@ fn exchange(lab: &Lab, call: &str, folder: &str, target: &Path) -> Run {
              sleep 0.01
          done
          setpriv --reuid {MALLORY} --clear-groups sh -c \
-             'mv -T {folder} .old && ln -s {} {folder}' || exit {NOT_EXCHANGED}
+             'mv -T {folder} {folder}.old && ln -s {} {folder}' || exit {NOT_EXCHANGED}
          # It may have stopped only now.
          while kill -CONT $pid 2>/dev/null; do sleep 0.01; done
          wait $!
          status=$?
-         rm -rf .old
+         rm -f {folder}
+         case {folder} in
+             */*) rm -r {folder}.old ;;
+             *) mv {folder}.old {folder} ;;
+         esac
          exit $status",
-        lab.pool_dir().display(),
+        lab.scratch().display(),
         target.display(),
     ))
 }

@@ -87,7 +87,8 @@ fn take_lock(context: &Context) -> Result<Option<Lock>> {
     if context.options.dry_run {
         return Ok(None);
     }
-    context.pool_files.lock(Duration::from_secs(context.options.wait.into())).map(Some)
+    let wait = Duration::from_secs(context.options.wait.into());
+    Lock::take(&context.pool_files, &context.runtime, wait).map(Some)
 }
 
 /// Finishes the commit of a run that was killed, and reads the pool files.

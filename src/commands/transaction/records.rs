@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Run;
 use crate::commands::print_error;
 use crate::model::UplinkNo;
+use crate::model::health::HealthRecords;
 use crate::model::uplink::State;
 use crate::plan::uplinks::{GatewayStatus, Intent};
 use crate::plan::{failback, probes};
@@ -31,10 +32,6 @@ impl Run<'_> {
     ) -> Result<Vec<notify_hook::Event>> {
         let config = &self.context.config;
         let runtime = &self.context.runtime;
-        // A run inside the admin's command tells nothing. What it changes is told by the next run.
-        if notify_hook::is_inside() {
-            return Ok(vec![]);
-        }
         let known = runtime.health();
         let is_probe = matches!(intent, Intent::Probed { .. });
         let needs_records = config.hook.is_some() || failback::needs_records(config);
@@ -42,6 +39,11 @@ impl Run<'_> {
             return Ok(vec![]);
         }
         self.update_records(status);
+        if notify_hook::is_inside() {
+            // A run inside the admin's command tells nothing. What it changes stays unrecorded, and
+            // so the next run tells it.
+            keep_states(&mut self.health, &known);
+        }
         if self.health != known {
             match runtime.write_health(&self.health) {
                 // Without records, probes could never take an uplink out of service.
@@ -50,20 +52,25 @@ impl Run<'_> {
                 Ok(()) => {}
             }
         }
+        if notify_hook::is_inside() {
+            return Ok(vec![]);
+        }
         let mut events = Vec::new();
+        let first_number = clock::microseconds_since_boot();
         for &no in status.uplinks.keys() {
             let was_up = match known.get(&no) {
                 Some(record) => record.state == State::Up,
                 None => before.is_up(no),
             };
             if was_up != status.is_up(no) {
-                events.push(self.event(status, no));
+                let sequence = first_number + events.len() as u64;
+                events.push(self.event(status, no, sequence));
             }
         }
         Ok(events)
     }
 
-    fn event(&self, status: &GatewayStatus, no: UplinkNo) -> notify_hook::Event {
+    fn event(&self, status: &GatewayStatus, no: UplinkNo, sequence: u64) -> notify_hook::Event {
         let context = self.context;
         let event = if status.is_up(no) { "up" } else { "down" };
         let carried_by: Vec<&str> =
@@ -73,7 +80,7 @@ impl Run<'_> {
             ("event", json!(event)),
             // The commands of two runs may end in any order. The number rises from event to event
             // until the next boot.
-            ("sequence", json!(clock::rising_number())),
+            ("sequence", json!(sequence)),
             ("time", json!(clock::rfc3339(SystemTime::now()))),
             ("pool", json!(no)),
             ("uplink", json!(context.dev(no))),
@@ -90,4 +97,14 @@ impl Run<'_> {
             fields: fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
         }
     }
+}
+
+/// Makes the states those that were known; the counts of probes stay.
+fn keep_states(records: &mut HealthRecords, known: &HealthRecords) {
+    records.retain(|no, record| {
+        let Some(known) = known.get(no) else { return false };
+        record.state = known.state;
+        record.since = known.since;
+        true
+    });
 }

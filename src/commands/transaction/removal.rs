@@ -1,8 +1,9 @@
 //! The removal of the whole slice.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::{ROUNDS, Run};
+use crate::commands::fail_with;
 use crate::commands::report::{self, Report};
 use crate::plan;
 use crate::system::Need;
@@ -19,7 +20,12 @@ impl Run<'_> {
                 return report::print_commands(self.context, report);
             }
             if changes.is_empty() {
-                return report::print(self.context, report, "removed");
+                let mut failures = Vec::new();
+                failures.extend(report::print(self.context, report, "removed").err());
+                failures.extend(self.output_error.take());
+                let unreadable = plan::unreadable_tables(&self.snapshot);
+                failures.extend(unreadable.iter().map(|it| anyhow!("{it}")));
+                return fail_with(failures);
             }
             failure = self.apply(&changes, &mut report).err();
             match self.context.observe(&self.kernel, Need::Read, Need::Read) {

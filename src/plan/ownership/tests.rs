@@ -97,7 +97,8 @@ fn a_chain_without_a_rule_of_ours_belongs_to_others_and_so_do_the_jumps_to_it() 
     for (chain, rule) in theirs {
         let mut jumps = filter::wanted(&config).jumps;
         jumps.retain(|jump| jump.to == chain);
-        let found = Filter { chains: [(chain, vec![rule.clone()])].into(), jumps };
+        let found =
+            Filter { chains: [(chain, vec![rule.clone()])].into(), jumps, ..Filter::default() };
         let (rest, conflicts) = split(&config, found);
         assert_eq!(rest, Filter::default(), "{rule:?}");
         let Chain { table, name } = chain;

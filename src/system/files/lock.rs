@@ -1,19 +1,18 @@
 //! The lock of the state folder: only one run at a time can change the pools and the kernel. Does not
 //! know what is changed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
-use super::{PoolFiles, trusted};
+use super::dir::LazyDir;
+use super::{PoolFiles, RuntimeState, trusted};
 use crate::error::Error;
 
 const LOCK: &str = ".lock";
@@ -40,70 +39,64 @@ impl Drop for Lock {
     }
 }
 
-impl PoolFiles {
+impl Lock {
     /// Takes the lock and waits at most `wait` for it. Creates the folder if it does not exist.
-    pub fn lock(&self, wait: Duration) -> Result<Lock> {
-        trusted::create_dir_all(&self.dir)
-            .with_context(|| format!("creating {}", self.dir.display()))?;
-        let path = self.dir.join(LOCK);
-        let mut file =
-            open_lock(&path, &self.dir).map_err(|error| self.lock_error(&path, &error))?;
-        let start = Instant::now();
-        loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(held) => return Ok(Lock { held: Some(held) }),
-                Err((unlocked, Errno::EWOULDBLOCK)) => {
-                    if start.elapsed() >= wait {
-                        return Err(Error::Locked { path, waited: wait }.into());
-                    }
-                    file = unlocked;
-                    std::thread::sleep(RETRY_INTERVAL.min(wait));
-                }
-                Err((_, errno)) => {
-                    return Err(io::Error::from(errno))
-                        .with_context(|| format!("locking {}", path.display()));
-                }
+    ///
+    /// If the disk is read-only and has no lock file, the lock is in the folder of the runtime state:
+    /// such a disk must not prevent the failover of an unhealthy uplink.
+    pub fn take(pool_files: &PoolFiles, runtime: &RuntimeState, wait: Duration) -> Result<Self> {
+        match open_lock(&pool_files.dir) {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+                lock_file(open_lock(&runtime.dir), runtime.dir.path().join(LOCK), wait)
             }
+            opened => lock_file(opened, pool_files.dir.path().join(LOCK), wait),
         }
-    }
-
-    fn lock_error(&self, path: &Path, error: &io::Error) -> anyhow::Error {
-        let (path, dir) = (path.display(), self.dir.display());
-        if error.kind() == ErrorKind::PermissionDenied {
-            return anyhow!(
-                "locking {path}: {error}; run wanpool as root, or as the owner of {dir} and of the \
-                 lock in it"
-            );
-        }
-        anyhow!("locking {path}: {error}")
     }
 }
 
-/// Opens the lock of a folder, or the folder itself if the disk is read-only and has no lock file:
-/// this must not prevent the failover of an unhealthy uplink.
-fn open_lock(path: &Path, dir: &Path) -> io::Result<File> {
-    match open_lock_file(path) {
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(dir),
-        opened => opened,
+fn lock_file(opened: io::Result<File>, path: PathBuf, wait: Duration) -> Result<Lock> {
+    let mut file = opened.map_err(|error| {
+        let step = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "; run wanpool as root, or as the owner of the folder and of the lock in it"
+            }
+            _ => "",
+        };
+        anyhow!("locking {}: {error}{step}", path.display())
+    })?;
+    let start = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => return Ok(Lock { held: Some(held) }),
+            Err((unlocked, Errno::EWOULDBLOCK)) => {
+                if start.elapsed() >= wait {
+                    return Err(Error::Locked { path, waited: wait }.into());
+                }
+                file = unlocked;
+                std::thread::sleep(RETRY_INTERVAL.min(wait));
+            }
+            Err((_, errno)) => {
+                return Err(io::Error::from(errno))
+                    .with_context(|| format!("locking {}", path.display()));
+            }
+        }
     }
 }
 
-fn open_lock_file(path: &Path) -> io::Result<File> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) => trusted::require_plain(&meta)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            match trusted::create_file(path, LOCK_MODE) {
-                // Another run created it at the same time.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                created => return created,
-            }
-        }
-        Err(error) => return Err(error),
+/// Opens the lock file of a folder. Creates both if they do not exist.
+fn open_lock(dir: &LazyDir) -> io::Result<File> {
+    let dir = dir.create()?;
+    match dir.metadata(LOCK)? {
+        Some(meta) => trusted::require_plain(&meta)?,
+        None => match dir.create_file(LOCK, LOCK_MODE) {
+            // Another run created it at the same time.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            created => return created,
+        },
     }
-    let flags = O_NOFOLLOW | O_NONBLOCK;
-    match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+    match dir.open_file(LOCK, OFlag::O_WRONLY) {
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
-            OpenOptions::new().read(true).custom_flags(flags).open(path)
+            dir.open_file(LOCK, OFlag::O_RDONLY)
         }
         opened => opened,
     }

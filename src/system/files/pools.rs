@@ -9,13 +9,13 @@
 //! Knows nothing of the kernel or of which client belongs to which pool.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::stat::{FileStat, SFlag};
 
+use super::dir::{Dir, LazyDir};
 use super::{pool_text, trusted};
 use crate::model::UplinkNo;
 use crate::model::pools::Pools;
@@ -29,16 +29,16 @@ const COMMIT: &str = ".commit";
 const READ_ATTEMPTS: usize = 100;
 
 pub struct PoolFiles {
-    pub(super) dir: PathBuf,
+    pub(super) dir: LazyDir,
 }
 
 impl PoolFiles {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir: LazyDir::new(dir) }
     }
 
     pub fn pool_path(&self, pool: UplinkNo) -> PathBuf {
-        self.dir.join(pool_name(pool))
+        self.dir.path().join(pool_name(pool))
     }
 
     /// Reads all pools. While a writer is at work, the result is the state before or after its
@@ -46,82 +46,103 @@ impl PoolFiles {
     pub fn read(&self) -> Result<Pools> {
         for _ in 0..READ_ATTEMPTS {
             let before = self.current_files()?;
-            let result = self.read_once(&before);
+            let result = read_once(&before);
             // If the files have changed, the result is a mixture, or the error of a missing file.
-            if self.current_files()? == before {
+            if self.current_files()?.has_same_versions(&before) {
                 return result;
             }
         }
-        bail!("reading {}: the files keep changing; try again", self.dir.display());
+        bail!("reading {}: the files keep changing; try again", self.dir.path().display());
     }
 
     /// A text that differs as soon as a pool file has changed.
     pub fn version(&self) -> Result<String> {
         let mut text = String::new();
-        for (pool, PoolFile { version, .. }) in self.current_files()? {
+        for (pool, PoolFile { version, .. }) in self.current_files()?.files {
             text += &format!("pool{pool} {version}\n");
         }
         Ok(text)
     }
 
-    /// The files that hold the pools now.
-    fn current_files(&self) -> Result<BTreeMap<UplinkNo, PoolFile>> {
-        let mut paths = pool_files(&self.dir)?;
-        paths.extend(self.committed_files()?);
-        let mut files = BTreeMap::new();
-        for (pool, path) in paths {
-            let version = fs::symlink_metadata(&path).map_or(String::new(), |meta| version(&meta));
-            files.insert(pool, PoolFile { path, version });
-        }
-        Ok(files)
+    fn open(&self) -> Result<Option<&Dir>> {
+        self.dir.open().with_context(|| format!("opening {}", self.dir.path().display()))
     }
 
-    fn read_once(&self, files: &BTreeMap<UplinkNo, PoolFile>) -> Result<Pools> {
-        let mut pools = Pools::default();
-        for (&pool, PoolFile { path, .. }) in files {
-            let bytes = trusted::read_own(path)
-                .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
-            let clients = pool_text::parse(&bytes).map_err(|bad| {
-                anyhow!("{}:{}:{}: {}", path.display(), bad.line, bad.column, bad.reason)
-            })?;
-            pools.reserve(pool, clients.len());
-            for (index, client) in clients.into_iter().enumerate() {
-                if let Err(other) = pools.insert(client, pool) {
-                    let position = pools.members(other).iter().position(|&known| known == client);
-                    bail!(
-                        "{}:{}:1: {client} is in {}:{} already; delete one of the two lines",
-                        path.display(),
-                        index + 1,
-                        files[&other].path.display(),
-                        position.unwrap_or_default() + 1,
-                    );
-                }
-            }
-        }
-        Ok(pools)
-    }
-
-    /// The files of a commit that is not finished. It is an error if another user can have created
-    /// the folder or a file in it, because such a commit must not be finished.
-    fn committed_files(&self) -> Result<BTreeMap<UplinkNo, PathBuf>> {
-        let commit = self.dir.join(COMMIT);
-        let Some(meta) = metadata(&commit)? else {
-            return Ok(BTreeMap::new());
+    /// The files that hold the pools now. A folder that does not exist has none.
+    fn current_files(&self) -> Result<CurrentFiles<'_>> {
+        let Some(dir) = self.open()? else {
+            return Ok(CurrentFiles::default());
         };
-        if !meta.is_dir() {
-            bail!("{}: it is not a folder; move it away", commit.display());
+        let mut files = pool_files(dir)?;
+        let commit = open_commit(dir)?;
+        if let Some(commit) = &commit {
+            files.extend(pool_files(commit)?);
         }
-        trusted::require_trusted(&meta, &commit).with_context(|| checking(&commit))?;
-        let files = pool_files(&commit)?;
-        for path in files.values() {
-            // A file that is missing has just been moved into place.
-            if let Some(meta) = metadata(path)? {
-                trusted::require_plain(&meta).with_context(|| checking(path))?;
-                trusted::require_trusted(&meta, path).with_context(|| checking(path))?;
+        Ok(CurrentFiles { dir: Some(dir), commit, files })
+    }
+}
+
+/// The folder of a commit that is not finished. It is an error if another user can have created it or
+/// a file in it, because such a commit must not be finished.
+fn open_commit(dir: &Dir) -> Result<Option<Dir>> {
+    let path = dir.path_of(COMMIT);
+    let checking = || format!("checking {}", path.display());
+    match dir.metadata(COMMIT).with_context(checking)? {
+        None => return Ok(None),
+        Some(meta) if trusted::kind(&meta) != SFlag::S_IFDIR => {
+            bail!("{}: it is not a folder; move it away", path.display());
+        }
+        Some(_) => {}
+    }
+    let commit = match dir.open_dir(COMMIT) {
+        // It has just been finished.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(checking)?,
+    };
+    let meta = commit.own_metadata().with_context(checking)?;
+    trusted::require_trusted(&meta, &path).with_context(checking)?;
+    for pool in pool_files(&commit)?.into_keys() {
+        let name = pool_name(pool);
+        let path = commit.path_of(&name);
+        let checking = || format!("checking {}", path.display());
+        // A file that is missing has just been moved into place.
+        if let Some(meta) = commit.metadata(&name).with_context(checking)? {
+            trusted::require_plain(&meta).with_context(checking)?;
+            trusted::require_trusted(&meta, &path).with_context(checking)?;
+        }
+    }
+    Ok(Some(commit))
+}
+
+fn read_once(current: &CurrentFiles) -> Result<Pools> {
+    let mut pools = Pools::default();
+    for (&pool, file) in &current.files {
+        let path = file.path.display();
+        let bytes = current.read_pool(pool).map_err(|error| anyhow!("reading {path}: {error}"))?;
+        let clients = pool_text::parse(&bytes)
+            .map_err(|bad| anyhow!("{path}:{}:{}: {}", bad.line, bad.column, bad.reason))?;
+        pools.reserve(pool, clients.len());
+        for (index, client) in clients.into_iter().enumerate() {
+            if let Err(other) = pools.insert(client, pool) {
+                let position = pools.members(other).iter().position(|&known| known == client);
+                bail!(
+                    "{path}:{}:1: {client} is in {}:{} already; delete one of the two lines",
+                    index + 1,
+                    current.files[&other].path.display(),
+                    position.unwrap_or_default() + 1,
+                );
             }
         }
-        Ok(files)
     }
+    Ok(pools)
+}
+
+/// The files that hold the pools at one moment.
+#[derive(Default)]
+struct CurrentFiles<'a> {
+    dir: Option<&'a Dir>,
+    commit: Option<Dir>,
+    files: BTreeMap<UplinkNo, PoolFile>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -131,8 +152,43 @@ struct PoolFile {
     version: String,
 }
 
-fn version(meta: &Metadata) -> String {
-    format!("{} {} {}.{:09}", meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec())
+impl CurrentFiles<'_> {
+    fn has_same_versions(&self, other: &CurrentFiles) -> bool {
+        self.files == other.files
+    }
+
+    fn read_pool(&self, pool: UplinkNo) -> io::Result<Vec<u8>> {
+        let name = pool_name(pool);
+        if let Some(commit) = &self.commit {
+            match commit.read(&name) {
+                // It is not in the commit, or has just been moved into place.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                read => return read,
+            }
+        }
+        match self.dir {
+            Some(dir) => dir.read(&name),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// The pool files in a folder.
+fn pool_files(dir: &Dir) -> Result<BTreeMap<UplinkNo, PoolFile>> {
+    let names = dir.names().with_context(|| format!("reading {}", dir.path().display()))?;
+    let mut files = BTreeMap::new();
+    for name in names {
+        if let Some(pool) = pool_number(&name) {
+            let version = dir.metadata(&name).ok().flatten().map(|meta| version(&meta));
+            let file = PoolFile { path: dir.path_of(&name), version: version.unwrap_or_default() };
+            files.insert(pool, file);
+        }
+    }
+    Ok(files)
+}
+
+fn version(meta: &FileStat) -> String {
+    format!("{} {} {}.{:09}", meta.st_ino, meta.st_size, meta.st_ctime, meta.st_ctime_nsec)
 }
 
 fn pool_name(pool: UplinkNo) -> String {
@@ -142,36 +198,6 @@ fn pool_name(pool: UplinkNo) -> String {
 /// The number in the name of a pool file. Files such as `pool51` and `poolx` are not pool files.
 fn pool_number(name: &str) -> Option<UplinkNo> {
     name.strip_prefix("pool")?.parse().ok()
-}
-
-/// The pool files in a folder. A folder that does not exist has none.
-fn pool_files(dir: &Path) -> Result<BTreeMap<UplinkNo, PathBuf>> {
-    let reading = || format!("reading {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        entries => entries.with_context(reading)?,
-    };
-    let mut files = BTreeMap::new();
-    for entry in entries {
-        let entry = entry.with_context(reading)?;
-        if let Some(pool) = entry.file_name().to_str().and_then(pool_number) {
-            files.insert(pool, entry.path());
-        }
-    }
-    Ok(files)
-}
-
-/// The metadata of a file or of a symlink, if it exists.
-fn metadata(path: &Path) -> Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(meta)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| checking(path)),
-    }
-}
-
-fn checking(path: &Path) -> String {
-    format!("checking {}", path.display())
 }
 
 #[cfg(test)]

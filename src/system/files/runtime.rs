@@ -9,14 +9,13 @@
 //! is in a folder below `/run/wanpool` with the path of the state folder. `WANPOOL_RUN_DIR` names a
 //! folder instead.
 
-use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::trusted;
+use super::dir::{Dir, FILE_MODE, LazyDir};
 use crate::model::health::HealthRecords;
 use crate::system::clock;
 
@@ -25,23 +24,17 @@ const UPLINKS: &str = "uplinks";
 const FINGERPRINT: &str = "fingerprint";
 
 pub struct RuntimeState {
-    dir: PathBuf,
+    pub(super) dir: LazyDir,
 }
 
 impl RuntimeState {
     /// The runtime state that belongs to a state folder.
     pub fn of(state_dir: &Path, default_state_dir: &Path) -> Self {
-        if let Some(dir) = std::env::var_os("WANPOOL_RUN_DIR") {
-            if !dir.is_empty() {
-                return Self { dir: dir.into() };
-            }
-        }
-        if state_dir == default_state_dir {
-            return Self { dir: RUN_DIR.into() };
-        }
-        let path = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
-        let relative = path.strip_prefix("/").unwrap_or(&path);
-        Self { dir: Path::new(RUN_DIR).join(relative) }
+        Self { dir: LazyDir::new(runtime_dir(state_dir, default_state_dir)) }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The health of the uplinks, as far as it is known.
@@ -65,22 +58,41 @@ impl RuntimeState {
 
     /// Failure is not an error: the fingerprint names the pool files as they were before the change.
     pub fn delete_fingerprint(&self) {
-        let _ = fs::remove_file(self.dir.join(FINGERPRINT));
+        if let Ok(Some(dir)) = self.dir.open() {
+            let _ = dir.remove_file(FINGERPRINT);
+        }
     }
 
     fn read(&self, name: &str) -> Option<String> {
-        let bytes = trusted::read_own(&self.dir.join(name)).ok()?;
+        let bytes = self.dir.open().ok()??.read(name).ok()?;
         String::from_utf8(bytes).ok()
     }
 
     /// Replaces a file in one step.
     fn replace(&self, name: &str, text: &str) -> Result<()> {
-        let (next, path) = (self.dir.join(format!(".{name}")), self.dir.join(name));
-        trusted::create_dir_all(&self.dir)
-            .and_then(|()| write_new(&next, text.as_bytes()))
-            .and_then(|()| fs::rename(&next, &path))
-            .with_context(|| format!("writing {}", path.display()))
+        self.dir
+            .create()
+            .and_then(|dir| {
+                let next = format!(".{name}");
+                write_new(dir, &next, text.as_bytes())?;
+                dir.rename(&next, dir, name)
+            })
+            .with_context(|| format!("writing {}", self.path().join(name).display()))
     }
+}
+
+fn runtime_dir(state_dir: &Path, default_state_dir: &Path) -> PathBuf {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Some(dir) = std::env::var_os("WANPOOL_RUN_DIR") {
+        if !dir.is_empty() {
+            return absolute(dir.as_ref());
+        }
+    }
+    if state_dir == default_state_dir {
+        return RUN_DIR.into();
+    }
+    let path = absolute(state_dir);
+    Path::new(RUN_DIR).join(path.strip_prefix("/").unwrap_or(&path))
 }
 
 /// The records in a text. Records from before a reboot are dropped: their times lie in the future
@@ -91,17 +103,19 @@ fn parse_health(text: &str, now: Duration) -> HealthRecords {
     records
 }
 
-/// Writes a new file, which all users may read. Replaces the file that a killed run may have left.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
+/// Writes a new file. Replaces the file that a killed run may have left.
+fn write_new(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    match dir.remove_file(name) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    trusted::create_file(path, 0o644)?.write_all(bytes)
+    dir.create_file(name, FILE_MODE)?.write_all(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -149,10 +163,10 @@ mod tests {
     #[test]
     fn the_health_records_are_json_with_times_in_seconds() {
         let dir = tempfile::tempdir().unwrap();
-        let state = RuntimeState { dir: dir.path().join("run") };
+        let state = RuntimeState { dir: LazyDir::new(dir.path().join("run")) };
         assert_eq!(state.health(), HealthRecords::default());
         state.write_health(&records()).unwrap();
-        assert_eq!(fs::read_to_string(state.dir.join(UPLINKS)).unwrap(), TEXT);
+        assert_eq!(fs::read_to_string(state.path().join(UPLINKS)).unwrap(), TEXT);
         assert_eq!(parse_health(TEXT, NOW), records());
     }
 
@@ -176,8 +190,8 @@ mod tests {
         }
         assert!(parse_health(VERSION_0_1_0, NOW).is_empty());
         let dir = tempfile::tempdir().unwrap();
-        let state = RuntimeState { dir: dir.path().to_owned() };
-        fs::write(state.dir.join(UPLINKS), b"{\"1\":\xff}").unwrap();
+        let state = RuntimeState { dir: LazyDir::new(dir.path().to_owned()) };
+        fs::write(state.path().join(UPLINKS), b"{\"1\":\xff}").unwrap();
         assert!(state.health().is_empty());
     }
 

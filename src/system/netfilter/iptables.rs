@@ -5,6 +5,7 @@
 //! the crate `iptables` does not understand. The crate empties and deletes chains. No shell is
 //! involved, and PATH is not needed. Does not know which chains should exist.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -55,36 +56,41 @@ impl Iptables {
 
     /// The chains of wanpool and the jumps to them.
     pub fn read(&self) -> Result<Filter> {
-        Ok(save_text::parse(&self.saved()?))
+        let (text, unreadable) = self.saved()?;
+        Ok(Filter { unreadable, ..save_text::parse(&text) })
     }
 
     /// The rules of other programs that accept packets before a jump to wanpool's chains.
     pub fn accepting_rules(&self) -> Result<Vec<AcceptingRule>> {
-        Ok(save_text::accepting_rules(&self.saved()?))
+        Ok(save_text::accepting_rules(&self.saved()?.0))
     }
 
-    /// What `iptables-save` prints. Other tables than those of wanpool may be among it.
-    fn saved(&self) -> Result<String> {
+    /// What `iptables-save` prints, and the tables of wanpool that it cannot print, with the reason.
+    /// Other tables may be among it.
+    fn saved(&self) -> Result<(String, BTreeMap<Table, String>)> {
+        let (mut text, mut unreadable) = (String::new(), BTreeMap::new());
         // iptables-legacy shows its list of tables to root only, whatever the capabilities.
         if geteuid().is_root() {
             match run(&self.save, &[], "") {
                 // One rule that nft made, in whatever table, makes iptables-nft-save fail.
-                Err(error) if matches!(error.downcast_ref(), Some(Error::Program { .. })) => {}
-                saved => return saved,
+                Err(error) if is_failure_of_program(&error) => {}
+                saved => return Ok((saved?, unreadable)),
             }
         }
         // The tables of wanpool can be read by their names.
-        let mut text = String::new();
         for table in Table::ALL {
-            let name = table.name();
-            text += &run(&self.save, &["-t", name], "").with_context(|| {
-                format!(
-                    "reading the table {name}, which must have no rule that iptables cannot show \
-                     (nft list table ip {name})"
-                )
-            })?;
+            match run(&self.save, &["-t", table.name()], "") {
+                Ok(saved) => text += &saved,
+                Err(error) if is_failure_of_program(&error) => {
+                    unreadable.insert(table, format!("{error:#}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(text)
+        if unreadable.len() == Table::ALL.len() {
+            bail!("{}", unreadable.into_values().next().unwrap_or_default());
+        }
+        Ok((text, unreadable))
     }
 
     /// Whether the rules are kept in nftables. All programs of that kind are one file,
@@ -136,6 +142,10 @@ fn plain(error: Box<dyn std::error::Error>) -> anyhow::Error {
         Ok(error) => anyhow!("{}", one_line(&error.msg)),
         Err(error) => anyhow!("{error}"),
     }
+}
+
+fn is_failure_of_program(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Program { .. }))
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

@@ -1,15 +1,14 @@
 //! Changes several files as one: they are written to `.next/`, which is renamed to `.commit`, and
 //! then moved into place. If a run is killed in between, the next run finishes or discards its work.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind};
 
 use anyhow::{Context, Result};
-use nix::fcntl::{AT_FDCWD, renameat};
+use nix::sys::stat::SFlag;
 
+use super::super::dir::Dir;
 use super::super::{Lock, pool_text, trusted};
-use super::{COMMIT, PoolFiles, metadata, pool_name};
+use super::{COMMIT, PoolFiles, open_commit, pool_files, pool_name};
 use crate::model::pools::Pools;
 use crate::model::{Client, UplinkNo};
 
@@ -19,7 +18,10 @@ impl PoolFiles {
     /// Finishes the commit of a run that was killed, and discards an unfinished preparation. On a disk
     /// that has become read-only, both stay: readers see the files of a commit in their places.
     pub fn recover(&self, _lock: &Lock) -> Result<()> {
-        match self.finish_commit().and_then(|()| self.discard_next()) {
+        let Some(dir) = self.open()? else {
+            return Ok(());
+        };
+        match finish_commit(dir).and_then(|()| discard_next(dir)) {
             Err(error) if is_read_only(&error) => Ok(()),
             recovered => recovered,
         }
@@ -30,78 +32,81 @@ impl PoolFiles {
     pub fn commit(&self, _lock: &Lock, before: &Pools, after: &Pools) -> Result<bool> {
         let removed = before.pools_not_in(after);
         let changed = changed_pools(before, after, &removed);
+        if changed.is_empty() && removed.is_empty() {
+            return Ok(false);
+        }
+        let creating = || format!("creating {}", self.dir.path().display());
+        let dir = self.dir.create().with_context(creating)?;
         if !changed.is_empty() {
-            if let Err(error) = self.prepare(&changed) {
+            if let Err(error) = prepare(dir, &changed) {
                 // The disk may be full. The next run discards what cannot be removed now.
-                let _ = fs::remove_dir_all(self.dir.join(NEXT));
+                let _ = discard_next(dir);
                 return Err(error);
             }
-            self.finish_commit()?;
+            finish_commit(dir)?;
         }
         for &pool in &removed {
-            let path = self.pool_path(pool);
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            let removing = || format!("removing {}", self.pool_path(pool).display());
+            dir.remove_file(&pool_name(pool)).with_context(removing)?;
         }
-        Ok(!changed.is_empty() || !removed.is_empty())
+        Ok(true)
     }
+}
 
-    /// Writes `.next/` and renames it to `.commit`. With the rename, the change has happened.
-    fn prepare(&self, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
-        let next = self.dir.join(NEXT);
-        self.discard_next()?;
-        let folder =
-            trusted::create_dir(&next).with_context(|| format!("creating {}", next.display()))?;
-        for &(pool, members) in changed {
-            let name = pool_name(pool);
-            write_synced(&folder, &name, &pool_text::write(members))
-                .with_context(|| format!("writing {}", next.join(&name).display()))?;
-        }
-        folder.sync_all().with_context(|| format!("syncing {}", next.display()))?;
-        rename(&next, &self.dir.join(COMMIT))?;
-        sync_dir(&self.dir)
+/// Writes `.next/` and renames it to `.commit`. With the rename, the change has happened.
+fn prepare(dir: &Dir, changed: &[(UplinkNo, &[Client])]) -> Result<()> {
+    discard_next(dir)?;
+    let creating = || format!("creating {}", dir.path_of(NEXT).display());
+    let next = dir.create_dir(NEXT).with_context(creating)?;
+    for &(pool, members) in changed {
+        let name = pool_name(pool);
+        next.write_synced(&name, &pool_text::write(members))
+            .with_context(|| format!("writing {}", next.path_of(&name).display()))?;
     }
+    sync(&next)?;
+    rename(dir, NEXT, dir, COMMIT)?;
+    sync(dir)
+}
 
-    /// Moves the files of `.commit/`, if it exists, into place.
-    fn finish_commit(&self) -> Result<()> {
-        let commit = self.dir.join(COMMIT);
-        if metadata(&commit)?.is_none() {
-            return Ok(());
-        }
-        let files = self.committed_files()?;
-        // The owner of the state folder could exchange `.commit` for a symlink from here on.
-        let folder = trusted::open_dir(&commit)
-            .and_then(|folder| {
-                trusted::require_trusted(&folder.metadata()?, &commit)?;
-                Ok(folder)
-            })
-            .with_context(|| format!("opening {}", commit.display()))?;
-        for (pool, path) in &files {
-            let (name, to) = (pool_name(*pool), self.pool_path(*pool));
-            renameat(&folder, name.as_str(), AT_FDCWD, &to)
-                .map_err(io::Error::from)
-                .with_context(|| format!("renaming {} to {}", path.display(), to.display()))?;
-        }
-        let removed = fs::remove_dir(&commit);
-        let reason = match &removed {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                ", which has files that wanpool did not create; move them away"
-            }
-            _ => "",
-        };
-        removed.with_context(|| format!("removing {}{reason}", commit.display()))?;
-        sync_dir(&self.dir)
+/// Moves the files of `.commit/`, if it exists, into place.
+fn finish_commit(dir: &Dir) -> Result<()> {
+    let Some(commit) = open_commit(dir)? else {
+        return Ok(());
+    };
+    for pool in pool_files(&commit)?.into_keys() {
+        let name = pool_name(pool);
+        rename(&commit, &name, dir, &name)?;
     }
+    remove_dir(dir, COMMIT)?;
+    sync(dir)
+}
 
-    fn discard_next(&self) -> Result<()> {
-        let next = self.dir.join(NEXT);
-        let Some(meta) = metadata(&next)? else {
-            return Ok(());
-        };
+/// Removes `.next`, if it exists.
+fn discard_next(dir: &Dir) -> Result<()> {
+    let removing = || format!("removing {}", dir.path_of(NEXT).display());
+    let Some(meta) = dir.metadata(NEXT).with_context(removing)? else {
+        return Ok(());
+    };
+    if trusted::kind(&meta) != SFlag::S_IFDIR {
         // A symlink is removed itself, not the folder that it leads to.
-        let removed =
-            if meta.is_dir() { fs::remove_dir_all(&next) } else { fs::remove_file(&next) };
-        removed.with_context(|| format!("removing {}", next.display()))
+        return dir.remove_file(NEXT).with_context(removing);
     }
+    let next = dir.open_dir(NEXT).with_context(removing)?;
+    for pool in pool_files(&next)?.into_keys() {
+        next.remove_file(&pool_name(pool)).with_context(removing)?;
+    }
+    remove_dir(dir, NEXT)
+}
+
+fn remove_dir(dir: &Dir, name: &str) -> Result<()> {
+    let removed = dir.remove_dir(name);
+    let reason = match &removed {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            ", which has files that wanpool did not create; move them away"
+        }
+        _ => "",
+    };
+    removed.with_context(|| format!("removing {}{reason}", dir.path_of(name).display()))
 }
 
 fn is_read_only(error: &anyhow::Error) -> bool {
@@ -131,19 +136,13 @@ fn changed_pools<'a>(
     changed
 }
 
-/// Writes a new file, which all users may read, and waits until it is on the disk.
-fn write_synced(folder: &File, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut file = trusted::create_file_in(folder, name, 0o644)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn rename(dir: &Dir, name: &str, to_dir: &Dir, to: &str) -> Result<()> {
+    dir.rename(name, to_dir, to).with_context(|| {
+        let (from, to) = (dir.path_of(name), to_dir.path_of(to));
+        format!("renaming {} to {}", from.display(), to.display())
+    })
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
-}
-
-fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .with_context(|| format!("syncing {}", dir.display()))
+fn sync(dir: &Dir) -> Result<()> {
+    dir.sync().with_context(|| format!("syncing {}", dir.path().display()))
 }

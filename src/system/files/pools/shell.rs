@@ -11,8 +11,8 @@ impl PoolFiles {
     /// The shell commands that do the same as [`PoolFiles::commit`].
     pub fn commands(&self, before: &Pools, after: &Pools) -> Vec<String> {
         let mut commands = Vec::new();
-        if !self.dir.is_dir() && !after.pools_not_in(before).is_empty() {
-            commands.push(format!("mkdir -p {}", quoted(&self.dir)));
+        if !self.dir.path().is_dir() && !after.pools_not_in(before).is_empty() {
+            commands.push(format!("mkdir -p {}", quoted(self.dir.path())));
         }
         for (pool, _) in after.iter() {
             commands.extend(self.edits(pool, before, after));

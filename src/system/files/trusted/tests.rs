@@ -1,12 +1,20 @@
 //! Which files are trusted, case by case, and which are never opened. The tests run as root.
 
-use std::os::unix::fs::{chown, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use super::super::dir::LazyDir;
 use super::*;
 
 const ALICE: u32 = 1234;
+
+/// Reads a file as one in wanpool's own folders is read.
+fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let dir = LazyDir::new(path.parent().unwrap().to_owned());
+    dir.open()?.unwrap().read(path.file_name().unwrap().to_str().unwrap())
+}
 
 fn file(mode: u32, uid: u32, gid: u32) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
