@@ -276,6 +276,7 @@ fn run_hook(context: &Context, events: &[notify_hook::Event]) {
     let gateway = [
         ("WANPOOL_CONFIG", context.options.config.clone()),
         ("WANPOOL_STATE_DIR", context.options.state_dir.clone()),
+        ("WANPOOL_RUN_DIR", context.runtime.path().to_owned()),
     ];
     for failure in notify_hook::run(exec, &gateway, events) {
         print_error(failure);

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use nix::libc::pid_t;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::stat::stat;
 use nix::unistd::Pid;
 use serde_json::{Map, Value};
 
@@ -41,9 +40,6 @@ pub fn is_inside() -> bool {
 /// Variables of the caller, such as WANPOOL_HOOK, would change what `wanpool` does.
 fn set_environment(command: &mut Command, gateway: &[(&str, PathBuf)]) {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or(USUAL_PATH.into()));
-    if let Some(dir) = std::env::var_os("WANPOOL_RUN_DIR") {
-        command.env("WANPOOL_RUN_DIR", dir);
-    }
     for (name, path) in gateway {
         // The command runs in another folder.
         command.env(name, std::path::absolute(path).unwrap_or_else(|_| path.clone()));
@@ -52,8 +48,7 @@ fn set_environment(command: &mut Command, gateway: &[(&str, PathBuf)]) {
 
 impl Event {
     fn start(&self, exec: &Path, gateway: &[(&str, PathBuf)]) -> std::io::Result<Child> {
-        // It runs as root, so that the same rules apply as to the configuration.
-        trusted::require_trusted(&stat(exec)?, exec)?;
+        trusted::require_trusted_program(exec)?;
         let mut command = Command::new(exec);
         set_environment(&mut command, gateway);
         for (key, value) in &self.fields {

@@ -21,6 +21,8 @@ const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Write permission of the group and of others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// In a folder with this bit, users can rename and delete only files of their own.
+const STICKY: u32 = 0o1000;
 
 /// Reads the configuration, which may be a symlink.
 pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
@@ -80,6 +82,22 @@ pub fn require_trusted(meta: &FileStat, path: &Path) -> io::Result<()> {
     let uid = meta.st_uid;
     if !is_trusted_user(uid) {
         return Err(io::Error::other(format!("it belongs to user {uid}; chown root {path}")));
+    }
+    Ok(())
+}
+
+/// Returns an error if anyone but root and the user who runs wanpool can have written the program, or
+/// can exchange it: a program is started by its path, after it was checked.
+pub fn require_trusted_program(path: &Path) -> io::Result<()> {
+    let program = path.canonicalize()?;
+    require_trusted(&stat(&program)?, &program)?;
+    for folder in program.ancestors().skip(1) {
+        let meta = stat(folder)?;
+        // In a folder like /tmp, only the owner of a file can exchange it.
+        let is_sticky = meta.st_mode & STICKY != 0;
+        if !is_sticky || !is_trusted_user(meta.st_uid) {
+            require_trusted(&meta, folder)?;
+        }
     }
     Ok(())
 }
