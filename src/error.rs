@@ -95,6 +95,9 @@ impl fmt::Display for KernelError {
     }
 }
 
+/// `IPSET_ERR_BUSY`.
+pub const SET_IN_USE: i32 = 4100;
+
 /// ipset's own error numbers (`IPSET_ERR_*` in `linux/netfilter/ipset/ip_set.h`), in the words of
 /// ipset(8).
 fn ipset_text(errno: i32) -> Option<&'static str> {
@@ -102,7 +105,7 @@ fn ipset_text(errno: i32) -> Option<&'static str> {
         4097 => Some("ipset protocol error"),
         4098 => Some("the kernel does not support sets of type hash:ip"),
         4099 => Some("the maximum number of sets is reached"),
-        4100 => Some("the set is in use by a rule"),
+        SET_IN_USE => Some("the set is in use by a rule"),
         4352 => Some("the set is full"),
         _ => None,
     }

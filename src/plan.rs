@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::model::change::Change;
 use crate::model::client_set::FoundSet;
 use crate::model::filter::{Chain, Filter};
+use crate::model::pools::Pools;
 use crate::model::snapshot::{Conflict, Read, Snapshot};
 
 pub mod assign;
@@ -93,17 +94,33 @@ pub fn removal(found: &Snapshot) -> Result<Vec<Change>> {
         _ => true,
     });
     changes.extend(diff::filter(filter, &Filter::default()).tear_down);
-    // A rule that uses the set may be left in a table that cannot be read.
+    changes.extend(routing);
+    // It comes last: a rule that uses the set may be left, in a table that cannot be read or in the
+    // other kind of iptables.
     let is_unused = !filter.unreadable.contains_key(&Chain::SET_MARK.table);
     if matches!(set, FoundSet::Usable(_)) && is_unused {
         changes.push(Change::DestroySet);
     }
-    changes.extend(routing);
     Ok(changes)
 }
 
-/// The tables of the packet filter that cannot be read. They are left as they are, and everything else
+/// What keeps a part of the slice from being as it should be. It stays as it is, and everything else
 /// goes on.
+pub fn obstacles(config: &Config, found: &Snapshot, pools: &Pools) -> Vec<Conflict> {
+    let mut obstacles = unreadable_tables(found);
+    if let Some(set) = found.set.get().and_then(FoundSet::usable) {
+        let clients = client_set::len(config, pools);
+        if set.max < clients {
+            obstacles.push(Conflict::new(
+                format!("the set wanpool has room for {} of {clients} clients", set.max),
+                "wanpool flush && wanpool restore",
+            ));
+        }
+    }
+    obstacles
+}
+
+/// The tables of the packet filter that cannot be read.
 pub fn unreadable_tables(found: &Snapshot) -> Vec<Conflict> {
     let mut problems = Vec::new();
     for (table, reason) in found.filter.get().into_iter().flat_map(|filter| &filter.unreadable) {

@@ -79,6 +79,11 @@ impl Kernel {
         ChangeCounters { entries, room, generation }
     }
 
+    /// The other kind of iptables (nft or legacy), if it has rules too.
+    pub fn other_iptables(&self) -> Option<&'static str> {
+        self.iptables().ok()?.other_with_rules()
+    }
+
     /// The devices and the addresses of the gateway.
     pub fn devices(&self) -> Result<Devices> {
         let links = link::links(&self.route)?;

@@ -35,9 +35,9 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let surroundings = kernel.surroundings(&context.tables())?;
     let mut findings = findings::find(config, &pools, &surroundings, &found.sysctls);
     let conflict = plan::first_conflict(&found);
-    let unreadable = plan::unreadable_tables(&found);
-    let is_correct = changes.is_empty() && conflict.is_none() && unreadable.is_empty();
-    findings.extend(unreadable.into_iter().map(Finding::from));
+    let obstacles = plan::obstacles(config, &found, &pools);
+    let is_correct = changes.is_empty() && conflict.is_none() && obstacles.is_empty();
+    findings.extend(obstacles.into_iter().map(Finding::from));
 
     let mut steps = Vec::new();
     match conflict {

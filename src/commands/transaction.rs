@@ -12,7 +12,7 @@ use crate::model::UplinkSet;
 use crate::model::change::Change;
 use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
-use crate::model::snapshot::{ChangeCounters, Snapshot};
+use crate::model::snapshot::{ChangeCounters, Conflict, Snapshot};
 use crate::plan;
 use crate::plan::assign::ClientChange;
 use crate::plan::client_set::{self, PoolEdit};
@@ -116,7 +116,7 @@ impl Run<'_> {
         failures.extend(printed.err());
         failures.extend(self.output_error.take());
         failures.extend(self.optional_error.take().map(|error| self.without_helpers(&error)));
-        failures.extend(plan::unreadable_tables(&self.snapshot).iter().map(|it| anyhow!("{it}")));
+        failures.extend(self.obstacles().iter().map(|it| anyhow!("{it}")));
         let context = self.context;
         // The lock is free before the admin's command runs.
         drop(self);
@@ -241,10 +241,12 @@ impl Run<'_> {
             if counters.entries == Some(client_set::len(&self.context.config, &self.pools)) {
                 set = Need::Unchanged;
             }
-            let is_same = counters.generation == self.counters.generation;
-            if counters.generation.is_some() && is_same && self.is_filter_readable() {
+            if counters.generation.is_some() && counters.generation == self.counters.generation {
                 filter = Need::Unchanged;
             }
+        }
+        if !self.obstacles().is_empty() {
+            (set, filter) = (Need::Read, Need::Read);
         }
         self.snapshot = self.context.observe(&self.kernel, set, filter)?;
         if let Some(conflict) = plan::first_conflict(&self.snapshot) {
@@ -254,14 +256,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn is_filter_readable(&self) -> bool {
-        plan::unreadable_tables(&self.snapshot).is_empty()
+    fn obstacles(&self) -> Vec<Conflict> {
+        plan::obstacles(&self.context.config, &self.snapshot, &self.pools)
     }
 
     /// Records that all is correct, so that the next run need not read it again.
     fn write_fingerprint(&self) {
         let Some(version) = &self.pool_version else { return };
-        if self.optional_error.get().is_some() || !self.is_filter_readable() {
+        if self.optional_error.get().is_some() || !self.obstacles().is_empty() {
             return;
         }
         if let Some(fingerprint) = Fingerprint::new(self.context, &self.counters, version) {

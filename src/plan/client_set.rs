@@ -71,6 +71,10 @@ pub fn diff(config: &Config, found: &Read<FoundSet>, edit: PoolEdit) -> Result<D
                     return Ok(diff);
                 }
                 diff_entries(&set.entries, &wanted.entries, &mut diff);
+                // The kernel would refuse some of the members.
+                if (set.max as usize) < wanted.entries.len() {
+                    diff.build.clear();
+                }
             } else {
                 let buckets = buckets(wanted.entries.len());
                 diff.build.push(Change::CreateSet { max: wanted.max, buckets });

@@ -7,6 +7,7 @@ use super::fixtures::{changes, config, dev, no, pools, running, usable};
 use super::uplinks::{Intent, decide};
 use super::*;
 use crate::config::Role;
+use crate::model::client_set::ClientSet;
 use crate::model::filter::Jump;
 use crate::model::pools::Pools;
 use crate::model::routing::{Nexthop, Route, RouteTarget, Routing};
@@ -113,6 +114,26 @@ fn what_was_not_read_is_never_taken_for_an_empty_kernel() {
     let unchanged = Snapshot { set: Read::Unchanged, filter: Read::Unchanged, ..found };
     assert_eq!(plan(&unchanged).unwrap(), []);
     assert!(removal(&unchanged).is_err());
+}
+
+#[test]
+fn a_set_that_is_too_small_keeps_its_members_and_stops_nothing_else() {
+    let config = config(&[(1, 1)], "");
+    let mut found = running(&config, &[1]);
+    let pools = pools(&[(1, "10.0.0.1"), (1, "10.0.0.2")]);
+    let mark = config.kernel_ids.pool_mark(no(1));
+    let entries = vec![([10, 0, 0, 2].into(), mark), ([10, 0, 0, 9].into(), mark)];
+    found.set = Read::Is(FoundSet::Usable(ClientSet { max: 1, entries }));
+    let status = decide(&config, &found, Intent::Keep).unwrap();
+    let changes = changes_of(&config, &found, &status, &pools).unwrap();
+    assert_eq!(changes.last(), Some(&Change::DeleteEntries(vec![[10, 0, 0, 9].into()])));
+    assert!(!changes.iter().any(|change| matches!(change, Change::AddEntries(_))), "{changes:?}");
+    let told: Vec<String> =
+        obstacles(&config, &found, &pools).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["the set wanpool has room for 1 of 2 clients; wanpool flush && wanpool restore"]
+    );
 }
 
 fn changes_of(

@@ -90,9 +90,14 @@ impl Kernel {
             if found.protocol == self.protocol {
                 routing.nexthops.insert(found.id, found.nexthop);
             } else if query.nexthops.contains(&found.id) {
+                let other = found.protocol;
                 conflicts.push(Conflict::new(
-                    format!("nexthop {} belongs to protocol {}", found.id, found.protocol),
-                    "set nexthop-base to a free range",
+                    format!("nexthop {} belongs to protocol {other}", found.id),
+                    format!(
+                        "if it was made by wanpool with protocol = {other}, set that again, run \
+                         wanpool flush, and then change protocol; otherwise set nexthop-base to a \
+                         free range"
+                    ),
                 ));
             }
         }

@@ -17,12 +17,11 @@ impl Kernel {
             let metrics = route::foreign_defaults(&self.route, table, self.protocol)?;
             foreign_defaults.extend(metrics.into_iter().map(|metric| (table, metric)));
         }
-        let iptables = self.iptables()?;
         Ok(Surroundings {
             foreign_rules: rule::list_foreign(&self.route, self.protocol)?,
             foreign_defaults,
-            accepting_rules: iptables.accepting_rules()?,
-            other_iptables: iptables.other_with_rules(),
+            accepting_rules: self.iptables()?.accepting_rules()?,
+            other_iptables: self.other_iptables(),
             flowtables: nftables::flowtables(&self.netfilter),
             conntrack: conntrack_number("count").zip(conntrack_number("max")),
             neighbour_limit: neighbour::limit(&self.route)?,

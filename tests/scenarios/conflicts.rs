@@ -2,12 +2,13 @@
 //! changes; `flush` keeps them and removes what is ours. Which chains are foreign, and which sets
 //! cannot be used, has tables of values in `src`.
 
-use crate::lab::{Lab, Shape, four};
+use crate::lab::{Lab, Shape, four, three};
 
 with_both_iptables! {
     a_foreign_chain_with_our_name_is_reported_and_kept,
     flush_keeps_a_foreign_chain_and_removes_the_rest,
     chains_made_for_another_configuration_are_still_ours,
+    flush_removes_all_else_after_iptables_was_switched,
 }
 
 /// Makes a foreign chain with this name, with rules and a jump.
@@ -83,6 +84,48 @@ fn chains_made_for_another_configuration_are_still_ours(shape: Shape) {
     lab.wanpool(["assign"]).ok();
     lab.check().clean();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 4]);
+}
+
+fn flush_removes_all_else_after_iptables_was_switched(shape: Shape) {
+    let lab = shape.serving(&three(""));
+    let was_legacy = lab.gateway.sh("iptables --version").contains("legacy");
+    let (old, new) = if was_legacy { ("legacy", "nft") } else { ("nft", "legacy") };
+    let switch_to = |kind: &str| {
+        for (name, of_kind) in [
+            ("iptables", format!("iptables-{kind}")),
+            ("iptables-save", format!("iptables-{kind}-save")),
+            ("iptables-restore", format!("iptables-{kind}-restore")),
+        ] {
+            let bin = lab.scratch().join("bin").display().to_string();
+            lab.gateway.sh(&format!("ln -sfn /usr/sbin/{of_kind} {bin}/{name}"));
+        }
+    };
+    switch_to(new);
+    let old = format!("iptables-{old}");
+    lab.wanpool(["flush"]).refused(1).naming(&["in use", &old, "run wanpool flush"]);
+    assert!(lab.rules().is_empty() && lab.gateway.sh("ip nexthop").is_empty());
+    switch_to(old.trim_start_matches("iptables-"));
+    lab.wanpool(["flush"]).ok();
+    assert!(lab.gateway.sh("ipset list -n").is_empty());
+    switch_to(new);
+    lab.wanpool(["restore"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+}
+
+/// The step that is named works: put the protocol back, flush, and change it then.
+#[test]
+fn another_protocol_without_a_flush_is_a_conflict_with_its_next_step() {
+    let lab = Lab::three_uplinks();
+    let before = lab.kernel_state();
+    lab.config(&three("\n[kernel]\nprotocol = 88\n"));
+    let step = "if it was made by wanpool with protocol = 87, set that again, run wanpool flush";
+    assert_conflict(&lab, &["nexthop 87", "belongs to protocol 87", step]);
+    lab.kernel_state().assert_is(&before, "nothing is doubled");
+    lab.config(&three(""));
+    lab.wanpool(["flush"]).ok();
+    lab.config(&three("\n[kernel]\nprotocol = 88\n"));
+    lab.wanpool(["restore"]).ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use anyhow::{Result, anyhow, bail};
 use super::{ROUNDS, Run};
 use crate::commands::fail_with;
 use crate::commands::report::{self, Report};
+use crate::error::{SET_IN_USE, errno};
 use crate::plan;
 use crate::system::Need;
 
@@ -34,10 +35,22 @@ impl Run<'_> {
             }
         }
         match failure {
-            Some(failure) => Err(failure.error),
+            Some(failure) => Err(self.with_other_iptables(failure.error)),
             None => bail!(
                 "removing the slice: objects reappear after removal; another program creates them"
             ),
+        }
+    }
+
+    /// Names the other kind of iptables if the set is in use: nobody removed its rules before iptables
+    /// was switched from one kind to the other.
+    fn with_other_iptables(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.kernel.other_iptables() {
+            Some(other) if errno(&error) == Some(SET_IN_USE) => anyhow!(
+                "{error:#}: {other} has rules too; switch to {other}, run wanpool flush, and switch \
+                 back (update-alternatives --config iptables)"
+            ),
+            _ => error,
         }
     }
 }
