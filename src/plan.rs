@@ -58,7 +58,7 @@ pub fn changes(
         Read::Unchanged => Diff::default(),
         Read::Is(found) => diff::filter(found, &filter::wanted(config)),
     };
-    let sysctls = sysctl::changes(config, &found.sysctls);
+    let sysctls = sysctl::changes(config, found, status);
 
     // Routing comes before the marks that use it, and forwarding is switched on last.
     let mut changes = sysctls.first;

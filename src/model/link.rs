@@ -43,6 +43,11 @@ impl Address {
     pub fn network(&self) -> Option<Ipv4Net> {
         if self.prefix > 31 { None } else { Ipv4Net::new(self.local, self.prefix).ok() }
     }
+
+    /// Whether the kernel has a route to this address by the device, because of this address.
+    pub fn reaches(&self, address: Ipv4Addr) -> bool {
+        self.peer == Some(address) || self.network().is_some_and(|net| net.contains(&address))
+    }
 }
 
 /// The devices and the addresses of the gateway at one moment.

@@ -22,6 +22,9 @@ pub const UPLINK_LOCAL: u32 = 10;
 pub const UPLINK_NO_TRANSIT: u32 = 20;
 /// Plus N: flows that have begun on uplink N.
 pub const FLOW: u32 = 100;
+/// Flows of the gateway itself on an uplink whose table has no route. The line may be back already:
+/// then the main table has its route before wanpool runs.
+pub const OWN_FLOW_FALLBACK: u32 = 180;
 /// Flows of an uplink whose table has no route.
 pub const FLOW_FALLBACK: u32 = 190;
 /// Plus N: clients of pool N.

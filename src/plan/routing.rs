@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::priorities::*;
 use super::uplinks::{Condition, FailoverCause, GatewayStatus, UplinkStatus};
 use crate::config::{Config, Lan, Unassigned};
-use crate::model::routing::{Nexthop, Route, RouteTarget, Routing, Rule, RuleAction};
+use crate::model::routing::{MAIN_TABLE, Nexthop, Route, RouteTarget, Routing, Rule, RuleAction};
 use crate::model::{DevName, UplinkNo};
 
 pub fn wanted(config: &Config, status: &GatewayStatus) -> Routing {
@@ -116,6 +116,11 @@ fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
             not: true,
             fwmark: Some(ids.unmarked()),
             ..Rule::main_without_default(pref(MARKED_LOCAL))
+        },
+        Rule {
+            iif: Some(DevName::from_kernel("lo")),
+            fwmark: Some(ids.uplink_mark_bit()),
+            ..Rule::new(pref(OWN_FLOW_FALLBACK), RuleAction::Lookup(MAIN_TABLE))
         },
         Rule { fwmark: Some(ids.uplink_mark_bit()), ..Rule::new(pref(FLOW_FALLBACK), shared) },
     ];

@@ -1,13 +1,16 @@
 //! The sysctls that the slice needs. They are set where they have another value, and never unset.
 
-use std::collections::BTreeMap;
-
+use super::uplinks::GatewayStatus;
 use crate::config::{Config, Hash, Lan};
 use crate::model::change::Change;
+use crate::model::snapshot::Snapshot;
 
 const FORWARD: &str = "net/ipv4/ip_forward";
 const DYNADDR: &str = "net/ipv4/ip_dynaddr";
 const SRC_VALID_MARK: &str = "net/ipv4/conf/all/src_valid_mark";
+/// Values of rp_filter.
+const STRICT: &str = "1";
+const LOOSE: &str = "2";
 const HASH_POLICY: &str = "net/ipv4/fib_multipath_hash_policy";
 const HASH_FIELDS: &str = "net/ipv4/fib_multipath_hash_fields";
 
@@ -38,9 +41,10 @@ fn rp_filter(dev: &str) -> String {
     format!("net/ipv4/conf/{dev}/rp_filter")
 }
 
-pub fn changes(config: &Config, found: &BTreeMap<String, String>) -> SysctlChanges {
+pub fn changes(config: &Config, snapshot: &Snapshot, status: &GatewayStatus) -> SysctlChanges {
+    let found = &snapshot.sysctls;
     let is = |key: &str, value: &str| found.get(key).is_some_and(|found| found == value);
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
     // Any value but 0 rewrites the source addresses of connections on a line that was dialled again.
     if is(DYNADDR, "0") {
         wanted.push((DYNADDR, "1"));
@@ -48,6 +52,8 @@ pub fn changes(config: &Config, found: &BTreeMap<String, String>) -> SysctlChang
     if found.iter().any(|(key, value)| key.ends_with("/rp_filter") && value != "0") {
         wanted.push((SRC_VALID_MARK, "1"));
     }
+    let loose = devices_to_loosen(config, snapshot, status);
+    wanted.extend(loose.iter().map(|key| (key.as_str(), LOOSE)));
     match config.multipath.hash {
         None => {}
         Some(Hash::L3) => wanted.push((HASH_POLICY, "0")),
@@ -62,6 +68,28 @@ pub fn changes(config: &Config, found: &BTreeMap<String, String>) -> SysctlChang
     SysctlChanges { first, forwarding }
 }
 
+/// The sysctls of uplinks with ARP whose gateway another device reaches too, as with two lines of one
+/// provider. A strict rp_filter drops what such a gateway asks by ARP, which carries no
+/// mark: the route back to its address is by the other device.
+fn devices_to_loosen(config: &Config, snapshot: &Snapshot, status: &GatewayStatus) -> Vec<String> {
+    let value = |dev: &str| snapshot.sysctls.get(&rp_filter(dev)).map_or("", String::as_str);
+    let mut keys = Vec::new();
+    for (no, uplink) in &config.uplinks {
+        let (dev, devices) = (&uplink.dev, &snapshot.devices);
+        // The stronger of the two values counts, in the order 0, 1, 2.
+        let is_strict = value("all").max(value(dev.as_str())) == STRICT;
+        let has_arp = devices.link(dev).is_some_and(|link| !link.point_to_point);
+        let via = status.uplinks.get(no).and_then(|status| status.via);
+        if let Some(via) = via.filter(|_| is_strict && has_arp) {
+            let mut others = devices.addresses.iter().filter(|address| address.dev != *dev);
+            if others.any(|address| address.reaches(via)) {
+                keys.push(rp_filter(dev.as_str()));
+            }
+        }
+    }
+    keys
+}
+
 fn set(key: &str, value: &str) -> Change {
     Change::SetSysctl { key: key.to_owned(), value: value.to_owned() }
 }
@@ -69,7 +97,8 @@ fn set(key: &str, value: &str) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixtures::config;
+    use crate::plan::fixtures::{config, usable};
+    use crate::plan::uplinks::current;
 
     /// The configuration, the sysctls found, and those that are set.
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
@@ -98,14 +127,17 @@ mod tests {
             ),
         ];
         for (more, found, wanted) in cases {
-            let found = found.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-            let SysctlChanges { first, forwarding } = changes(&config(&[(1, 1)], more), &found);
+            let sysctls =
+                found.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            let (config, found) = (config(&[(1, 1)], more), Snapshot { sysctls, ..usable(&[1]) });
+            let status = current(&config, &found);
+            let SysctlChanges { first, forwarding } = changes(&config, &found, &status);
             let mut set = Vec::new();
             for change in first.into_iter().chain(forwarding) {
                 let Change::SetSysctl { key, value } = change else { panic!("{change:?}") };
                 set.push(format!("{key}={value}"));
             }
-            assert_eq!(set, wanted, "{more:?} {found:?}");
+            assert_eq!(set, wanted, "{more:?} {:?}", found.sysctls);
         }
     }
 

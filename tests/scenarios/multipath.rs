@@ -101,14 +101,7 @@ fn asks(lab: &Lab, number: u8, patience: Duration) -> [Result<Ipv4Addr, String>;
 
 fn with_multipath_on_the_router_answers_by_the_uplink_asked(shape: Shape) {
     for rp_filter in 0..=2 {
-        let shape = shape.clone().rp_filter(rp_filter);
-        // A strict filter drops ARP by the ethernet uplink from an address whose route is another
-        // uplink, before there is any mark.
-        let (shape, config) = match rp_filter {
-            1 => (shape, CONFIG.replace("via = \"10.64.0.1\"\n\n[m", "via = \"10.65.4.1\"\n\n[m")),
-            _ => (shape.one_gateway(), CONFIG.to_owned()),
-        };
-        let lab = shape.serving(&config);
+        let lab = shape.clone().rp_filter(rp_filter).one_gateway().serving(CONFIG);
         let before = lab.state();
         let numbers = WEIGHTS.map(|(number, _)| number);
         let _servers = numbers.map(|number| {

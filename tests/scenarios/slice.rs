@@ -16,6 +16,7 @@ fn served() -> Lab {
 fn the_slice_has_the_rules_of_the_contract() {
     let mut expected = vec![
         "1000: not from all fwmark 0/0xff lookup main suppress_prefixlength 0".to_owned(),
+        "1180: from all fwmark 0x80/0x80 iif lo lookup main".to_owned(),
         "1190: from all fwmark 0x80/0x80 lookup 200".to_owned(),
         "1300: from all iif br0 lookup main suppress_prefixlength 0".to_owned(),
         "1301: from all iif br0 lookup 200".to_owned(),

@@ -171,3 +171,49 @@ fn default_routes_in_main_change_nothing_for_clients_and_are_kept(shape: Shape) 
         lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
     }
 }
+
+/// Two lines of one provider, with one gateway address in one network.
+const TWIN_LINES: &str = "
+lan = [\"br0\"]
+
+[uplink.1]
+dev = \"eth8\"
+via = \"192.168.8.1\"
+
+[uplink.2]
+dev = \"eth9\"
+via = \"192.168.8.1\"
+";
+
+/// The gateway asks by ARP again when its entry is old. Such a question has no mark, and a strict
+/// rp_filter would drop it on the second line.
+#[test]
+fn two_lines_with_one_gateway_are_heard_by_it_with_any_rp_filter() {
+    for rp_filter in 0..=2 {
+        let lab = Lab::with().rp_filter(rp_filter).raise();
+        for (number, address) in [(8, "192.168.8.101"), (9, "192.168.8.102")] {
+            let provider = lab.provider.path().display().to_string();
+            lab.gateway.sh(&format!(
+                "ip link add eth{number} type veth peer name isp{number} netns {provider}
+                 ip addr add {address}/24 dev eth{number}
+                 ip link set eth{number} up"
+            ));
+            lab.provider.sh(&format!(
+                "ip addr add 192.168.8.1/32 dev isp{number}
+                 ip link set isp{number} up
+                 ip route add {address} dev isp{number}"
+            ));
+        }
+        lab.serve(TWIN_LINES);
+        for pool in [1, 2] {
+            lab.provider.sh("ip neigh flush all");
+            let expected = Ipv4Addr::new(192, 168, 8, 100 + pool);
+            for client in lab.members(pool) {
+                assert_eq!(lab.client(client).seen(), Ok(expected), "rp_filter {rp_filter}");
+            }
+        }
+        lab.check().clean();
+        let of_eth1 = lab.gateway.sh("cat /proc/sys/net/ipv4/conf/eth1/rp_filter");
+        assert_eq!(of_eth1.trim(), rp_filter.to_string(), "a line of its own");
+    }
+}

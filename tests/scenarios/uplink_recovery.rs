@@ -1,14 +1,17 @@
 //! Uplinks that are lost and come back without a hook: `assign` puts them in service again, but
 //! leaves those that were failed over as they are.
 
+use std::net::Ipv4Addr;
+
 use serde_json::json;
 
-use crate::lab::{Lab, Shape, four, wait_until};
+use crate::lab::{FAR, Lab, Shape, Speaker, four, three, wait_until};
 
 with_both_iptables! {
     assign_restores_an_uplink_redialled_without_a_hook,
     assign_restores_an_uplink_after_carrier_loss,
     assign_leaves_a_failed_over_uplink_out_of_service,
+    the_gateway_itself_uses_a_redialled_uplink_before_any_run,
 }
 
 fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
@@ -145,5 +148,27 @@ fn failover_survives_carrier_loss_and_works_without_carrier() {
         lab.state().assert_is(&out, "failed over without carrier");
         lab.wanpool(["restore", &dev]).ok();
         lab.state().assert_is(&whole, "restored");
+    }
+}
+
+/// Scripts in ip-up.d may run before wanpool's, and a redial without hooks is seen by the next run only.
+fn the_gateway_itself_uses_a_redialled_uplink_before_any_run(shape: Shape) {
+    for rp_filter in 0..=2 {
+        let lab = shape.clone().rp_filter(rp_filter).serving(&three(""));
+        for number in 1..=3 {
+            lab.hang_up(number);
+        }
+        lab.redial(1);
+        // pppd adds it.
+        lab.gateway.sh("ip route add default dev ppp0");
+        let own = Speaker::new(&lab.gateway, Ipv4Addr::UNSPECIFIED, FAR);
+        for mut conn in [own.tcp().unwrap(), own.udp().unwrap()] {
+            for _ in 0..3 {
+                let seen = conn.ask();
+                assert_eq!(seen, Ok(lab.uplink_address(1)), "with rp_filter {rp_filter}");
+            }
+        }
+        lab.wanpool(["restore", "ppp0"]).ok();
+        lab.assert_leaves_by(lab.member(1, 0), &[1]);
     }
 }
