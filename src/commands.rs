@@ -6,9 +6,10 @@ use std::fmt::Display;
 use anyhow::Result;
 
 use crate::cli::{Cli, Command, Pools};
+use crate::error::{self, Error};
+use crate::output;
 use crate::system::files::config;
 use crate::system::syslog;
-use crate::{error, output};
 
 mod assign;
 mod check;
@@ -49,16 +50,22 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     }
     let context = Context::new(cli.options)?;
     let command = cli.command.unwrap_or(Command::Pools(Pools::default()));
-    match command {
+    let result = match command {
         Command::Pools(args) => return pools::run(&context, &args),
-        Command::Scan(args) => scan::run(&context, &args)?,
-        Command::Assign(args) => assign::run(&context, &args)?,
-        Command::Failover(args) => failover::run(&context, &args)?,
-        Command::Restore(args) => restore::run(&context, &args)?,
-        Command::Multipath(args) => multipath::run(&context, &args)?,
-        Command::Flush => flush::run(&context)?,
+        Command::Scan(args) => scan::run(&context, &args),
+        Command::Assign(args) => assign::run(&context, &args),
+        Command::Failover(args) => failover::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Multipath(args) => multipath::run(&context, &args),
+        Command::Flush => flush::run(&context),
         // Help needs no configuration and was printed above.
-        Command::Help(_) => {}
+        Command::Help(_) => Ok(()),
+    };
+    match result {
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Flushed)) => {
+            report::print_nothing(&context)?;
+        }
+        other => other?,
     }
     Ok(Outcome::Done)
 }

@@ -18,6 +18,8 @@ pub enum Error {
     Usage { place: String, reason: String },
     /// Another run held the lock for the whole waiting time.
     Locked { path: PathBuf, waited: Duration },
+    /// The slice was removed, and a hook or a timer must not create it again.
+    Flushed,
     /// The kernel refused a request.
     Kernel(KernelError),
     /// A program that was run failed.
@@ -33,7 +35,7 @@ impl Error {
         match self {
             Error::Usage { .. } => USAGE,
             Error::Locked { .. } => LOCKED,
-            Error::Kernel(_) | Error::Program { .. } => FAILED,
+            Error::Flushed | Error::Kernel(_) | Error::Program { .. } => FAILED,
         }
     }
 }
@@ -52,6 +54,9 @@ pub fn errno(error: &anyhow::Error) -> Option<i32> {
     }
 }
 
+/// What `flush` left behind.
+pub const FLUSHED: &str = "wanpool flush removed the slice, and hooks and timers do not create it";
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -62,6 +67,7 @@ impl fmt::Display for Error {
                 path.display(),
                 waited.as_secs_f32()
             ),
+            Error::Flushed => f.write_str(FLUSHED),
             Error::Kernel(refusal) => refusal.fmt(f),
             Error::Program { program, status, stderr } => {
                 write!(f, "running {}: {stderr} ({status})", program.display())

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{Context, Outcome};
+use crate::error::FLUSHED;
 use crate::plan;
 use crate::plan::client_set::PoolEdit;
 use crate::plan::findings::{self, Finding};
@@ -35,6 +36,9 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let surroundings = kernel.surroundings(&context.tables())?;
     let mut findings = findings::find(config, &pools, &surroundings, &found.sysctls);
     let conflict = plan::first_conflict(&found);
+    if context.runtime.is_flushed() {
+        findings.push(Finding { what: FLUSHED.to_owned(), remedy: "wanpool restore".to_owned() });
+    }
     let obstacles = plan::obstacles(config, &found, &pools);
     let is_correct = changes.is_empty() && conflict.is_none() && obstacles.is_empty();
     findings.extend(obstacles.into_iter().map(Finding::from));

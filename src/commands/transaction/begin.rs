@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::{ReadScope, Run};
 use crate::commands::Context;
 use crate::commands::fingerprint::Verified;
+use crate::error::Error;
 use crate::model::UplinkSet;
 use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
@@ -29,6 +30,13 @@ impl<'a> Run<'a> {
     pub fn begin_for_uplinks(context: &'a Context, what: &str, scope: ReadScope) -> Result<Self> {
         capabilities::require_net_admin(what)?;
         let lock = take_lock(context)?;
+        if lock.is_some() && context.runtime.is_flushed() {
+            // A unit starts with a full restore.
+            if context.options.hook && scope != ReadScope::All {
+                return Err(Error::Flushed.into());
+            }
+            context.runtime.clear_flushed();
+        }
         let (pool_version, pools, pool_error) = match read_pools(context, lock.as_ref()) {
             Ok((version, pools)) => (Some(version), pools, None),
             Err(error) => (None, Pools::default(), Some(error)),

@@ -3,8 +3,8 @@
 use anyhow::{Result, anyhow, bail};
 
 use super::{ROUNDS, Run};
-use crate::commands::fail_with;
 use crate::commands::report::{self, Report};
+use crate::commands::{fail_with, print_error};
 use crate::error::{SET_IN_USE, errno};
 use crate::plan;
 use crate::system::Need;
@@ -14,6 +14,12 @@ impl Run<'_> {
     pub fn remove(mut self) -> Result<()> {
         let mut report = Report::default();
         let mut failure = None;
+        if self.lock.is_some() {
+            // Failure is told, but the slice is removed.
+            if let Err(error) = self.context.runtime.set_flushed() {
+                print_error(error);
+            }
+        }
         for _ in 0..ROUNDS {
             let changes = plan::removal(&self.snapshot)?;
             if self.lock.is_none() {

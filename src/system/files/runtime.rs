@@ -2,7 +2,8 @@
 //! under the lock of the state folder. A file that is missing, damaged or of another version counts
 //! as absent: then the counters start again, and the next run reads the whole slice.
 //!
-//! `uplinks` has the health of each uplink, as JSON. `fingerprint` is the text by which a run
+//! `uplinks` has the health of each uplink, as JSON. `flushed` exists while hooks and timers must not
+//! create the slice again. `fingerprint` is the text by which a run
 //! recognises that nothing has changed since the client set and the chains were last verified.
 //!
 //! Another state folder belongs to another gateway (a network namespace, a test). Its runtime state
@@ -22,6 +23,7 @@ use crate::system::clock;
 const RUN_DIR: &str = "/run/wanpool";
 const UPLINKS: &str = "uplinks";
 const FINGERPRINT: &str = "fingerprint";
+const FLUSHED: &str = "flushed";
 
 pub struct RuntimeState {
     pub(super) dir: LazyDir,
@@ -60,6 +62,23 @@ impl RuntimeState {
     pub fn delete_fingerprint(&self) {
         if let Ok(Some(dir)) = self.dir.open() {
             let _ = dir.remove_file(FINGERPRINT);
+        }
+    }
+
+    /// Whether the slice was removed and no run has created it since.
+    pub fn is_flushed(&self) -> bool {
+        let found = self.dir.open().ok().flatten().map(|dir| dir.metadata(FLUSHED));
+        matches!(found, Some(Ok(Some(_))))
+    }
+
+    pub fn set_flushed(&self) -> Result<()> {
+        if self.is_flushed() { Ok(()) } else { self.replace(FLUSHED, "") }
+    }
+
+    /// Failure is not an error: hooks and timers wait for the next run that can delete the file.
+    pub fn clear_flushed(&self) {
+        if let Ok(Some(dir)) = self.dir.open() {
+            let _ = dir.remove_file(FLUSHED);
         }
     }
 
