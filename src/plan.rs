@@ -104,6 +104,11 @@ pub fn removal(found: &Snapshot) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
+/// Whether there is no slice: it always has rules.
+pub fn is_absent(found: &Snapshot) -> bool {
+    found.routing.rules.is_empty()
+}
+
 /// What keeps a part of the slice from being as it should be. It stays as it is, and everything else
 /// goes on.
 pub fn obstacles(config: &Config, found: &Snapshot, pools: &Pools) -> Vec<Conflict> {

@@ -75,6 +75,8 @@ pub enum RouteTarget {
         via: Option<Ipv4Addr>,
     },
     Unreachable,
+    /// The look-up goes on with the next rule.
+    Throw,
     /// A kind that wanpool never makes.
     Other,
 }
@@ -106,6 +108,7 @@ impl fmt::Display for Route {
                 write!(f, "{dst} via {via} dev {dev} onlink")?;
             }
             RouteTarget::Unreachable => write!(f, "unreachable {dst}")?,
+            RouteTarget::Throw => write!(f, "throw {dst}")?,
             RouteTarget::Other => write!(f, "{dst}")?,
         }
         if *tos != 0 {

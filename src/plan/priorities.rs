@@ -1,9 +1,10 @@
 //! The metrics of routes and the preferences of routing rules. A change here changes what `ip route`
 //! and `ip rule` show.
 
-/// In the table of an uplink (300+N): a second default route that marks a failover by hand.
+/// In the table of an uplink (300+N): a route that marks a failover by hand.
 pub const MANUAL_FAILOVER_METRIC: u32 = 1;
-/// The same for a failover by a probe. A probe puts back only what a probe took out.
+/// There as well: a second default route that marks a failover by a probe. A probe puts back only what
+/// a probe took out.
 pub const PROBE_FAILOVER_METRIC: u32 = 2;
 
 /// In the table of a pool (200+N): its own uplink, the uplink of `failover --to`, the group of all

@@ -25,10 +25,12 @@ pub fn targets(
     no: UplinkNo,
     uplink: &Uplink,
 ) -> Result<Vec<Target>> {
-    let status = match status.uplinks.get(&no) {
-        Some(status) if !matches!(status.condition, Condition::Down(_)) => status,
-        _ => return Ok(vec![]),
-    };
+    let Some(status) = status.uplinks.get(&no) else { return Ok(vec![]) };
+    // An uplink that was failed over by hand may be down as well.
+    let is_device_up = status.device.is_some_and(|device| device.up);
+    if !is_device_up || matches!(status.condition, Condition::Down(_)) {
+        return Ok(vec![]);
+    }
     if !uplink.probe.targets.is_empty() {
         return Ok(uplink.probe.targets.clone());
     }

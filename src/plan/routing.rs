@@ -1,6 +1,7 @@
 //! The nexthops, routes and rules that should exist.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
@@ -95,11 +96,34 @@ fn uplink_table(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> 
         Condition::Down(_) => vec![],
         Condition::Up => vec![route(0)],
         Condition::FailedOver(FailoverCause::Manual) => {
-            vec![route(0), route(MANUAL_FAILOVER_METRIC)]
+            let mut routes = Vec::new();
+            if let Some(device) = status.device {
+                routes.push(failover_mark(table, device.index));
+                // The kernel refuses a route by a device that is not up.
+                if device.up {
+                    routes.push(route(0));
+                }
+            }
+            routes
         }
         Condition::FailedOver(FailoverCause::Probe) => {
             vec![route(0), route(PROBE_FAILOVER_METRIC)]
         }
+    }
+}
+
+/// The route that marks a failover by hand. It matches no packet: no host has such an address. It has
+/// no device, and so it stays while the device is not up or has no address. It holds the index of the
+/// device, because a line that was dialled again has a new device and starts afresh.
+pub fn failover_mark(table: u32, index: u32) -> Route {
+    // 0.0.0.0/8 has room for 24 bits.
+    let address = Ipv4Addr::from(index & 0x00ff_ffff);
+    Route {
+        table,
+        dst: Ipv4Net::from(address),
+        tos: 0,
+        metric: MANUAL_FAILOVER_METRIC,
+        target: RouteTarget::Throw,
     }
 }
 

@@ -179,7 +179,7 @@ fn a_failover_deletes_one_nexthop_and_adds_the_mark_of_it() {
     let [Change::AddRoute(route), Change::DeleteNexthop { id: 8701 }] = &changes[..] else {
         panic!("{changes:?}");
     };
-    assert_eq!(route.to_string(), "default dev ppp1 table 301 metric 1");
+    assert_eq!(route.to_string(), "throw 0.0.0.1/32 table 301 metric 1");
 }
 
 /// What somebody did by hand to the nexthops and routes of a running gateway.

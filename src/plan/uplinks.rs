@@ -18,7 +18,7 @@ mod status;
 mod tests;
 
 use evaluate::{down_reason, evaluate, override_uplink};
-pub use status::{Condition, DownReason, FailoverCause, GatewayStatus, UplinkStatus};
+pub use status::{Condition, Device, DownReason, FailoverCause, GatewayStatus, UplinkStatus};
 
 /// What a command wants to change about the uplinks in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,15 +177,9 @@ fn fail_over(
         bail!("no other uplink is in service to take over from {}", name(config, no));
     }
     let Some(uplink) = status.uplinks.get_mut(&no) else { return Ok(()) };
-    match uplink.condition {
-        // The kernel remembers a failover by a route through the device, so an uplink that has no
-        // carrier or no address for the moment can be failed over too.
-        Condition::Up
-        | Condition::FailedOver(_)
-        | Condition::Down(DownReason::NoCarrier | DownReason::NoAddress) => {
-            uplink.condition = Condition::FailedOver(FailoverCause::Manual);
-        }
-        Condition::Down(_) => {}
+    // An uplink that is down for the moment can be failed over too, as long as its device exists.
+    if uplink.device.is_some() {
+        uplink.condition = Condition::FailedOver(FailoverCause::Manual);
     }
     uplink.override_uplink = to.or(uplink.override_uplink);
     Ok(())

@@ -132,6 +132,8 @@ fn outcome(scenario: &FaultScenario, call: &Call, error: Error) -> Outcome {
         "flock" if call.names("LOCK_UN") => Outcome::Succeeds,
         // Without a fingerprint the next run reads everything.
         _ if call.names("fingerprint") => Outcome::Succeeds,
+        // It counts only while there is no slice.
+        _ if call.names("flushed") => Outcome::Succeeds,
         _ if reads_fingerprint(call) => Outcome::Succeeds,
         // Losing the runtime state restarts the counters of the probes.
         "openat" | "write" | "fchmod" | "unlinkat" | "renameat" if call.names(&runtime_dir) => {

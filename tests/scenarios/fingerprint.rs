@@ -130,10 +130,13 @@ fn check_and_restore_do_not_rely_on_the_fingerprint() {
 fn a_killed_run_invalidates_the_fingerprint() {
     let lab = checked(Shape::default());
     let client = lab.member(1, 0);
-    // When the pool files are in place, and before the kernel has followed.
-    let kill = "-e trace=rmdir -e inject=rmdir:signal=SIGKILL:when=1";
+    // When the pool files are in place, and before the kernel has followed: the first file that is
+    // deleted is the fingerprint, the second is the folder of the commit.
+    let kill = "-e trace=unlinkat -e inject=unlinkat:signal=SIGKILL:when=2";
     let (killed, _) = lab.strace(kill, &format!("assign {client} --pool 2"));
     assert_ne!(killed.status, 0, "{killed}");
+    assert_eq!(lab.pool_of(client), Some(2));
+    assert_eq!(lab.marks()[&client], "0x1/0xff");
     lab.wanpool(["assign"]).ok();
     assert_eq!(lab.marks()[&client], "0x2/0xff");
     lab.wanpool(["pools", "--check"]).silent();

@@ -5,13 +5,14 @@ use std::net::Ipv4Addr;
 
 use serde_json::json;
 
-use crate::lab::{FAR, Lab, Shape, Speaker, four, three, wait_until};
+use crate::lab::{FAR, Lab, Shape, Speaker, four, three, two, wait_until};
 
 with_both_iptables! {
     assign_restores_an_uplink_redialled_without_a_hook,
     assign_restores_an_uplink_after_carrier_loss,
     assign_leaves_a_failed_over_uplink_out_of_service,
     the_gateway_itself_uses_a_redialled_uplink_before_any_run,
+    a_failover_by_hand_holds_while_its_device_exists,
 }
 
 fn assign_restores_an_uplink_redialled_without_a_hook(shape: Shape) {
@@ -171,4 +172,52 @@ fn the_gateway_itself_uses_a_redialled_uplink_before_any_run(shape: Shape) {
         lab.wanpool(["restore", "ppp0"]).ok();
         lab.assert_leaves_by(lab.member(1, 0), &[1]);
     }
+}
+
+/// For work on a line.
+fn a_failover_by_hand_holds_while_its_device_exists(shape: Shape) {
+    let lab = shape.serving(&four(""));
+    let served = lab.state();
+    lab.wanpool(["failover", "eth1"]).ok();
+    let failed_over = lab.state();
+    for (work, undo) in [
+        ("ip link set eth1 down", "ip link set eth1 up"),
+        ("ip addr flush dev eth1", "ip addr add 10.65.4.2/24 dev eth1"),
+    ] {
+        lab.gateway.sh(work);
+        for command in ["assign", "failover 4", "--hook failover eth1", "multipath off"] {
+            lab.run(command).ok();
+            assert_eq!(lab.state_of(4), "failed-over", "{work}, {command}");
+        }
+        lab.wanpool(["pools", "--check"]).ok();
+        lab.gateway.sh(undo);
+        lab.wanpool(["--hook", "restore", "eth1"]).ok();
+        lab.wanpool(["assign"]).silent();
+        lab.state().assert_is(&failed_over, work);
+        lab.assert_all_leave_by(&lab.members(4), &[1, 2, 3]);
+    }
+    lab.wanpool(["restore", "eth1"]).ok();
+    lab.state().assert_is(&served, "restored");
+
+    lab.gateway.sh("ip link set eth1 down");
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(lab.wanpool(["failover", "eth1"]).stdout, "uplink 4 eth1 failed-over\n");
+    lab.gateway.sh("ip link set eth1 up");
+    lab.wanpool(["assign"]).ok();
+    lab.state().assert_is(&failed_over, "failed over while it was down");
+    lab.redial(4);
+    lab.wanpool(["assign"]).ok();
+    lab.state().assert_is(&served, "a new device starts afresh");
+}
+
+#[test]
+fn the_check_tells_that_a_failover_by_hand_leaves_nobody_in_service() {
+    let lab = Lab::with().point_to_point(2).without_ethernet().serving(&two());
+    lab.wanpool(["failover", "ppp0"]).ok();
+    lab.hang_up(2);
+    lab.wanpool(["assign"]).ok();
+    let finding = "no uplink is in service, and uplink 1 (ppp0) was failed over by hand";
+    lab.check().found(&[finding, "wanpool restore ppp0"]);
+    lab.wanpool(["restore", "ppp0"]).ok();
+    lab.check().clean();
 }

@@ -13,6 +13,7 @@ use crate::model::UplinkSet;
 use crate::model::health::HealthRecords;
 use crate::model::pools::Pools;
 use crate::model::snapshot::{ChangeCounters, Snapshot};
+use crate::plan;
 use crate::system::files::Lock;
 use crate::system::{Kernel, Need, capabilities};
 
@@ -30,13 +31,6 @@ impl<'a> Run<'a> {
     pub fn begin_for_uplinks(context: &'a Context, what: &str, scope: ReadScope) -> Result<Self> {
         capabilities::require_net_admin(what)?;
         let lock = take_lock(context)?;
-        if lock.is_some() && context.runtime.is_flushed() {
-            // A unit starts with a full restore.
-            if context.options.hook && scope != ReadScope::All {
-                return Err(Error::Flushed.into());
-            }
-            context.runtime.clear_flushed();
-        }
         let (pool_version, pools, pool_error) = match read_pools(context, lock.as_ref()) {
             Ok((version, pools)) => (Some(version), pools, None),
             Err(error) => (None, Pools::default(), Some(error)),
@@ -50,6 +44,14 @@ impl<'a> Run<'a> {
         };
         let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
         let snapshot = context.observe(&kernel, need, need).context("nothing was changed")?;
+        if lock.is_some() && context.runtime.is_flushed() {
+            // A unit starts with a full restore.
+            let may_create = !context.options.hook || scope == ReadScope::All;
+            if !may_create && plan::is_absent(&snapshot) {
+                return Err(Error::Flushed.into());
+            }
+            context.runtime.clear_flushed();
+        }
         Ok(Self {
             pools,
             pool_error,

@@ -1,20 +1,21 @@
 //! Evaluates one uplink from the snapshot: whether it is usable, which gateway it has, and whether it
 //! was failed over.
 //!
-//! A failover is remembered by the kernel alone: `failover` adds a second default route to the
-//! uplink's own table (300+N), with [`MANUAL_FAILOVER_METRIC`] or [`PROBE_FAILOVER_METRIC`]. The route
-//! disappears together with the device, so an uplink that was dialled again starts afresh. A nexthop
-//! that is merely missing (the carrier was lost for a moment, or somebody deleted it) does not look
-//! like a failover.
+//! A failover is remembered by the kernel alone, in the uplink's own table (300+N): one by hand by
+//! [`failover_mark`], one by a probe by a second default route with [`PROBE_FAILOVER_METRIC`]. An
+//! uplink that was dialled again starts afresh: the mark is for the device that it had, and the route
+//! disappears together with the device. A nexthop that is merely missing (the carrier was lost for a
+//! moment, or somebody deleted it) does not look like a failover.
 
 use std::net::Ipv4Addr;
 
-use super::{Condition, DownReason, FailoverCause, Intent, UplinkStatus};
+use super::{Condition, Device, DownReason, FailoverCause, Intent, UplinkStatus};
 use crate::config::{Config, Uplink};
 use crate::model::UplinkNo;
 use crate::model::routing::{Nexthop, Route, RouteTarget};
 use crate::model::snapshot::Snapshot;
 use crate::plan::priorities::{MANUAL_FAILOVER_METRIC, OVERRIDE_METRIC, PROBE_FAILOVER_METRIC};
+use crate::plan::routing::failover_mark;
 
 pub fn evaluate(
     config: &Config,
@@ -34,7 +35,9 @@ pub fn evaluate(
         Condition::Up => None,
         _ => override_uplink(config, found, no),
     };
-    UplinkStatus { condition, via, override_uplink, role: uplink.role }
+    let device = found.devices.link(&uplink.dev);
+    let device = device.map(|link| Device { index: link.index, up: link.up });
+    UplinkStatus { condition, device, via, override_uplink, role: uplink.role }
 }
 
 /// What the objects that earlier runs made say about an uplink. Objects for another device are
@@ -64,7 +67,13 @@ impl Previous {
         let agree = nexthop.is_none() || of_nexthop == of_route;
         Self {
             // A failover that was cut short before it deleted the nexthop did not happen.
-            failover: if nexthop.is_some() { None } else { failover(&routes) },
+            failover: if nexthop.is_some() {
+                None
+            } else if is_marked(found, uplink, table) {
+                Some(FailoverCause::Manual)
+            } else {
+                failover(&routes)
+            },
             agreed_gateway: if agree { of_route } else { None },
             last_gateway: of_nexthop.or(of_route),
         }
@@ -89,6 +98,13 @@ impl Previous {
     }
 }
 
+/// Whether the device that the uplink has now was failed over by hand.
+fn is_marked(found: &Snapshot, uplink: &Uplink, table: u32) -> bool {
+    let Some(link) = found.devices.link(&uplink.dev) else { return false };
+    found.routing.routes.contains(&failover_mark(table, link.index))
+}
+
+/// What default routes say. Version 0.1.0 marked a failover by hand by such a route, too.
 fn failover(routes: &[&Route]) -> Option<FailoverCause> {
     let has_metric = |metric| routes.iter().any(|route| route.metric == metric);
     if has_metric(MANUAL_FAILOVER_METRIC) {

@@ -18,10 +18,20 @@ pub struct GatewayStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkStatus {
     pub condition: Condition,
+    /// `None` if it does not exist.
+    pub device: Option<Device>,
     pub via: Option<Ipv4Addr>,
     /// Where `failover --to` sends the pool while its own uplink is out of service.
     pub override_uplink: Option<UplinkNo>,
     pub role: Role,
+}
+
+/// The device of an uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub index: u32,
+    /// Administratively up.
+    pub up: bool,
 }
 
 impl UplinkStatus {

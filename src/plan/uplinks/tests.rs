@@ -1,7 +1,7 @@
 //! Which uplinks are in service, by which gateway, after which command.
 
 use super::*;
-use crate::model::routing::RouteTarget;
+use crate::model::routing::{Route, RouteTarget};
 use crate::plan::fixtures::{after, config, dev, no, running, usable};
 use crate::plan::tests::fake_kernel::delete_nexthop;
 use crate::plan::tests::reach;
@@ -192,6 +192,52 @@ fn an_uplink_without_carrier_can_be_failed_over() {
     assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
 }
 
+#[test]
+fn a_failover_by_hand_holds_while_the_device_is_down_or_has_no_address() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let whole = running(&config, &[1, 2]);
+    let mut found = after(&config, &whole, &none(), fail_over_1());
+    // The kernel deletes what leads to the device.
+    found.devices.links[0].up = false;
+    found.devices.addresses.remove(0);
+    found.routing.routes.retain(|route| route.dev() != Some(&dev(1)));
+    assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
+    reach(&config, &found, &none(), Intent::Keep);
+    found = after(&config, &found, &none(), Intent::Keep);
+    found.devices = whole.devices.clone();
+    for intent in [Intent::Keep, Intent::Returned { uplink: no(1), via: None }] {
+        assert_eq!(condition(&config, &found, intent), MANUAL);
+        reach(&config, &found, &none(), intent);
+    }
+    let restore = Intent::Restore { uplink: no(1), via: None };
+    assert_eq!(condition(&config, &found, restore), Condition::Up);
+    found.devices.links[0].index = 9;
+    assert_eq!(condition(&config, &found, Intent::Keep), Condition::Up, "it was dialled again");
+
+    // A device that is down can be failed over.
+    found = whole;
+    delete_nexthop(&mut found.routing, 8701);
+    found.routing.routes.retain(|route| route.dev() != Some(&dev(1)));
+    found.devices.links[0].up = false;
+    found = after(&config, &found, &none(), fail_over_1());
+    found.devices.links[0].up = true;
+    assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
+}
+
+#[test]
+fn a_failover_by_hand_of_version_0_1_0_is_recognised() {
+    let config = config(&[(1, 1), (2, 1)], "");
+    let mut found = after(&config, &running(&config, &[1, 2]), &none(), fail_over_1());
+    for route in &mut found.routing.routes {
+        if route.target == RouteTarget::Throw {
+            route.dst = Default::default();
+            route.target = RouteTarget::Device { dev: dev(1), via: None };
+        }
+    }
+    assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
+    reach(&config, &found, &none(), Intent::Keep);
+}
+
 /// What a hook reports about uplink 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
@@ -258,7 +304,9 @@ fn a_hook_never_undoes_a_failover_by_hand_and_that_of_a_probe_only_with_a_new_ga
             reach(&config, &found, &none(), intent);
             let target = RouteTarget::Device { dev: dev(1), via: Some(gateway(via)) };
             let routing = after(&config, &found, &none(), intent).routing;
-            let mut own = routing.routes.iter().filter(|route| route.table == 301);
+            let in_table =
+                |route: &&Route| route.table == 301 && route.target != RouteTarget::Throw;
+            let mut own = routing.routes.iter().filter(in_table);
             assert!(own.all(|route| route.target == target), "{cause:?}, {event:?}");
         }
     }

@@ -93,6 +93,7 @@ pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
     let target = match (message.header.kind, nexthop, dev) {
         _ if has_foreign_attributes(message) => RouteTarget::Other,
         (RouteType::Unreachable, ..) => RouteTarget::Unreachable,
+        (RouteType::Throw, ..) => RouteTarget::Throw,
         // The kernel shows the type of a blackhole nexthop as that of its routes.
         (RouteType::Unicast | RouteType::BlackHole, Some(id), _) => RouteTarget::Nexthop(id),
         (RouteType::Unicast, None, Some(dev)) => match gateway_of(&message.attributes) {
@@ -209,6 +210,7 @@ fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<R
             builder.output_interface(devices.index(dev)?).gateway(*via).onlink()
         }
         RouteTarget::Unreachable => builder.kind(RouteType::Unreachable),
+        RouteTarget::Throw => builder.kind(RouteType::Throw),
         // Such a route is only ever deleted. RT_SCOPE_NOWHERE and RTN_UNSPEC match every kind.
         RouteTarget::Other => builder.scope(RouteScope::NoWhere).kind(RouteType::Unspec),
     };
