@@ -2,6 +2,7 @@
 //! completions all come from here. Does not know what the commands do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
@@ -136,7 +137,7 @@ pub enum Command {
     /// The command writes the pool files first and then updates the kernel. It also adds missing
     /// kernel objects, and it restores an uplink whose device has returned. An uplink that was taken
     /// out with wanpool failover stays out. A timer or cron runs this command.
-    #[command(override_usage = "wanpool assign [--prune] [--rebalance]\n\
+    #[command(override_usage = "wanpool assign [--prune [AGE]] [--rebalance]\n\
                        \x20      wanpool assign CLIENT... [--from FILE] [--pool UPLINK | --release]\n\
                        \x20      wanpool assign --from FILE [--pool UPLINK | --release]")]
     Assign(Assign),
@@ -216,9 +217,16 @@ pub struct Assign {
     #[arg(long)]
     pub release: bool,
 
-    /// Release clients that have left, except pinned clients and clients with open flows
-    #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
-    pub prune: bool,
+    /// Release clients that have left, or that were silent for AGE, such as 7d; never pinned
+    /// clients or clients with open flows
+    #[arg(
+        long,
+        value_name = "AGE",
+        num_args = 0..=1,
+        value_parser = humantime::parse_duration,
+        conflicts_with_all = ["clients", "from", "pool", "release"]
+    )]
+    pub prune: Option<Option<Duration>>,
 
     /// Move as few clients as possible until the pools match their weights
     #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]

@@ -26,6 +26,7 @@ mod metrics;
 mod multipath;
 mod pools;
 mod probe;
+mod prune;
 mod report;
 mod restore;
 mod scan;

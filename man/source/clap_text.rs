@@ -96,9 +96,12 @@ fn option(arg: &Arg, between: &str) -> String {
     names.extend(arg.get_short().map(|short| format!("-{short}")));
     names.extend(arg.get_long().map(|long| format!("--{long}")));
     let names = names.join(between);
+    let is_optional =
+        arg.get_num_args().is_some_and(|range| range.min_values() == 0 && range.max_values() > 0);
     match arg.get_value_names() {
         Some([value]) if names.is_empty() => value.to_string(),
         Some([value]) if arg.is_require_equals_set() => format!("{names}[={value}]"),
+        Some([value]) if is_optional => format!("{names} [{value}]"),
         Some([value]) if arg.get_action().takes_values() => format!("{names} {value}"),
         _ => names,
     }

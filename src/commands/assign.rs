@@ -6,16 +6,16 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result, bail};
 
 use super::transaction::{ReadScope, Run};
-use super::{Context, discovery};
+use super::{Context, discovery, prune};
 use crate::cli::Assign;
 use crate::error::Error;
 use crate::model::link::Neighbour;
 use crate::model::pools::Pools;
 use crate::model::{Client, UplinkNo};
 use crate::plan::assign::{self, ClientChange};
+use crate::plan::clients;
 use crate::plan::rebalance::rebalance;
 use crate::plan::uplinks::Intent;
-use crate::plan::{clients, prune};
 
 pub fn run(context: &Context, args: &Assign) -> Result<()> {
     // What was typed is checked before anything is locked or read.
@@ -51,22 +51,28 @@ fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<
     let config = &context.config;
     let devices = &snapshot.devices;
     // Most clients are in a pool. They matter only for `--prune`.
-    let is_wanted = |client| args.prune || pools.pool_of(client).is_none();
+    let is_wanted = |client| args.prune.is_some() || pools.pool_of(client).is_none();
     let found =
         discovery::discover_clients(context, kernel, devices, is_wanted).context("assign")?;
     let mut with_flows: HashSet<Ipv4Addr> = HashSet::new();
-    if args.prune || args.rebalance {
+    if args.prune.is_some() || args.rebalance {
         with_flows.extend(kernel.flows_by_address(config.kernel_ids.uplink_mark_bit())?.keys());
     }
     let mut changes = Vec::new();
-    if args.prune {
-        prune::require_lan_up(config, devices).context("assign --prune")?;
-        let candidates = prune::candidates(config, devices, pools, &found, &with_flows);
-        let departed =
-            discovery::departed(context, kernel, devices, candidates).context("assign --prune")?;
+    if let Some(age) = args.prune {
+        let departed = prune::departed(run, age, pools, &found, &with_flows)?;
         changes.extend(assign::release(pools, &departed));
     }
-    changes.extend(assign::assign(config, pools, &found));
+    let mut new = Vec::new();
+    if found.iter().any(|sighting| pools.pool_of(sighting.client).is_none()) {
+        let released = context.runtime.released();
+        for sighting in &found {
+            if discovery::is_new(&released, sighting) {
+                new.push(sighting.client);
+            }
+        }
+    }
+    changes.extend(assign::assign(config, pools, &new));
     if args.rebalance {
         changes.extend(rebalance(config, pools, &with_flows));
     }

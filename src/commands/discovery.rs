@@ -6,10 +6,11 @@ use anyhow::Result;
 
 use super::Context;
 use crate::model::Client;
-use crate::model::link::{Devices, Neighbour};
+use crate::model::link::{Devices, LastHeard, Neighbour, Sighting};
 use crate::plan::clients::{self, ClientTest};
-use crate::system::Kernel;
+use crate::plan::prune;
 use crate::system::files::client_list;
+use crate::system::{Kernel, clock};
 
 /// The clients on the LAN devices, or on those of `only`, in order of address.
 pub fn discover(
@@ -21,17 +22,24 @@ pub fn discover(
     discover_map(context, kernel, devices, only, Some, |neighbour| neighbour.client)
 }
 
-/// The same, but only the addresses of the clients that are wanted.
+/// The same, but only the clients that are wanted, and when they were heard.
 pub fn discover_clients(
     context: &Context,
     kernel: &Kernel,
     devices: &Devices,
     is_wanted: impl Fn(Client) -> bool,
-) -> Result<Vec<Client>> {
+) -> Result<Vec<Sighting>> {
     let keep = |neighbour: Neighbour| {
-        if is_wanted(neighbour.client) { Some(neighbour.client) } else { None }
+        let Neighbour { client, silent_for, .. } = neighbour;
+        if is_wanted(client) { Some(Sighting { client, silent_for }) } else { None }
     };
-    discover_map(context, kernel, devices, &[], keep, |&client| client)
+    discover_map(context, kernel, devices, &[], keep, |sighting| sighting.client)
+}
+
+/// Whether a client that is in no pool is a new one. One that was released because it had been silent
+/// for long is new when it is heard again.
+pub fn is_new(released: &LastHeard, sighting: &Sighting) -> bool {
+    released.is_empty() || !prune::is_still_silent(released, sighting, clock::since_boot())
 }
 
 /// Keeps of each neighbour only what `keep` returns, since there may be a hundred thousand.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Context, discovery};
 use crate::cli::Scan;
-use crate::model::link::Neighbour;
+use crate::model::link::{Neighbour, Sighting};
 use crate::model::pools::Pools;
 use crate::model::{LinkAddress, UplinkNo};
 use crate::output::Text;
@@ -32,7 +32,12 @@ pub fn run(context: &Context, args: &Scan) -> Result<()> {
         None => discovery::discover(context, &kernel, &devices, &args.dev).context("scan")?,
     };
     if args.new {
-        found.retain(|neighbour| pools.pool_of(neighbour.client).is_none());
+        let released = context.runtime.released();
+        found.retain(|neighbour| {
+            let Neighbour { client, silent_for, .. } = *neighbour;
+            pools.pool_of(client).is_none()
+                && discovery::is_new(&released, &Sighting { client, silent_for })
+        });
     }
     if args.new && !context.output.is_json() {
         let addresses: Vec<String> =

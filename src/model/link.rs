@@ -1,6 +1,8 @@
 //! Network devices, the addresses of the gateway, and its neighbours.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
@@ -80,4 +82,16 @@ pub struct Neighbour {
     pub dev: DevName,
     /// `reachable`, `stale` and so on: the words of `ip neigh`.
     pub state: &'static str,
+    /// How long ago the host was last heard. `None` if the kernel does not say.
+    pub silent_for: Option<Duration>,
 }
+
+/// A client that was discovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub client: Client,
+    pub silent_for: Option<Duration>,
+}
+
+/// When clients were last heard, since boot.
+pub type LastHeard = BTreeMap<Client, Duration>;

@@ -171,6 +171,7 @@ mod tests {
                 lladdr: Default::default(),
                 dev: DevName::from_kernel(dev),
                 state: "stale",
+                silent_for: None,
             };
             assert_eq!(test.is_in_network(&neighbour), wanted, "{address} on {dev}");
         }

@@ -1,15 +1,20 @@
 //! Decides which clients `assign --prune` may release.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 
 use crate::config::{Config, Lan};
-use crate::model::link::Devices;
+use crate::model::link::{Devices, LastHeard, Sighting};
 use crate::model::pools::Pools;
 use crate::model::{Client, DevName};
+
+/// How exactly a time is known that is calculated from an age: the kernel's clock ticks, and a dump
+/// takes a while.
+const PRECISION: Duration = Duration::from_secs(1);
 
 /// The clients that may have left: they were not discovered, have no live flow, are not pinned, and are
 /// in no network of a device that is down, where a client that is cut off looks like one that has left.
@@ -19,10 +24,10 @@ pub fn candidates(
     config: &Config,
     devices: &Devices,
     pools: &Pools,
-    discovered: &[Client],
+    discovered: &[Sighting],
     with_flows: &HashSet<Ipv4Addr>,
 ) -> Vec<Client> {
-    let discovered: HashSet<Client> = discovered.iter().copied().collect();
+    let discovered: HashSet<Client> = discovered.iter().map(|sighting| sighting.client).collect();
     let unreachable = networks_of_down_devices(config, devices);
     let mut candidates = Vec::new();
     for client in pools.clients() {
@@ -34,6 +39,59 @@ pub fn candidates(
         }
     }
     candidates
+}
+
+/// When each client in a pool was last heard: by a live flow, in the neighbour table, or in an earlier
+/// run. One that was never heard is given the whole time from now on.
+pub fn last_heard(
+    pools: &Pools,
+    found: &[Sighting],
+    with_flows: &HashSet<Ipv4Addr>,
+    known: &LastHeard,
+    now: Duration,
+) -> LastHeard {
+    let found: HashMap<Client, Option<Duration>> =
+        found.iter().map(|sighting| (sighting.client, sighting.silent_for)).collect();
+    let mut heard = LastHeard::new();
+    for client in pools.clients() {
+        let seen = match found.get(&client) {
+            _ if with_flows.contains(&client.address()) => Some(now),
+            Some(None) => Some(now),
+            Some(Some(silent_for)) => Some(now.saturating_sub(*silent_for)),
+            None => None,
+        };
+        let last = seen.max(known.get(&client).copied()).unwrap_or(now);
+        heard.insert(client, last);
+    }
+    heard
+}
+
+/// The clients that were not heard for so long, except pinned ones and those that are cut off.
+pub fn silent_for(
+    config: &Config,
+    devices: &Devices,
+    heard: &LastHeard,
+    age: Duration,
+    now: Duration,
+) -> Vec<Client> {
+    let unreachable = networks_of_down_devices(config, devices);
+    let mut silent = Vec::new();
+    for (&client, &last) in heard {
+        let is_cut_off = unreachable.iter().any(|network| network.contains(&client.address()));
+        if now.saturating_sub(last) >= age && !is_cut_off && config.pin(client).is_none() {
+            silent.push(client);
+        }
+    }
+    silent
+}
+
+/// Whether a client was released after it had been silent for long, and was not heard since. Its entry
+/// may stay in the neighbour table for ever, and must not make it a new client.
+pub fn is_still_silent(released: &LastHeard, sighting: &Sighting, now: Duration) -> bool {
+    match (released.get(&sighting.client), sighting.silent_for) {
+        (Some(&last), Some(silent_for)) => now.saturating_sub(silent_for) <= last + PRECISION,
+        _ => false,
+    }
 }
 
 fn networks_of_down_devices(config: &Config, devices: &Devices) -> Vec<Ipv4Net> {
@@ -92,7 +150,8 @@ mod tests {
         let with_flows = HashSet::from([client("10.0.0.2").address()]);
         let mut devices = Devices::default();
         let candidates = |devices: &Devices| {
-            candidates(&config, devices, &pools, &[client("10.0.0.1")], &with_flows)
+            let found = [Sighting { client: client("10.0.0.1"), silent_for: None }];
+            candidates(&config, devices, &pools, &found, &with_flows)
         };
         assert_eq!(candidates(&devices), [client("10.0.0.3")]);
         devices.addresses.push(Address {
@@ -103,6 +162,51 @@ mod tests {
             prefix: 24,
         });
         assert_eq!(candidates(&devices), [], "its device is down");
+    }
+
+    #[test]
+    fn the_last_sign_of_life_counts_whoever_gave_it() {
+        let config = config(&[(1, 1)], "[pin]\n\"10.0.0.9\" = 1\n");
+        let seconds = Duration::from_secs;
+        let client = |last: u8| Client::new([10, 0, 0, last].into()).unwrap();
+        let sighting = |last, age| Sighting { client: client(last), silent_for: age };
+        let addresses: Vec<String> = (1..=9).map(|last| client(last).to_string()).collect();
+        let pools = pools(&addresses.iter().map(|it| (1, it.as_str())).collect::<Vec<_>>());
+        // 1: a flow; 2: an entry without age; 3: heard lately; 4: heard long ago; 5: as 4, but heard
+        // lately by an earlier run; 6: only an earlier run knows it, lately; 7: the same, long ago; 8:
+        // never heard; 9: pinned.
+        let found = [
+            sighting(1, Some(seconds(900))),
+            sighting(2, None),
+            sighting(3, Some(seconds(99))),
+            sighting(4, Some(seconds(100))),
+            sighting(5, Some(seconds(100))),
+        ];
+        let known = LastHeard::from([
+            (client(4), seconds(800)),
+            (client(5), seconds(950)),
+            (client(6), seconds(950)),
+            (client(7), seconds(900)),
+            (client(9), seconds(0)),
+        ]);
+        let (now, with_flows) = (seconds(1000), HashSet::from([client(1).address()]));
+        let heard = last_heard(&pools, &found, &with_flows, &known, now);
+        let times: Vec<u64> = heard.values().map(Duration::as_secs).collect();
+        assert_eq!(times, [1000, 1000, 901, 900, 950, 950, 900, 1000, 0]);
+        let silent = silent_for(&config, &Devices::default(), &heard, seconds(100), now);
+        assert_eq!(silent, [client(4), client(7)]);
+
+        let released = LastHeard::from([(client(4), seconds(900))]);
+        for (last, age, expected) in [
+            (4, Some(seconds(100)), true),
+            (4, Some(seconds(99)), true),
+            (4, Some(seconds(98)), false),
+            (4, None, false),
+            (5, Some(seconds(100)), false),
+        ] {
+            let found = is_still_silent(&released, &sighting(last, age), now);
+            assert_eq!(found, expected, "{last} {age:?}");
+        }
     }
 
     #[test]

@@ -139,3 +139,59 @@ fn without_lan_the_clients_behind_a_device_that_is_down_are_not_released() {
     lab.wanpool(["assign", "--prune"]).refused(1).naming(&["bring the LAN up"]);
     assert_eq!(lab.pool_sizes::<3>(), before);
 }
+
+/// Entries of the neighbour table that say when their hosts were heard.
+fn heard(lab: &Lab, clients: &[Ipv4Addr]) {
+    for client in clients {
+        lab.gateway.sh(&format!(
+            "ip neigh replace {client} dev br0 lladdr 02:00:00:00:08:01 nud reachable"
+        ));
+    }
+}
+
+#[test]
+fn with_an_age_clients_are_released_that_were_silent_for_so_long() {
+    let lab = Lab::three_uplinks();
+    let [silent, gone, present] = [(1, 0), (2, 0), (3, 0)].map(|(pool, at)| lab.member(pool, at));
+    lab.wanpool(["assign", "--prune", "1h"]).silent();
+    forget(&lab, &[gone]);
+    let is_released = |client: Ipv4Addr| {
+        heard(&lab, &[present]);
+        lab.wanpool(["assign", "--prune", "2s"]).ok();
+        lab.pool_of(client).is_none()
+    };
+    // The kernel still has the entry of one, and not that of the other.
+    wait_until("the silent one is released", || is_released(silent));
+    wait_until("the one that is gone is released", || is_released(gone));
+    assert_eq!(lab.pool_of(present), Some(3));
+    assert!(lab.gateway.sh("ip neigh").contains(&format!("{silent} ")));
+
+    // It is no new client before it is heard again.
+    lab.wanpool(["assign"]).silent();
+    assert_eq!(lab.wanpool(["scan", "--new"]).ok().stdout, "");
+    heard(&lab, &[silent]);
+    let is_new = || lab.wanpool(["scan", "--new"]).ok().stdout == format!("{silent}\n");
+    wait_until("it is heard again", || {
+        heard(&lab, &[silent]);
+        is_new()
+    });
+    lab.wanpool(["assign"]).ok();
+    assert!(lab.pool_of(silent).is_some());
+
+    // Without the memory everybody has the whole time again, and a dry run keeps no memory.
+    let memory = lab.scratch().join("run/last-heard");
+    std::fs::remove_file(&memory).unwrap();
+    lab.wanpool(["-n", "assign", "--prune", "1h"]).silent();
+    assert!(!memory.exists());
+    forget(&lab, &[silent]);
+    lab.wanpool(["assign", "--prune", "1h"]).silent();
+    lab.wanpool(["assign", "--prune", "often"]).refused(2).naming(&["--prune", "often"]);
+}
+
+#[test]
+fn a_client_behind_a_device_that_is_down_is_not_silent() {
+    let lab = Lab::three_uplinks();
+    lab.gateway.sh("ip link set br0 down");
+    lab.wanpool(["assign", "--prune", "1ms"]).refused(1).naming(&["br0", "the link is down"]);
+    assert_eq!(lab.pool_sizes(), [10, 10, 10]);
+}

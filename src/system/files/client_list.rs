@@ -70,7 +70,7 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
         return Ok(None);
     };
     let lladdr = lladdr.parse().unwrap_or_default();
-    Ok(Some(Neighbour { client, lladdr, dev: DevName::from_kernel(dev), state }))
+    Ok(Some(Neighbour { client, lladdr, dev: DevName::from_kernel(dev), state, silent_for: None }))
 }
 
 /// `0x2`, as the kernel writes it.

@@ -3,7 +3,8 @@
 //! as absent: then the counters start again, and the next run reads the whole slice.
 //!
 //! `uplinks` has the health of each uplink, as JSON. `flushed` exists while hooks and timers must not
-//! create the slice again. `fingerprint` is the text by which a run
+//! create the slice again. `last-heard` and `released` have times of clients, as JSON, for
+//! `assign --prune AGE`. `fingerprint` is the text by which a run
 //! recognises that nothing has changed since the client set and the chains were last verified.
 //!
 //! Another state folder belongs to another gateway (a network namespace, a test). Its runtime state
@@ -19,6 +20,8 @@ use anyhow::{Context, Result};
 use super::dir::{Dir, FILE_MODE, LazyDir};
 use crate::model::health::HealthRecords;
 use crate::system::clock;
+
+mod last_heard;
 
 const RUN_DIR: &str = "/run/wanpool";
 const UPLINKS: &str = "uplinks";

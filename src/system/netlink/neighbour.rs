@@ -1,5 +1,7 @@
 //! The neighbour table: the hosts that the kernel knows on a device.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use super::NetlinkSocket;
@@ -16,12 +18,17 @@ const NDMSG: usize = 12;
 const NDTMSG: usize = 4;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
+const NDA_CACHEINFO: u16 = 3;
 const NDA_IFINDEX: u16 = 8;
 const NDTA_NAME: u16 = 1;
 const NDTA_THRESH3: u16 = 4;
 const ARP_TABLE: &[u8] = b"arp_cache\0";
 /// `ndm_type` of a host; broadcast and multicast addresses have other types.
 const RTN_UNICAST: u8 = 1;
+
+/// The states in which the kernel keeps an age. Other entries were made by a person or by a device
+/// without ARP.
+const AGES: [&str; 4] = ["reachable", "stale", "delay", "probe"];
 
 /// What `keep` returns for the reachable hosts on one device, in the order of the kernel.
 pub fn on_device<T>(
@@ -78,17 +85,30 @@ pub(super) fn parse<B: AsRef<[u8]>>(
     if index != link.index || kind != RTN_UNICAST {
         return Ok(None);
     }
-    let (mut client, mut lladdr) = (None, LinkAddress::default());
+    let (mut client, mut lladdr, mut silent_for) = (None, LinkAddress::default(), None);
     for attribute in message.each_attribute(NDMSG)? {
         match attribute? {
             (NDA_DST, value) => {
                 client = ipv4(value).and_then(|address| Client::new(address).ok());
             }
             (NDA_LLADDR, value) => lladdr = LinkAddress::new(value),
+            (NDA_CACHEINFO, value) => silent_for = parse_age(value),
             _ => {}
         }
     }
-    Ok(client.map(|client| Neighbour { client, lladdr, dev: link.name.clone(), state }))
+    if !AGES.contains(&state) {
+        silent_for = None;
+    }
+    Ok(client.map(|client| Neighbour { client, lladdr, dev: link.name.clone(), state, silent_for }))
+}
+
+/// How long ago the host was last heard: the shorter of the ages in `struct nda_cacheinfo` that say
+/// when it was confirmed to be reachable and when its entry last changed, in hundredths of a second
+/// (`USER_HZ`). The age between them says when the entry was used, which is no sign of the host.
+fn parse_age(value: &[u8]) -> Option<Duration> {
+    let confirmed = native_u32(value.get(..4)?)?;
+    let updated = native_u32(value.get(8..12)?)?;
+    Some(Duration::from_millis(u64::from(confirmed.min(updated)) * 10))
 }
 
 /// `gc_thresh3`: the maximum number of neighbours that the kernel keeps. The sysctl file exists
