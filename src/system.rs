@@ -129,6 +129,11 @@ impl Kernel {
         conntrack::count(&self.netfilter, mark)
     }
 
+    /// How many of the flows with this connmark have each value of the bits in the mask.
+    pub fn flows_by_mark(&self, mark: Mark, mask: u32) -> Result<HashMap<u32, usize>> {
+        conntrack::count_by_mark(&self.netfilter, mark, mask)
+    }
+
     /// How many connections each address in the client set has begun, by the counters of the set.
     pub fn connections_begun(&self) -> Result<HashMap<Ipv4Addr, u64>> {
         ipset::counters(&self.netfilter)

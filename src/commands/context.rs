@@ -12,7 +12,7 @@ use crate::model::snapshot::Snapshot;
 use crate::output::Output;
 use crate::plan::{ownership, sysctl};
 use crate::system::files::{PoolFiles, RuntimeState, config};
-use crate::system::{Kernel, Need, Query};
+use crate::system::{Kernel, Need, Query, syslog};
 
 pub struct Context {
     pub options: Options,
@@ -42,6 +42,10 @@ impl Context {
     /// The uplink that a person or a hook named. `None` if a hook was run for a device that is no
     /// uplink.
     pub fn uplink(&self, name: &str) -> Result<Option<UplinkNo>> {
+        // A hook that names its event passes a device, whose name may be a number.
+        if self.options.hook && syslog::hook_name().is_some() {
+            return Ok(self.config.uplink_of(name));
+        }
         match self.config.uplink(name) {
             Err(_) if self.options.hook => Ok(None),
             found => Ok(Some(found?)),

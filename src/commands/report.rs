@@ -13,15 +13,29 @@ use crate::plan::uplinks::{Condition, DownReason, GatewayStatus, UplinkStatus};
 #[derive(Default)]
 pub struct Report {
     pub client_changes: Vec<ClientChange>,
-    /// A line for each uplink whose status changed.
-    pub uplinks: Vec<String>,
-    /// Whether each uplink that is down has a line, changed or not.
+    /// The uplinks whose status changed.
+    pub uplinks: Vec<UplinkChange>,
+    /// Multipath, if it was switched on or off.
+    pub multipath: Option<bool>,
+    /// Whether each uplink that is down is told, changed or not.
     pub tell_all_down: bool,
     pub flows_ended: usize,
     /// How many shell commands would have done the same.
     pub done: usize,
     /// These commands, if they are shown.
     pub commands: Vec<String>,
+}
+
+/// The status that an uplink has now.
+#[derive(Serialize)]
+pub struct UplinkChange {
+    pool: UplinkNo,
+    uplink: String,
+    state: &'static str,
+    /// The device of `failover --to`.
+    to: Option<String>,
+    /// Why the uplink is down.
+    reason: Option<&'static str>,
 }
 
 /// The JSON of a report.
@@ -32,6 +46,7 @@ struct JsonReport {
     moved: Vec<JsonClient>,
     flows_ended: usize,
     steps: Vec<String>,
+    uplinks: Vec<UplinkChange>,
 }
 
 #[derive(Serialize)]
@@ -49,7 +64,8 @@ pub fn print(context: &Context, report: Report, verb: &str) -> Result<()> {
     if output.is_json() {
         return output.json(&json_report(context, report));
     }
-    let mut lines = report.uplinks;
+    let mut lines: Vec<String> = report.uplinks.iter().map(UplinkChange::line).collect();
+    lines.extend(report.multipath.map(|on| format!("multipath {}", if on { "on" } else { "off" })));
     for change in &report.client_changes {
         lines.push(client_line(context, change));
     }
@@ -101,8 +117,8 @@ fn json_report(context: &Context, report: Report) -> JsonReport {
             ClientChange::Moved { from, to, .. } => moved.push(entry(to, Some(from))),
         }
     }
-    let Report { flows_ended, commands: steps, .. } = report;
-    JsonReport { assigned, released, moved, flows_ended, steps }
+    let Report { flows_ended, commands: steps, uplinks, .. } = report;
+    JsonReport { assigned, released, moved, flows_ended, steps, uplinks }
 }
 
 impl Report {
@@ -110,7 +126,7 @@ impl Report {
         self.client_changes.is_empty() && self.commands.is_empty()
     }
 
-    /// Adds a line for each uplink whose status changed.
+    /// Tells each uplink whose status changed.
     pub fn describe_uplinks(
         &mut self,
         context: &Context,
@@ -122,12 +138,11 @@ impl Report {
             let has_changed = before.uplinks.get(no).is_none_or(|was| differs(was, uplink));
             let is_down = matches!(uplink.condition, Condition::Down(_));
             if has_changed || (is_down && self.tell_all_down) {
-                self.uplinks.push(uplink_line(context, *no, uplink));
+                self.uplinks.push(UplinkChange::new(context, *no, uplink));
             }
         }
         if before.multipath != after.multipath {
-            let state = if after.multipath { "on" } else { "off" };
-            self.uplinks.push(format!("multipath {state}"));
+            self.multipath = Some(after.multipath);
         }
     }
 }
@@ -141,12 +156,33 @@ fn differs(before: &UplinkStatus, after: &UplinkStatus) -> bool {
     !is_same || before.override_uplink != after.override_uplink
 }
 
-fn uplink_line(context: &Context, no: UplinkNo, uplink: &UplinkStatus) -> String {
-    let mut line = format!("uplink {no} {} {}", context.dev(no), uplink.state().word());
-    match (uplink.condition, uplink.override_uplink) {
-        (Condition::Down(reason), _) => line += &format!(": {}", reason.text()),
-        (Condition::FailedOver(_), Some(to)) => line += &format!(" to {}", context.dev(to)),
-        _ => {}
+impl UplinkChange {
+    fn new(context: &Context, pool: UplinkNo, status: &UplinkStatus) -> Self {
+        let mut change = Self {
+            pool,
+            uplink: context.dev(pool).to_owned(),
+            state: status.state().word(),
+            to: None,
+            reason: None,
+        };
+        match status.condition {
+            Condition::Down(reason) => change.reason = Some(reason.text()),
+            Condition::FailedOver(_) => {
+                change.to = status.override_uplink.map(|to| context.dev(to).to_owned());
+            }
+            Condition::Up => {}
+        }
+        change
     }
-    line
+
+    fn line(&self) -> String {
+        let mut line = format!("uplink {} {} {}", self.pool, self.uplink, self.state);
+        if let Some(reason) = self.reason {
+            line += &format!(": {reason}");
+        }
+        if let Some(to) = &self.to {
+            line += &format!(" to {to}");
+        }
+        line
+    }
 }

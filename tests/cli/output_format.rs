@@ -107,6 +107,10 @@ fn every_command_prints_json() {
         "-n restore",
         "-n flush",
         "flush",
+        // Nothing is left to probe, and a hook names a device that is no uplink.
+        "failover --probe",
+        "--hook failover eth99",
+        "--hook restore eth99",
     ] {
         let run = lab.run(&format!("-j {args}"));
         assert_eq!(run.lines().len(), 1, "{run}");

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, Shape, three, two};
+use crate::lab::{Lab, Shape, three, two, uplinks};
 
 with_both_iptables! {
     an_uplink_removed_from_the_config_gives_its_clients_to_the_others,
@@ -127,6 +127,26 @@ fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shap
     assert!(!lab.rules().iter().any(is_of_three), "rules of a removed uplink");
     assert_eq!((lab.table(203), lab.table(303)), (vec![], vec![]));
     talk.assert_on_own_uplinks(&lab);
+}
+
+#[test]
+fn restore_after_an_edit_releases_the_excluded_and_moves_those_of_a_removed_uplink() {
+    let lab = Lab::three_uplinks();
+    let excluded = lab.member(1, 0);
+    let strict = format!("unassigned = \"unreachable\"\nexclude = [\"{excluded}\"]");
+    lab.config(&uplinks(&strict, &["ppp0", "ppp1"]));
+    lab.wanpool(["restore"]).ok();
+    assert_eq!(lab.pool_of(excluded), None);
+    for client in lab.everyone() {
+        if client == excluded {
+            assert!(lab.client(client).seen().is_err(), "service for {client}");
+        } else {
+            assert!(lab.pool_of(client).is_some(), "{client} is in no pool");
+        }
+    }
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2]);
+    assert_eq!(lab.wanpool(["pools", "--check"]).status, 0);
+    lab.wanpool(["assign"]).silent();
 }
 
 #[test]

@@ -330,3 +330,22 @@ fn hooks_and_timers_do_not_create_the_slice_again_after_flush() {
     lab.run("--hook assign").silent();
     assert_left_alone("after a dry run");
 }
+
+/// The name of a VLAN may be a number.
+#[test]
+fn a_hook_names_a_device_and_never_the_number_of_an_uplink() {
+    let lab = Lab::three_uplinks();
+    let hooks = lab.hooks();
+    let before = lab.state();
+    for event in ["ip-down 1", "ip-up 1"] {
+        let name = event.split(' ').next().unwrap();
+        let (command, device) = (if name == "ip-up" { "restore" } else { "failover" }, "1");
+        lab.script(&format!("WANPOOL_HOOK='{event}' exec \"$WANPOOL\" {command} {device}"))
+            .silent();
+        lab.state().assert_is(&before, event);
+    }
+    assert_eq!(hooks.log(), "");
+    // A script of the admin that only sets hook mode may use both.
+    lab.redial(1);
+    assert_eq!(lab.run("--hook restore 1").ok().stdout, "uplink 1 ppp0 up\n");
+}

@@ -105,3 +105,12 @@ fn the_metrics_are_well_formed_before_restore_and_without_root() {
     let flows = by_user.keys().filter(|name| name.starts_with("wanpool_uplink_flows"));
     assert_eq!(flows.count(), 0, "flows need root");
 }
+
+#[test]
+fn the_metrics_list_the_flows_once_however_many_uplinks_there_are() {
+    let lab = Lab::four_uplinks();
+    drop(lab.talk(&lab.everyone()[..4]));
+    let (run, trace) = lab.strace("-e trace=sendto,sendmsg", "pools --metrics");
+    assert_eq!(run.status, 0, "{run}");
+    assert_eq!(trace.matches("CTNETLINK").count(), 1, "{trace}");
+}

@@ -63,7 +63,18 @@ fn the_columns_and_json_keys_are_those_of_the_man_pages_in_order() {
     assert_eq!(keys(&path), documented("wanpool-pools.8", ".SS Path of a client"));
     assert_eq!(keys(&lab.wanpool(["-j", "pools", "--check"]).json()), ["steps", "findings"]);
     let changed = lab.wanpool(["-j", "assign"]).json();
-    assert_eq!(keys(&changed), ["assigned", "released", "moved", "flows_ended", "steps"]);
+    assert_eq!(
+        keys(&changed),
+        ["assigned", "released", "moved", "flows_ended", "steps", "uplinks"]
+    );
+    let failed_over = lab.wanpool(["-j", "failover", "1", "--to", "2"]).json();
+    let expected = json!([{"pool": 1, "uplink": "ppp0", "state": "failed-over", "to": "ppp1", "reason": null}]);
+    assert_eq!(failed_over["uplinks"], expected);
+    assert_eq!(lab.wanpool(["-j", "failover", "1"]).json()["uplinks"], json!([]));
+    lab.gateway.sh("ip link set ppp0 down");
+    let down = lab.wanpool(["-j", "restore"]).json();
+    let expected = json!([{"pool": 1, "uplink": "ppp0", "state": "down", "to": null, "reason": "the device is not up"}]);
+    assert_eq!(down["uplinks"], expected);
 }
 
 #[test]

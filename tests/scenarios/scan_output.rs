@@ -1,8 +1,11 @@
 //! `scan`, as text and as JSON.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::lab::{Lab, LanHosts, three};
+use crate::lab::{GATEWAY, Lab, LanHosts, Speaker, three, wait_until};
 
 #[test]
 fn scan_shows_only_clients_behind_the_lan_devices() {
@@ -57,4 +60,22 @@ fn scan_dev_shows_only_that_device() {
     assert_eq!(lab.wanpool(["scan", "--new", "--dev", "dmz0"]).ok().stdout, "172.21.8.77\n");
     let both = lab.wanpool(["scan", "--new", "--dev", "dmz0", "--dev", "br0"]);
     assert_eq!(both.ok().lines(), ["172.21.8.77", "192.168.7.10", "192.168.7.11"]);
+}
+
+/// Any host on the LAN can send ARP requests with an address that is not its own.
+#[test]
+fn an_address_of_the_internet_that_was_heard_on_the_lan_is_no_client() {
+    let lab = Lab::three_uplinks();
+    lab.clients.sh("ip addr add 8.8.8.8/32 dev eth0");
+    let at = SocketAddrV4::new(GATEWAY, 5353);
+    wait_until("the gateway has heard it", || {
+        lab.clients.sh("ip neigh flush dev eth0");
+        // The answer may leave by another way; the ARP request is enough.
+        let invented = Speaker::new(&lab.clients, Ipv4Addr::new(8, 8, 8, 8), at);
+        let _ = invented.patience(Duration::from_millis(50)).udp().and_then(|mut conn| conn.ask());
+        lab.gateway.sh("ip neigh show dev br0").contains("8.8.8.8 lladdr")
+    });
+    assert!(!lab.wanpool(["scan"]).ok().stdout.contains("8.8.8.8"));
+    assert_eq!(lab.wanpool(["scan", "--new"]).ok().stdout, "");
+    lab.wanpool(["assign"]).silent();
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use super::NetlinkSocket;
 use super::message::{
-    AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, find, ipv4,
+    AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, big_endian_u32,
+    find, ipv4,
 };
 use super::socket::if_exists;
 use crate::model::Mark;
@@ -42,6 +43,17 @@ pub fn count(socket: &NetlinkSocket, mark: Mark) -> Result<usize> {
         Ok(())
     };
     socket.dump_into(build_list(mark), count_one).context("listing the flows")
+}
+
+/// How many of the flows with this connmark have each value of the connmark, of which only the bits of
+/// the mask are compared.
+pub fn count_by_mark(socket: &NetlinkSocket, mark: Mark, mask: u32) -> Result<HashMap<u32, usize>> {
+    let take = |flows: &mut HashMap<u32, usize>, flow: &Message<&[u8]>| {
+        let value = find(&flow.attributes(NFGENMSG)?, CTA_MARK).and_then(big_endian_u32);
+        *flows.entry(value.unwrap_or_default() & mask).or_default() += 1;
+        Ok(())
+    };
+    socket.dump_into(build_list(mark), take).context("listing the flows")
 }
 
 /// How many live flows with this connmark each address has, at either end: for a client, the flows
