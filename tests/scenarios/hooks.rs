@@ -336,6 +336,7 @@ fn hooks_and_timers_do_not_create_the_slice_again_after_flush() {
 fn a_hook_names_a_device_and_never_the_number_of_an_uplink() {
     let lab = Lab::three_uplinks();
     let hooks = lab.hooks();
+    lab.redial(1);
     let before = lab.state();
     for event in ["ip-down 1", "ip-up 1"] {
         let name = event.split(' ').next().unwrap();
@@ -346,6 +347,5 @@ fn a_hook_names_a_device_and_never_the_number_of_an_uplink() {
     }
     assert_eq!(hooks.log(), "");
     // A script of the admin that only sets hook mode may use both.
-    lab.redial(1);
     assert_eq!(lab.run("--hook restore 1").ok().stdout, "uplink 1 ppp0 up\n");
 }
