@@ -43,6 +43,7 @@ mod documents;
 mod faults;
 mod house;
 mod lab;
+mod life;
 #[path = "../man/source"]
 mod manual {
     pub mod clap_text;

@@ -36,7 +36,6 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let surroundings = kernel.surroundings(&context.tables())?;
     let mut findings = findings::find(config, &pools, &surroundings, &found.sysctls);
     let conflict = plan::first_conflict(&found);
-    findings.extend(findings::held_back(config, &status));
     if plan::is_absent(&found) && context.runtime.is_flushed() {
         findings.push(Finding { what: FLUSHED.to_owned(), remedy: "wanpool restore".to_owned() });
     }

@@ -17,7 +17,7 @@ use crate::cli::Failover;
 use crate::model::health::ProbeResult;
 use crate::model::link::Devices;
 use crate::model::{UplinkNo, UplinkSet};
-use crate::plan::{probes, uplinks};
+use crate::plan::{self, probes, uplinks};
 use crate::system::probe::{self, ProbeJob};
 use crate::system::{capabilities, clock};
 
@@ -49,7 +49,8 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
             Err(error) => failures.push(error.to_string()),
         }
     }
-    let concluded = if jobs.is_empty() {
+    // Even with nothing to probe, a line that is back without a hook is put in service.
+    let concluded = if jobs.is_empty() && plan::is_absent(&before) {
         report::print_nothing(context)
     } else {
         let results = probe_all(context, &jobs, &mut failures);

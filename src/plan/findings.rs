@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::priorities::UNASSIGNED;
-use super::uplinks::{Condition, FailoverCause, GatewayStatus};
 use crate::config::{Config, Lan};
 use crate::model::filter::{AcceptingRule, DeviceMatch};
 use crate::model::pools::Pools;
@@ -79,20 +78,6 @@ pub fn find(
         ));
     }
     findings
-}
-
-/// A failover by hand stays even if nobody has any service because of it.
-pub fn held_back(config: &Config, status: &GatewayStatus) -> Option<Finding> {
-    if status.up().next().is_some() {
-        return None;
-    }
-    let by_hand = Condition::FailedOver(FailoverCause::Manual);
-    let (no, _) = status.uplinks.iter().find(|(_, uplink)| uplink.condition == by_hand)?;
-    let dev = &config.uplinks.get(no)?.dev;
-    Some(Finding::new(
-        format!("no uplink is in service, and uplink {no} ({dev}) was failed over by hand"),
-        format!("wanpool restore {dev}"),
-    ))
 }
 
 fn forwarding(sysctls: &BTreeMap<String, String>) -> Option<Finding> {

@@ -14,7 +14,7 @@ use crate::model::health::{HealthRecords, ProbeResult, TargetResult, UplinkHealt
 use crate::model::link::Devices;
 use crate::model::probe::Target;
 use crate::model::snapshot::Snapshot;
-use crate::model::{UplinkNo, UplinkSet};
+use crate::model::{DevName, UplinkNo, UplinkSet};
 
 /// The targets to ask by an uplink: the configured ones, or else the peer or the gateway. There are
 /// none while the uplink is down, because its table has no route. The error says that no target is
@@ -26,9 +26,12 @@ pub fn targets(
     uplink: &Uplink,
 ) -> Result<Vec<Target>> {
     let Some(status) = status.uplinks.get(&no) else { return Ok(vec![]) };
-    // An uplink that was failed over by hand may be down as well.
-    let is_device_up = status.device.is_some_and(|device| device.up);
-    if !is_device_up || matches!(status.condition, Condition::Down(_)) {
+    // An uplink that was failed over may be down as well.
+    let is_down = match status.condition {
+        Condition::Down(_) => true,
+        Condition::Up | Condition::FailedOver(_) => !can_send(devices, &uplink.dev),
+    };
+    if is_down {
         return Ok(vec![]);
     }
     if !uplink.probe.targets.is_empty() {
@@ -41,6 +44,11 @@ pub fn targets(
             uplink.dev
         )),
     }
+}
+
+fn can_send(devices: &Devices, dev: &DevName) -> bool {
+    devices.link(dev).is_some_and(|link| link.up && link.carrier)
+        && devices.addresses_of(dev).next().is_some()
 }
 
 /// Whether an uplink is healthy: whether enough targets answered at least one of their probes.

@@ -67,7 +67,7 @@ pub use second_gateway::{GatewayPair, cut_power};
 pub use setup::{four, three, two, uplinks};
 pub use shape::{Iptables, Shape};
 pub use snapshot::State;
-pub use speaker::Speaker;
+pub use speaker::{Conn, Speaker};
 pub use spread::{assert_spread, count_seen};
 pub use trace::{Call, Inject, Trace};
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::json;
 
-use crate::lab::{FAR, Lab, Shape, Speaker, four, three, two, wait_until};
+use crate::lab::{FAR, Lab, Shape, Speaker, four, three, wait_until};
 
 with_both_iptables! {
     assign_restores_an_uplink_redialled_without_a_hook,
@@ -208,16 +208,4 @@ fn a_failover_by_hand_holds_while_its_device_exists(shape: Shape) {
     lab.redial(4);
     lab.wanpool(["assign"]).ok();
     lab.state().assert_is(&served, "a new device starts afresh");
-}
-
-#[test]
-fn the_check_tells_that_a_failover_by_hand_leaves_nobody_in_service() {
-    let lab = Lab::with().point_to_point(2).without_ethernet().serving(&two());
-    lab.wanpool(["failover", "ppp0"]).ok();
-    lab.hang_up(2);
-    lab.wanpool(["assign"]).ok();
-    let finding = "no uplink is in service, and uplink 1 (ppp0) was failed over by hand";
-    lab.check().found(&[finding, "wanpool restore ppp0"]);
-    lab.wanpool(["restore", "ppp0"]).ok();
-    lab.check().clean();
 }

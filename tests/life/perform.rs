@@ -1,0 +1,303 @@
+//! Makes an event happen, in the lab and in the model.
+
+use std::fmt::Write;
+use std::fs;
+use std::net::Ipv4Addr;
+
+use super::events::Manner;
+use super::model::{Command, Line, Out};
+use super::{Event, Flows, Model, Random};
+use crate::lab::{Iptables, Lab, QUICK, Run, wait_until};
+
+pub struct Life {
+    pub lab: Lab,
+    pub model: Model,
+    pub random: Random,
+    pub flows: Flows,
+    devices: u32,
+}
+
+impl Life {
+    pub fn begin(seed: u64, iptables: Iptables) -> Life {
+        let lab = Lab::with().client_addresses(9).iptables(iptables).raise();
+        let mut random = Random::new(seed);
+        let mut lines = std::collections::BTreeMap::new();
+        for no in 1..=4 {
+            let line = Line {
+                dev: lab.uplink_dev(no),
+                via: (no == 4).then_some("10.65.4.1"),
+                weight: 1,
+                backup: no == 4 && random.below(2) == 1,
+                device: u32::from(no),
+                up: true,
+                carrier: true,
+                address: true,
+                answers: true,
+                in_service: false,
+                out: None,
+                to: None,
+                counters: Default::default(),
+            };
+            lines.insert(no, line);
+        }
+        let model = Model {
+            lines,
+            pools: Default::default(),
+            everyone: lab.everyone(),
+            multipath: false,
+            slice: false,
+            held: false,
+            bad_file: false,
+            group: vec![],
+            is_damaged: false,
+            nexthop_base: 8700,
+        };
+        let mut life = Life { lab, model, random, flows: Flows::default(), devices: 4 };
+        life.write_config();
+        life.lab.discover(&life.lab.everyone());
+        // Records are kept from the first probe on.
+        for command in [Command::Restore, Command::Assign, Command::Probe] {
+            life.live_through(&Event::Run(command, Manner::Plainly)).expect("the first runs");
+        }
+        life
+    }
+
+    pub fn next_event(&mut self) -> Event {
+        Event::random(&mut self.random, &self.model)
+    }
+
+    pub fn model_text(&self) -> String {
+        format!("{:#?}", self.model)
+    }
+
+    fn write_config(&self) {
+        let mut text = String::from("lan = [\"br0\"]\n");
+        for (no, line) in &self.model.lines {
+            let _ =
+                writeln!(text, "[uplink.{no}]\ndev = \"{}\"\nweight = {}", line.dev, line.weight);
+            if let Some(via) = line.via {
+                let _ = writeln!(text, "via = \"{via}\"");
+            }
+            if line.backup {
+                text += "role = \"backup\"\n";
+            }
+        }
+        let _ = write!(text, "{QUICK}[kernel]\nnexthop-base = {}\n", self.model.nexthop_base);
+        self.lab.config(&text);
+    }
+
+    /// Makes it happen, and compares the world with the model.
+    pub fn live_through(&mut self, event: &Event) -> Result<(), String> {
+        let mut has_run = false;
+        match event {
+            Event::Run(command, manner) => {
+                has_run = self.run(*command, *manner)?;
+            }
+            Event::Weight(no, weight) => {
+                self.model.line(*no).weight = *weight;
+                has_run = self.apply_config()?;
+            }
+            Event::NexthopBase(base) => {
+                self.model.nexthop_base = *base;
+                has_run = self.apply_config()?;
+            }
+            Event::Damage(script) => self.damage(script),
+            Event::Edit(client, to) => self.edit(*client, *to),
+            Event::BadFile(is_bad) => {
+                self.model.bad_file = *is_bad;
+                self.write_pool_files();
+            }
+            Event::ForeignRule => drop(self.lab.script(FOREIGN_RULE)),
+            _ => self.happen_to_line(event),
+        }
+        self.check(has_run)
+    }
+
+    fn happen_to_line(&mut self, event: &Event) {
+        let (lab, model) = (&self.lab, &mut self.model);
+        match *event {
+            Event::HangUp(no) => {
+                lab.hang_up(no);
+                model.hang_up(no);
+                self.flows.end(no);
+            }
+            Event::Dial(no) => {
+                lab.redial(no);
+                self.devices += 1;
+                model.dial(no, self.devices);
+                self.flows.end(no);
+            }
+            Event::Link(no, up) => {
+                let state = if up { "up" } else { "down" };
+                lab.gateway.sh(&format!("ip link set {} {state}", lab.uplink_dev(no)));
+                model.set_link(no, up);
+                self.flows.end(no);
+            }
+            Event::Carrier(no, on) => {
+                lab.carrier(no, on);
+                model.set_carrier(no, on);
+                let id = format!("id {} ", model.nexthop_base + u32::from(no));
+                if !on {
+                    wait_until("the kernel drops the nexthop", || {
+                        !lab.gateway.sh("ip nexthop show").contains(&id)
+                    });
+                }
+                self.flows.end(no);
+            }
+            Event::Address(no, has) => {
+                let (dev, address) = (lab.uplink_dev(no), lab.uplink_address(no));
+                lab.gateway.sh(&match (has, no) {
+                    (false, _) => format!("ip addr flush dev {dev}"),
+                    (true, 4) => format!("ip addr add {address}/24 dev {dev}"),
+                    (true, _) => {
+                        format!("ip addr add {address} peer {} dev {dev}", lab.uplink_gateway(no))
+                    }
+                });
+                model.set_address(no, has);
+                self.flows.end(no);
+            }
+            Event::Answers(no, answers) => {
+                lab.swallow(no, !answers);
+                model.line(no).answers = answers;
+                self.flows.end(no);
+            }
+            _ => {}
+        }
+    }
+
+    /// A route of `failover --to` and multipath are remembered by the kernel alone.
+    fn damage(&mut self, script: &str) {
+        self.lab.script(script);
+        self.model.is_damaged = true;
+        self.flows.end_all();
+        for (no, line) in &mut self.model.lines {
+            if script == format!("ip route flush table {}", 200 + u32::from(*no)) {
+                line.to = None;
+            }
+        }
+        if script.starts_with("ip rule flush") {
+            self.model.multipath = false;
+        }
+    }
+
+    fn edit(&mut self, client: Ipv4Addr, to: u8) {
+        if self.model.pool_of(client) != Some(to) {
+            for members in self.model.pools.values_mut() {
+                members.retain(|&member| member != client);
+            }
+            self.model.pools.entry(to).or_default().push(client);
+            self.write_pool_files();
+            self.model.is_damaged = true;
+        }
+    }
+
+    fn write_pool_files(&self) {
+        for (&no, members) in &self.model.pools {
+            self.lab.write_pool(no, members.iter().copied());
+        }
+        if self.model.bad_file {
+            let file = self.lab.pool_dir().join("pool1");
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            fs::write(file, text + "no address\n").expect("to write a pool file");
+        }
+    }
+
+    /// An edit of the configuration is applied by `restore`, as the manual says.
+    fn apply_config(&mut self) -> Result<bool, String> {
+        self.write_config();
+        self.run(Command::Restore, Manner::Plainly)
+    }
+
+    /// Returns whether the slice is as the model says then: a run that is refused changes nothing.
+    fn run(&mut self, command: Command, manner: Manner) -> Result<bool, String> {
+        let line = self.command_line(command);
+        let wanted = self.model.run(command);
+        let dir = self.lab.pool_dir().display().to_string();
+        let run = match manner {
+            Manner::Plainly => self.lab.run(&line),
+            Manner::FullOutput => self.lab.script(&format!("exec \"$WANPOOL\" {line} >/dev/full")),
+            Manner::ReadOnlyDisk => self.lab.script(&format!(
+                "exec unshare --mount --propagation private sh -c 'mount --bind {dir} {dir} \
+                 && mount -o remount,bind,ro {dir} && exec \"$WANPOOL\" {line}'"
+            )),
+            Manner::Killed(after) => {
+                let after = (after + 1) as f64 / 1000.0;
+                self.lab.script(&format!("timeout -s KILL {after} \"$WANPOOL\" {line} >/dev/null"));
+                self.lab.run(&line)
+            }
+        };
+        let is_right = match manner {
+            Manner::FullOutput => run.status == 1 || run.status == wanted,
+            _ => run.status == wanted,
+        };
+        if !is_right {
+            return Err(format!("not exit {wanted}: {run}"));
+        }
+        self.follow(command, &run)?;
+        Ok(wanted == 0 || command == Command::Restore)
+    }
+
+    /// What only the run itself can say, and which flows it ends.
+    fn follow(&mut self, command: Command, run: &Run) -> Result<(), String> {
+        if command == Command::Rebalance && run.status == 0 {
+            self.adopt_rebalanced()?;
+        }
+        if command == Command::Flush {
+            self.flows.end_all();
+        }
+        for (&no, line) in &self.model.lines {
+            let was_taken_out = matches!(command, Command::FailOver(..) | Command::Probe)
+                && matches!(line.out, Some(Out::ByHand | Out::ByProbe));
+            if !line.in_service || was_taken_out {
+                self.flows.end(no);
+            }
+        }
+        Ok(())
+    }
+
+    /// Which clients a rebalance moves is its own choice, as long as the pools are level then.
+    fn adopt_rebalanced(&mut self) -> Result<(), String> {
+        let all = |model: &Model| {
+            let mut all: Vec<Ipv4Addr> = model.pools.values().flatten().copied().collect();
+            all.extend(&model.everyone);
+            all.sort_unstable();
+            all.dedup();
+            all
+        };
+        let before = all(&self.model);
+        for no in 1..=4 {
+            self.model.pools.insert(no, self.lab.members(no));
+        }
+        if all(&self.model) != before || !self.model.is_level() {
+            return Err(format!("not level, or clients are lost: {:?}", self.model.pools));
+        }
+        Ok(())
+    }
+
+    fn command_line(&self, command: Command) -> String {
+        let dev = |no: u8| self.lab.uplink_dev(no);
+        match command {
+            Command::Assign => "assign".to_owned(),
+            Command::TimerAssign => "--hook assign".to_owned(),
+            Command::Restore => "restore".to_owned(),
+            Command::RestoreOne(no) => format!("restore {no}"),
+            Command::FailOver(no, None) => format!("failover {}", dev(no)),
+            Command::FailOver(no, Some(to)) => format!("failover {no} --to {}", dev(to)),
+            Command::Probe => "failover --probe".to_owned(),
+            Command::Multipath(on) => format!("multipath {}", if on { "on" } else { "off" }),
+            Command::Flush => "flush".to_owned(),
+            Command::HookUp(no) => format!("--hook restore {}", dev(no)),
+            Command::HookDown(no) => format!("--hook failover {}", dev(no)),
+            Command::Place(client, no) => format!("assign {client} --pool {no}"),
+            Command::Release(client) => format!("assign {client} --release"),
+            Command::Rebalance => "assign --rebalance".to_owned(),
+        }
+    }
+}
+
+/// In a table that wanpool has nothing in. iptables-save fails from then on.
+const FOREIGN_RULE: &str = "
+nft add table ip filter
+nft 'add chain ip filter FORWARD { type filter hook forward priority 0; }'
+nft 'add map ip filter m { type ipv4_addr: mark; }'
+nft 'add rule ip filter FORWARD meta mark set ip saddr map @m'";
