@@ -64,6 +64,8 @@ pub struct Run<'a> {
     flows_ended: UplinkSet,
     /// The run has nothing to change, and nothing has changed since that earlier run.
     is_idle: bool,
+    /// `flush` holds against hooks and timers, until a run creates the slice again.
+    is_flushed: bool,
     /// The health records. [`Run::finish`] brings them up to date.
     pub health: HealthRecords,
 }
@@ -90,6 +92,9 @@ impl Run<'_> {
         self.is_idle = changes.is_empty() && report.is_empty();
         if self.lock.is_none() {
             return self.print_dry_run(&pools, intent, changes, &before, &status, report);
+        }
+        if self.is_flushed {
+            self.context.runtime.clear_flushed();
         }
         if !self.is_idle {
             // From here on, nothing is known to be correct.

@@ -12,7 +12,9 @@ use crate::lab::Conn;
 const FLOWS: usize = 4;
 /// How many clients speak to the far server after each event.
 const SPEAKERS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer may take that must not come.
+const FOR_SILENCE: Duration = Duration::from_millis(50);
 
 /// Open connections, each with the line by which it began.
 #[derive(Default)]
@@ -116,7 +118,8 @@ impl Life {
         if lines.iter().any(|no| !self.model.lines[no].carries()) {
             return Ok(());
         }
-        let speaker = self.lab.client(client).patience(PATIENCE);
+        let patience = if lines.is_empty() { FOR_SILENCE } else { PATIENCE };
+        let speaker = self.lab.client(client).patience(patience);
         let seen = speaker.seen();
         let wanted: BTreeSet<Ipv4Addr> =
             lines.iter().map(|&no| self.lab.uplink_address(no)).collect();

@@ -55,7 +55,7 @@ impl Event {
             34..42 if model.slice => Event::Damage(damage(random, model)),
             42..45 if !model.bad_file => {
                 let placed: Vec<Ipv4Addr> = model.pools.values().flatten().copied().collect();
-                if placed.is_empty() {
+                if placed.is_empty() || line.backup {
                     return Event::run(random, model, &numbers);
                 }
                 Event::Edit(random.pick(&placed), no)

@@ -243,6 +243,8 @@ impl Model {
             return Err(());
         }
         match command {
+            // A backup has pinned clients only.
+            Place(_, no) if self.lines[&no].backup => return Err(()),
             Restore => {
                 for line in self.lines.values_mut() {
                     line.out = None;

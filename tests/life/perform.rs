@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::events::Manner;
 use super::model::{Command, Line, Out};
 use super::{Event, Flows, Model, Random};
-use crate::lab::{Iptables, Lab, QUICK, Run, wait_until};
+use crate::lab::{Iptables, Lab, QUICK, wait_until};
 
 pub struct Life {
     pub lab: Lab,
@@ -233,13 +233,15 @@ impl Life {
         if !is_right {
             return Err(format!("not exit {wanted}: {run}"));
         }
-        self.follow(command, &run)?;
+        if wanted == 0 {
+            self.follow(command)?;
+        }
         Ok(wanted == 0 || command == Command::Restore)
     }
 
     /// What only the run itself can say, and which flows it ends.
-    fn follow(&mut self, command: Command, run: &Run) -> Result<(), String> {
-        if command == Command::Rebalance && run.status == 0 {
+    fn follow(&mut self, command: Command) -> Result<(), String> {
+        if command == Command::Rebalance {
             self.adopt_rebalanced()?;
         }
         if command == Command::Flush {

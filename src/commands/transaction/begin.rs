@@ -44,13 +44,11 @@ impl<'a> Run<'a> {
         };
         let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
         let snapshot = context.observe(&kernel, need, need).context("nothing was changed")?;
-        if lock.is_some() && context.runtime.is_flushed() {
-            // A unit starts with a full restore.
-            let may_create = !context.options.hook || scope == ReadScope::All;
-            if !may_create && plan::is_absent(&snapshot) {
-                return Err(Error::Flushed.into());
-            }
-            context.runtime.clear_flushed();
+        let is_flushed = lock.is_some() && context.runtime.is_flushed();
+        // A unit starts with a full restore.
+        let may_create = !context.options.hook || scope == ReadScope::All;
+        if is_flushed && !may_create && plan::is_absent(&snapshot) {
+            return Err(Error::Flushed.into());
         }
         Ok(Self {
             pools,
@@ -59,6 +57,7 @@ impl<'a> Run<'a> {
             counters,
             flows_ended: verified.map(|verified| verified.flows_ended()).unwrap_or_default(),
             health: context.runtime.health(),
+            is_flushed,
             ..Self::new(context, lock, kernel, snapshot)
         })
     }
@@ -87,6 +86,7 @@ impl<'a> Run<'a> {
             counters: ChangeCounters::default(),
             flows_ended: UplinkSet::default(),
             is_idle: false,
+            is_flushed: false,
             health: HealthRecords::new(),
         }
     }

@@ -180,6 +180,14 @@ pub fn override_uplink(config: &Config, found: &Snapshot, no: UplinkNo) -> Optio
     let table = config.kernel_ids.pool_table(no);
     let mut routes = found.routing.routes.iter();
     let route = routes.find(|route| route.table == table && route.metric == OVERRIDE_METRIC)?;
-    let target = |to: &UplinkNo| RouteTarget::Nexthop(config.kernel_ids.nexthop(*to));
-    config.uplinks.keys().copied().find(|to| route.target == target(to))
+    let RouteTarget::Nexthop(id) = route.target else { return None };
+    let mut numbers = config.uplinks.keys().copied();
+    if let Some(to) = numbers.find(|to| config.kernel_ids.nexthop(*to) == id) {
+        return Some(to);
+    }
+    // `nexthop-base` may have been edited.
+    match found.routing.nexthops.get(&id) {
+        Some(Nexthop::Device { dev, .. }) => config.uplink_of(dev.as_str()),
+        _ => None,
+    }
 }
