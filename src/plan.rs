@@ -12,6 +12,7 @@ use crate::model::change::Change;
 use crate::model::client_set::FoundSet;
 use crate::model::filter::{Chain, Filter};
 use crate::model::pools::Pools;
+use crate::model::routing::Routing;
 use crate::model::snapshot::{Conflict, Read, Snapshot};
 
 pub mod assign;
@@ -104,9 +105,9 @@ pub fn removal(found: &Snapshot) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// Whether there is no slice: it always has rules.
+/// Whether there is no slice: it has routes and rules even if every uplink is down.
 pub fn is_absent(found: &Snapshot) -> bool {
-    found.routing.rules.is_empty()
+    found.routing == Routing::default()
 }
 
 /// What keeps a part of the slice from being as it should be. It stays as it is, and everything else

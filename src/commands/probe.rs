@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &Failover) -> Result<()> {
         if !args.uplinks.is_empty() && !named.contains(no) {
             continue;
         }
-        match probes::targets(&before.devices, &status, no, uplink) {
+        match probes::targets(&context.config, &before, &status, no) {
             Ok(targets) if targets.is_empty() => {}
             Ok(targets) => {
                 let mark = context.config.kernel_ids.uplink_mark(no).value;

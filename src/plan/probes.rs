@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+use super::routing;
 use super::uplinks::{Condition, FailoverCause, GatewayStatus, Intent};
-use crate::config::{Config, Uplink};
+use crate::config::Config;
 use crate::model::health::{HealthRecords, ProbeResult, TargetResult, UplinkHealth};
 use crate::model::link::Devices;
 use crate::model::probe::Target;
@@ -20,12 +21,20 @@ use crate::model::{DevName, UplinkNo, UplinkSet};
 /// none while the uplink is down, because its table has no route. The error says that no target is
 /// known.
 pub fn targets(
-    devices: &Devices,
+    config: &Config,
+    found: &Snapshot,
     status: &GatewayStatus,
     no: UplinkNo,
-    uplink: &Uplink,
 ) -> Result<Vec<Target>> {
-    let Some(status) = status.uplinks.get(&no) else { return Ok(vec![]) };
+    let (Some(uplink), Some(status)) = (config.uplinks.get(&no), status.uplinks.get(&no)) else {
+        return Ok(vec![]);
+    };
+    let devices = &found.devices;
+    // Without this rule, probes would leave by another way. The run adds it again, and the next one
+    // probes.
+    if !found.routing.rules.contains(&routing::flow_rule(config, no)) {
+        return Ok(vec![]);
+    }
     // An uplink that was failed over may be down as well.
     let is_down = match status.condition {
         Condition::Down(_) => true,

@@ -170,16 +170,24 @@ fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
     rules
 }
 
+/// The rule by which flows and probes use the table of their uplink.
+pub fn flow_rule(config: &Config, no: UplinkNo) -> Rule {
+    let ids = &config.kernel_ids;
+    let pref = ids.rule_pref + FLOW + u32::from(no.get());
+    let lookup = RuleAction::Lookup(ids.uplink_table(no));
+    Rule { fwmark: Some(ids.uplink_mark(no)), ..Rule::new(pref, lookup) }
+}
+
 fn uplink_rules(config: &Config, no: UplinkNo, dev: &DevName) -> [Rule; 4] {
     let ids = &config.kernel_ids;
     let pref = |offset: u32| ids.rule_pref + offset;
     let (iif, number) = (Some(dev.clone()), u32::from(no.get()));
-    let lookup = |offset, table| Rule::new(pref(offset + number), RuleAction::Lookup(table));
+    let pool = Rule::new(pref(POOL + number), RuleAction::Lookup(ids.pool_table(no)));
     [
         Rule { iif: iif.clone(), ..Rule::main_without_default(pref(UPLINK_LOCAL)) },
         Rule { iif, ..Rule::new(pref(UPLINK_NO_TRANSIT), RuleAction::Blackhole) },
-        Rule { fwmark: Some(ids.uplink_mark(no)), ..lookup(FLOW, ids.uplink_table(no)) },
-        Rule { fwmark: Some(ids.pool_mark(no)), ..lookup(POOL, ids.pool_table(no)) },
+        flow_rule(config, no),
+        Rule { fwmark: Some(ids.pool_mark(no)), ..pool },
     ]
 }
 

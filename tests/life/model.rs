@@ -31,6 +31,8 @@ pub struct Line {
     pub up: bool,
     pub carrier: bool,
     pub address: bool,
+    /// The rule by which probes leave by it is in the kernel.
+    pub has_rule: bool,
     /// The provider forwards.
     pub answers: bool,
     /// Its nexthop is in the kernel.
@@ -220,6 +222,9 @@ impl Model {
         self.is_damaged = false;
         if command != Command::Flush {
             (self.slice, self.held) = (true, false);
+            for line in self.lines.values_mut() {
+                line.has_rule = true;
+            }
             self.count_anew();
         }
         i32::from(status.is_err())

@@ -32,6 +32,7 @@ impl Life {
                 up: true,
                 carrier: true,
                 address: true,
+                has_rule: false,
                 answers: true,
                 in_service: false,
                 out: None,
@@ -104,7 +105,8 @@ impl Life {
             Event::Damage(script) => self.damage(script),
             Event::Edit(client, to) => self.edit(*client, *to),
             Event::BadFile(is_bad) => {
-                self.model.bad_file = *is_bad;
+                // Meanwhile, clients are not repaired.
+                (self.model.bad_file, self.model.is_damaged) = (*is_bad, true);
                 self.write_pool_files();
             }
             Event::ForeignRule => drop(self.lab.script(FOREIGN_RULE)),
@@ -173,6 +175,11 @@ impl Life {
         for (no, line) in &mut self.model.lines {
             if script == format!("ip route flush table {}", 200 + u32::from(*no)) {
                 line.to = None;
+            }
+            if script == format!("ip rule del pref {}", 1100 + u32::from(*no))
+                || script.starts_with("ip rule flush")
+            {
+                line.has_rule = false;
             }
         }
         if script.starts_with("ip rule flush") {

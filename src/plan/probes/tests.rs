@@ -227,11 +227,15 @@ fn the_targets_are_the_configured_ones_or_the_peer_or_the_gateway() {
         if is_down {
             uplink.condition = Condition::Down(DownReason::NoCarrier);
         }
-        let found = targets(&found.devices, &status, no(1), &config.uplinks[&no(1)]);
-        match wanted {
-            Ok(wanted) => assert_eq!(found.unwrap(), wanted),
-            Err(start) => assert!(found.unwrap_err().to_string().starts_with(start)),
+        match (wanted, targets(config, &found, &status, no(1))) {
+            (Ok(wanted), targets) => assert_eq!(targets.unwrap(), wanted),
+            (Err(start), targets) => {
+                assert!(targets.unwrap_err().to_string().starts_with(start));
+            }
         }
+        // Without their rule, probes would leave by another way and tell nothing.
+        found.routing.rules.retain(|rule| *rule != routing::flow_rule(config, no(1)));
+        assert_eq!(targets(config, &found, &status, no(1)).unwrap(), []);
     }
 }
 

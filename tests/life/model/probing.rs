@@ -23,7 +23,7 @@ impl Model {
             self.lines.iter().filter(|(_, line)| line.state() == "up").map(|(no, _)| *no).collect();
         let (mut leaving, mut back): (Vec<(u32, u8)>, Vec<u8>) = (vec![], vec![]);
         for (&no, line) in &mut self.lines {
-            if line.state() == "down" || !line.is_usable() {
+            if line.state() == "down" || !line.is_usable() || !line.has_rule {
                 continue;
             }
             let counters = &mut line.counters;
