@@ -15,11 +15,7 @@ mod model;
 mod perform;
 mod random;
 
-use checks::Flows;
-use events::Event;
-use model::Model;
 use perform::Life;
-use random::Random;
 
 use crate::lab::Iptables;
 
@@ -30,8 +26,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Lives once. The error is the finding, with all that led to it.
-fn live(seed: u64, events: u64, iptables: Iptables) -> Result<(), String> {
-    let mut life = Life::begin(seed, iptables);
+fn live(mut life: Life, events: u64) -> Result<(), String> {
     let mut history = Vec::new();
     for at in 1..=events {
         let event = life.next_event();
@@ -39,10 +34,7 @@ fn live(seed: u64, events: u64, iptables: Iptables) -> Result<(), String> {
         if let Err(why) = life.live_through(&event) {
             let start = history.len().saturating_sub(25);
             let history = history[start..].join("\n");
-            return Err(format!(
-                "seed {seed}, {iptables:?}:\n{history}\n{why}\n{}",
-                life.model_text()
-            ));
+            return Err(format!("{history}\n{why}\n{}", life.model_text()));
         }
     }
     Ok(())
@@ -54,8 +46,8 @@ fn live_on(first_seed: u64, iptables: Iptables) {
     let deadline = Instant::now() + Duration::from_secs(number("LIFE_SECONDS").unwrap_or(0));
     let mut lives = 0;
     for seed in seed.. {
-        if let Err(finding) = live(seed, events, iptables) {
-            panic!("{finding}");
+        if let Err(finding) = live(Life::begin(seed, iptables), events) {
+            panic!("seed {seed}, {iptables:?}:\n{finding}");
         }
         lives += 1;
         if Instant::now() >= deadline {
@@ -73,4 +65,28 @@ fn a_life_with_nft_is_as_the_model_says() {
 #[test]
 fn a_life_with_legacy_is_as_the_model_says() {
     live_on(1_000_000, Iptables::Legacy);
+}
+
+/// What a wrong program could leave behind after a run. Each is noticed in another way.
+const SABOTAGE: [&str; 10] = [
+    "ip route del unreachable default table 201",
+    "ip nexthop del id 8702",
+    "ip nexthop replace id 8701 dev ppp1 protocol 87",
+    "ip rule del pref 1190",
+    "ip rule add pref 1301 iif br0 lookup 200 protocol 88",
+    "ipset del wanpool $(ipset list wanpool | tail -1 | cut -d ' ' -f 1)",
+    "sed -i 1d $WANPOOL_STATE_DIR/pool1",
+    "iptables -t nat -D POSTROUTING -j WANPOOL",
+    // Nothing but packets show these two.
+    "iptables -t mangle -A PREROUTING -i br0 -j MARK --set-mark 3",
+    "conntrack -F",
+];
+
+#[test]
+fn a_life_notices_whatever_is_wrong() {
+    for sabotage in SABOTAGE {
+        let mut life = Life::begin(1, Iptables::Nft);
+        life.sabotage = sabotage;
+        assert!(live(life, EVENTS).is_err(), "not noticed: {sabotage}");
+    }
 }

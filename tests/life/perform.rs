@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
 
-use super::events::Manner;
-use super::model::{Command, Line, Out};
-use super::{Event, Flows, Model, Random};
+use super::checks::Flows;
+use super::events::{Event, Manner};
+use super::model::{Command, Line, Model, Out};
+use super::random::Random;
 use crate::lab::{Iptables, Lab, QUICK, wait_until};
 
 pub struct Life {
@@ -14,6 +15,8 @@ pub struct Life {
     pub model: Model,
     pub random: Random,
     pub flows: Flows,
+    /// What goes wrong after each run, as if the program had done it.
+    pub sabotage: &'static str,
     devices: u32,
 }
 
@@ -53,7 +56,8 @@ impl Life {
             is_damaged: false,
             nexthop_base: 8700,
         };
-        let mut life = Life { lab, model, random, flows: Flows::default(), devices: 4 };
+        let mut life =
+            Life { lab, model, random, flows: Flows::default(), sabotage: "", devices: 4 };
         life.write_config();
         life.lab.discover(&life.lab.everyone());
         // Records are kept from the first probe on.
@@ -233,6 +237,9 @@ impl Life {
                 self.lab.run(&line)
             }
         };
+        if !self.sabotage.is_empty() {
+            self.lab.script(self.sabotage);
+        }
         let is_right = match manner {
             Manner::FullOutput => run.status == 1 || run.status == wanted,
             _ => run.status == wanted,
