@@ -17,7 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use evaluate::{down_reason, evaluate, override_uplink};
+use evaluate::{down_reason, evaluate, nexthop_of, override_uplink};
 pub use status::{Condition, Device, DownReason, FailoverCause, GatewayStatus, UplinkStatus};
 
 /// What a command wants to change about the uplinks in service.
@@ -106,7 +106,7 @@ pub fn current(config: &Config, found: &Snapshot) -> GatewayStatus {
         multipath: is_multipath_on(&found.routing.rules),
     };
     for (&no, uplink) in &mut status.uplinks {
-        let has_nexthop = found.routing.nexthops.contains_key(&config.kernel_ids.nexthop(no));
+        let has_nexthop = nexthop_of(config, found, &config.uplinks[&no]).is_some();
         uplink.condition = match uplink.condition {
             Condition::FailedOver(cause) => Condition::FailedOver(cause),
             // The kernel keeps the nexthop of a device that has lost its address.

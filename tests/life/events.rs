@@ -116,7 +116,7 @@ fn damage(random: &mut Random, model: &Model) -> String {
     let no = u32::from(random.pick(&numbers));
     let base = model.nexthop_base;
     let (dev, client) = (&model.lines[&(no as u8)].dev, random.pick(&model.everyone));
-    let mut scripts = vec![
+    let scripts = [
         format!("ip rule del pref {}", 1200 + no),
         format!("ip rule del pref {}", 1100 + no),
         "ip rule del pref 1190".to_owned(),
@@ -148,10 +148,7 @@ fn damage(random: &mut Random, model: &Model) -> String {
         "iptables -t mangle -F".to_owned(),
         "ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default"
             .to_owned(),
+        format!("ip nexthop replace id {} blackhole protocol 87", base + no),
     ];
-    // Where the line is out of service, such a nexthop would look like a failover that did not happen.
-    if model.lines[&(no as u8)].in_service {
-        scripts.push(format!("ip nexthop replace id {} blackhole protocol 87", base + no));
-    }
     random.pick(&scripts)
 }

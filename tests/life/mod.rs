@@ -32,7 +32,7 @@ fn live(mut life: Life, events: u64) -> Result<(), String> {
         let event = life.next_event();
         history.push(format!("{at}. {event:?}"));
         if let Err(why) = life.live_through(&event) {
-            let start = history.len().saturating_sub(25);
+            let start = history.len().saturating_sub(40);
             let history = history[start..].join("\n");
             return Err(format!("{history}\n{why}\n{}", life.model_text()));
         }

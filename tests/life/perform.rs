@@ -8,7 +8,7 @@ use super::checks::Flows;
 use super::events::{Event, Manner};
 use super::model::{Command, Line, Model, Out};
 use super::random::Random;
-use crate::lab::{Iptables, Lab, QUICK, wait_until};
+use crate::lab::{Iptables, Lab, wait_until};
 
 pub struct Life {
     pub lab: Lab,
@@ -87,7 +87,7 @@ impl Life {
                 text += "role = \"backup\"\n";
             }
         }
-        let _ = write!(text, "{QUICK}[kernel]\nnexthop-base = {}\n", self.model.nexthop_base);
+        let _ = write!(text, "{PROBES}[kernel]\nnexthop-base = {}\n", self.model.nexthop_base);
         self.lab.config(&text);
     }
 
@@ -176,6 +176,7 @@ impl Life {
         self.lab.script(script);
         self.model.is_damaged = true;
         self.flows.end_all();
+        let base = self.model.nexthop_base;
         for (no, line) in &mut self.model.lines {
             if script == format!("ip route flush table {}", 200 + u32::from(*no)) {
                 line.to = None;
@@ -184,6 +185,10 @@ impl Life {
                 || script.starts_with("ip rule flush")
             {
                 line.has_rule = false;
+            }
+            let id = base + u32::from(*no);
+            if script == format!("ip nexthop replace id {id} blackhole protocol 87") {
+                line.in_service = false;
             }
         }
         if script.starts_with("ip rule flush") {
@@ -310,6 +315,9 @@ impl Life {
         }
     }
 }
+
+/// Long enough for an answer on a busy machine.
+const PROBES: &str = "[probe]\ntargets = [\"100.66.0.1\"]\ntimeout = \"1s\"\n";
 
 /// In a table that wanpool has nothing in. iptables-save fails from then on.
 const FOREIGN_RULE: &str = "

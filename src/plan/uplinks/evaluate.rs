@@ -58,11 +58,8 @@ impl Previous {
                 routes.push(route);
             }
         }
-        let nexthop = found.routing.nexthops.get(&config.kernel_ids.nexthop(no));
-        let of_nexthop = match nexthop {
-            Some(Nexthop::Device { dev, via }) if *dev == uplink.dev => *via,
-            _ => None,
-        };
+        let nexthop = nexthop_of(config, found, uplink);
+        let of_nexthop = nexthop.flatten();
         let of_route = routes.first().and_then(|route| gateway_of(route));
         let agree = nexthop.is_none() || of_nexthop == of_route;
         Self {
@@ -95,6 +92,14 @@ impl Previous {
                 false
             }
         }
+    }
+}
+
+/// The gateway of an uplink's nexthop, if the uplink has one by its own device.
+pub fn nexthop_of(config: &Config, found: &Snapshot, uplink: &Uplink) -> Option<Option<Ipv4Addr>> {
+    match found.routing.nexthops.get(&config.kernel_ids.nexthop(uplink.no)) {
+        Some(Nexthop::Device { dev, via }) if *dev == uplink.dev => Some(*via),
+        _ => None,
     }
 }
 

@@ -22,6 +22,8 @@ impl Model {
         let up_before: Vec<u8> =
             self.lines.iter().filter(|(_, line)| line.state() == "up").map(|(no, _)| *no).collect();
         let (mut leaving, mut back): (Vec<(u32, u8)>, Vec<u8>) = (vec![], vec![]);
+        // Lines that are out, and that this run found unhealthy again.
+        let mut staying_out = Vec::new();
         for (&no, line) in &mut self.lines {
             if line.state() == "down" || !line.is_usable() || !line.has_rule {
                 continue;
@@ -39,6 +41,9 @@ impl Model {
             if line.out == Some(Out::ByProbe) && counters.healthy >= UP {
                 back.push(no);
             }
+            if line.out == Some(Out::ByProbe) && counters.unhealthy > 0 {
+                staying_out.push(no);
+            }
         }
         // One line stays: of several, the one that became unhealthy last.
         let stays = up_before.iter().any(|no| !leaving.iter().any(|(_, other)| other == no));
@@ -50,8 +55,9 @@ impl Model {
             self.line(no).out = None;
         }
         self.settle();
-        leaving.sort_by_key(|&(_, no)| no);
-        for (_, no) in leaving {
+        let mut leaving: Vec<u8> = leaving.iter().map(|&(_, no)| no).chain(staying_out).collect();
+        leaving.sort_unstable();
+        for no in leaving {
             let is_another = self.in_service().any(|other| other != no);
             let line = self.line(no);
             if line.in_service && is_another {
