@@ -14,6 +14,7 @@ mod kernel;
 mod model;
 mod perform;
 mod random;
+mod runs;
 
 use perform::Life;
 

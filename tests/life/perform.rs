@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::checks::Flows;
 use super::events::{Event, Manner};
-use super::model::{Command, Line, Model, Out};
+use super::model::{Command, Line, Model};
 use super::random::Random;
 use crate::lab::{Iptables, Lab, wait_until};
 
@@ -173,7 +173,8 @@ impl Life {
 
     /// A route of `failover --to` and multipath are remembered by the kernel alone.
     fn damage(&mut self, script: &str) {
-        self.lab.script(script);
+        // The kernel refuses a blackhole in a group of several.
+        let has_worked = self.lab.script(script).status == 0;
         self.model.is_damaged = true;
         self.flows.end_all();
         let base = self.model.nexthop_base;
@@ -187,7 +188,8 @@ impl Life {
                 line.has_rule = false;
             }
             let id = base + u32::from(*no);
-            if script == format!("ip nexthop replace id {id} blackhole protocol 87") {
+            let blackhole = format!("ip nexthop replace id {id} blackhole protocol 87");
+            if script == blackhole && has_worked {
                 line.in_service = false;
             }
         }
@@ -222,97 +224,6 @@ impl Life {
     fn apply_config(&mut self) -> Result<bool, String> {
         self.write_config();
         self.run(Command::Restore, Manner::Plainly)
-    }
-
-    /// Returns whether the slice is as the model says then: a run that is refused changes nothing.
-    fn run(&mut self, command: Command, manner: Manner) -> Result<bool, String> {
-        let line = self.command_line(command);
-        let wanted = self.model.run(command);
-        let dir = self.lab.pool_dir().display().to_string();
-        let run = match manner {
-            Manner::Plainly => self.lab.run(&line),
-            Manner::FullOutput => self.lab.script(&format!("exec \"$WANPOOL\" {line} >/dev/full")),
-            Manner::ReadOnlyDisk => self.lab.script(&format!(
-                "exec unshare --mount --propagation private sh -c 'mount --bind {dir} {dir} \
-                 && mount -o remount,bind,ro {dir} && exec \"$WANPOOL\" {line}'"
-            )),
-            Manner::Killed(after) => {
-                let after = (after + 1) as f64 / 1000.0;
-                self.lab.script(&format!("timeout -s KILL {after} \"$WANPOOL\" {line} >/dev/null"));
-                self.lab.run(&line)
-            }
-        };
-        if !self.sabotage.is_empty() {
-            self.lab.script(self.sabotage);
-        }
-        let is_right = match manner {
-            Manner::FullOutput => run.status == 1 || run.status == wanted,
-            _ => run.status == wanted,
-        };
-        if !is_right {
-            return Err(format!("not exit {wanted}: {run}"));
-        }
-        if wanted == 0 {
-            self.follow(command)?;
-        }
-        Ok(wanted == 0 || command == Command::Restore)
-    }
-
-    /// What only the run itself can say, and which flows it ends.
-    fn follow(&mut self, command: Command) -> Result<(), String> {
-        if command == Command::Rebalance {
-            self.adopt_rebalanced()?;
-        }
-        if command == Command::Flush {
-            self.flows.end_all();
-        }
-        for (&no, line) in &self.model.lines {
-            let was_taken_out = matches!(command, Command::FailOver(..) | Command::Probe)
-                && matches!(line.out, Some(Out::ByHand | Out::ByProbe));
-            if !line.in_service || was_taken_out {
-                self.flows.end(no);
-            }
-        }
-        Ok(())
-    }
-
-    /// Which clients a rebalance moves is its own choice, as long as the pools are level then.
-    fn adopt_rebalanced(&mut self) -> Result<(), String> {
-        let all = |model: &Model| {
-            let mut all: Vec<Ipv4Addr> = model.pools.values().flatten().copied().collect();
-            all.extend(&model.everyone);
-            all.sort_unstable();
-            all.dedup();
-            all
-        };
-        let before = all(&self.model);
-        for no in 1..=4 {
-            self.model.pools.insert(no, self.lab.members(no));
-        }
-        if all(&self.model) != before || !self.model.is_level() {
-            return Err(format!("not level, or clients are lost: {:?}", self.model.pools));
-        }
-        Ok(())
-    }
-
-    fn command_line(&self, command: Command) -> String {
-        let dev = |no: u8| self.lab.uplink_dev(no);
-        match command {
-            Command::Assign => "assign".to_owned(),
-            Command::TimerAssign => "--hook assign".to_owned(),
-            Command::Restore => "restore".to_owned(),
-            Command::RestoreOne(no) => format!("restore {no}"),
-            Command::FailOver(no, None) => format!("failover {}", dev(no)),
-            Command::FailOver(no, Some(to)) => format!("failover {no} --to {}", dev(to)),
-            Command::Probe => "failover --probe".to_owned(),
-            Command::Multipath(on) => format!("multipath {}", if on { "on" } else { "off" }),
-            Command::Flush => "flush".to_owned(),
-            Command::HookUp(no) => format!("--hook restore {}", dev(no)),
-            Command::HookDown(no) => format!("--hook failover {}", dev(no)),
-            Command::Place(client, no) => format!("assign {client} --pool {no}"),
-            Command::Release(client) => format!("assign {client} --release"),
-            Command::Rebalance => "assign --rebalance".to_owned(),
-        }
     }
 }
 

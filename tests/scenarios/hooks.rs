@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::{Hooks, Lab, QUICK, Shape, binary, four, three};
+use crate::lab::{Hooks, Lab, Shape, binary, four, three};
 
 with_both_iptables! {
     ip_up_puts_an_uplink_in_service_with_only_the_environment_of_pppd,
@@ -288,64 +288,4 @@ fn after_a_killed_hook_the_next_run_repairs_everything() {
         lab.state().assert_is(&whole, format!("{name} killed after {step} ms, then repaired"));
     }
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
-}
-
-#[test]
-fn hooks_and_timers_do_not_create_the_slice_again_after_flush() {
-    let lab = Lab::with().without_ethernet().serving(&(three("") + QUICK));
-    let hooks = lab.hooks();
-    let served = lab.state();
-    lab.wanpool(["flush"]).ok();
-    let flushed = lab.kernel_state();
-    let assert_left_alone = |what: &str| lab.kernel_state().assert_is(&flushed, what);
-    let run_dir = lab.scratch().join("run").display().to_string();
-    for (hook, number) in [("ip-up", 1), ("ip-down", 2)] {
-        hooks.ppp(hook, number).var("WANPOOL_RUN_DIR", &run_dir).run().silent();
-        assert_left_alone(hook);
-    }
-    for command in ["assign", "failover --probe", "restore ppp0", "failover ppp0", "multipath on"] {
-        lab.run(&format!("--hook {command}")).silent();
-        assert_left_alone(command);
-    }
-    let empty = lab.run("-j --hook assign").json();
-    assert_eq!(empty["steps"], serde_json::json!([]));
-    assert_eq!(hooks.log(), "");
-    let check = lab.wanpool(["pools", "--check"]);
-    let finding =
-        "# wanpool flush removed the slice, and hooks and timers do not create it: wanpool restore";
-    assert!(check.status == 3 && check.stdout.starts_with(finding), "{check}");
-
-    // A unit that starts, and what an admin types.
-    for command in ["--hook restore", "restore", "assign", "failover 1"] {
-        lab.run(command).ok();
-        lab.wanpool(["restore", "1"]);
-        lab.state().assert_is(&served, command);
-        lab.run("--hook failover ppp0").ok();
-        lab.run("--hook restore ppp0").ok();
-        lab.state().assert_is(&served, command);
-        lab.wanpool(["flush"]).ok();
-    }
-    // A dry run is no run.
-    lab.run("-n restore").ok();
-    lab.run("--hook assign").silent();
-    assert_left_alone("after a dry run");
-}
-
-/// The name of a VLAN may be a number.
-#[test]
-fn a_hook_names_a_device_and_never_the_number_of_an_uplink() {
-    let lab = Lab::three_uplinks();
-    let hooks = lab.hooks();
-    lab.redial(1);
-    let before = lab.state();
-    for event in ["ip-down 1", "ip-up 1"] {
-        let name = event.split(' ').next().unwrap();
-        let (command, device) = (if name == "ip-up" { "restore" } else { "failover" }, "1");
-        lab.script(&format!("WANPOOL_HOOK='{event}' exec \"$WANPOOL\" {command} {device}"))
-            .silent();
-        lab.state().assert_is(&before, event);
-    }
-    assert_eq!(hooks.log(), "");
-    // A script of the admin that only sets hook mode may use both.
-    assert_eq!(lab.run("--hook restore 1").ok().stdout, "uplink 1 ppp0 up\n");
 }

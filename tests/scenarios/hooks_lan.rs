@@ -277,3 +277,22 @@ fn ifupdown_brings_a_device_up_and_takes_it_down() {
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
     assert_eq!(hooks.log(), "");
 }
+
+/// The name of a VLAN may be a number.
+#[test]
+fn a_hook_names_a_device_and_never_the_number_of_an_uplink() {
+    let lab = Lab::three_uplinks();
+    let hooks = lab.hooks();
+    lab.redial(1);
+    let before = lab.state();
+    for event in ["ip-down 1", "ip-up 1"] {
+        let name = event.split(' ').next().unwrap();
+        let (command, device) = (if name == "ip-up" { "restore" } else { "failover" }, "1");
+        lab.script(&format!("WANPOOL_HOOK='{event}' exec \"$WANPOOL\" {command} {device}"))
+            .silent();
+        lab.state().assert_is(&before, event);
+    }
+    assert_eq!(hooks.log(), "");
+    // A script of the admin that only sets hook mode may use both.
+    assert_eq!(lab.run("--hook restore 1").ok().stdout, "uplink 1 ppp0 up\n");
+}

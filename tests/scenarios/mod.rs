@@ -12,6 +12,7 @@ mod failover;
 mod fifty_uplinks;
 mod fingerprint;
 mod flows;
+mod flush;
 mod foreign;
 mod hand_edits;
 mod hooks;
