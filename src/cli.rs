@@ -223,7 +223,7 @@ pub struct Assign {
         long,
         value_name = "AGE",
         num_args = 0..=1,
-        value_parser = humantime::parse_duration,
+        value_parser = parse_age,
         conflicts_with_all = ["clients", "from", "pool", "release"]
     )]
     pub prune: Option<Option<Duration>>,
@@ -231,6 +231,14 @@ pub struct Assign {
     /// Move as few clients as possible until the pools match their weights
     #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
     pub rebalance: bool,
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it would release everybody; give a longer time".to_owned()),
+        Ok(age) => Ok(age),
+        Err(error) => Err(format!("{error}; give a number with a unit, such as 12h or 7d")),
+    }
 }
 
 #[derive(Args, Debug, Default)]

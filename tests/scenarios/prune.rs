@@ -185,7 +185,9 @@ fn with_an_age_clients_are_released_that_were_silent_for_so_long() {
     assert!(!memory.exists());
     forget(&lab, &[silent]);
     lab.wanpool(["assign", "--prune", "1h"]).silent();
-    lab.wanpool(["assign", "--prune", "often"]).refused(2).naming(&["--prune", "often"]);
+    for (age, step) in [("often", "such as 12h or 7d"), ("7", "such as"), ("0s", "everybody")] {
+        lab.wanpool(["assign", "--prune", age]).refused(2).naming(&["--prune", age, step]);
+    }
 }
 
 #[test]
