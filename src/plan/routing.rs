@@ -93,7 +93,10 @@ fn uplink_table(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> 
         default_route(table, metric, target)
     };
     match status.condition {
-        Condition::Down(_) => vec![],
+        // The mark of a device that is gone stays until another device is there: a loss needs no run.
+        Condition::Down(_) => {
+            status.former_device.into_iter().map(|index| failover_mark(table, index)).collect()
+        }
         Condition::Up => vec![route(0)],
         Condition::FailedOver(FailoverCause::Manual) => {
             let mut routes = Vec::new();

@@ -36,8 +36,8 @@ pub enum Manner {
     FullOutput,
     /// The disk of the pool files is read-only.
     ReadOnlyDisk,
-    /// It is killed after so many milliseconds, and run again.
-    Killed(u64),
+    /// It is killed at this system call, the one with this number, and run again.
+    Killed(&'static str, u32),
 }
 
 impl Event {
@@ -51,16 +51,16 @@ impl Event {
             14..18 if line.exists() => Event::Link(no, !line.up),
             18..22 if line.exists() && line.up => Event::Carrier(no, !line.carrier),
             22..26 if line.exists() && line.up && line.carrier => Event::Address(no, !line.address),
-            26..34 => Event::Answers(no, !line.answers),
-            34..42 if model.slice => Event::Damage(damage(random, model)),
-            42..45 if !model.bad_file => {
+            26..36 => Event::Answers(no, !line.answers),
+            36..44 if model.slice => Event::Damage(damage(random, model)),
+            44..46 if !model.bad_file => {
                 let placed: Vec<Ipv4Addr> = model.pools.values().flatten().copied().collect();
                 if placed.is_empty() || line.backup {
                     return Event::run(random, model, &numbers);
                 }
                 Event::Edit(random.pick(&placed), no)
             }
-            45..47 => Event::BadFile(!model.bad_file),
+            46 => Event::BadFile(!model.bad_file),
             47..49 if !model.bad_file => Event::Weight(no, random.below(3) + 1),
             49 if !model.bad_file => Event::NexthopBase(random.pick(&[8700, 8900])),
             50 => Event::ForeignRule,
@@ -70,14 +70,25 @@ impl Event {
 
     fn run(random: &mut Random, model: &Model, numbers: &[u8]) -> Event {
         let (no, other) = (random.pick(numbers), random.pick(numbers));
+        // What must not, or cannot, create the slice again.
+        if model.held && random.below(2) == 0 {
+            let commands = [
+                Command::HookUp(no),
+                Command::HookDown(no),
+                Command::TimerAssign,
+                Command::RestoreOne(no),
+                Command::FailOver(no, Some(no)),
+            ];
+            return Event::Run(random.pick(&commands), Manner::Plainly);
+        }
         let client = random.pick(&model.everyone);
         let command = match random.below(40) {
             0..8 => Command::Assign,
             8..12 => Command::Restore,
             12..15 => Command::RestoreOne(no),
-            15..17 => Command::FailOver(no, None),
-            17..19 => Command::FailOver(no, Some(other)),
-            19..27 => Command::Probe,
+            15 => Command::FailOver(no, None),
+            16 => Command::FailOver(no, Some(other)),
+            17..27 => Command::Probe,
             27 => Command::Multipath(true),
             28 => Command::Multipath(false),
             29 => Command::Flush,
@@ -105,7 +116,10 @@ fn manner(random: &mut Random, model: &Model, command: Command) -> Manner {
     match random.below(10) {
         0 => Manner::FullOutput,
         1 if !writes_files => Manner::ReadOnlyDisk,
-        2 if can_be_repeated && !model.bad_file => Manner::Killed(u64::from(random.below(40))),
+        2..4 if can_be_repeated && !model.bad_file => {
+            let call = random.pick(&["renameat", "unlinkat", "fsync", "sendto", "mkdirat"]);
+            Manner::Killed(call, random.below(8) + 1)
+        }
         _ => Manner::Plainly,
     }
 }

@@ -63,6 +63,7 @@ fn routes(model: &Model, lines: &mut Vec<String>) {
             Some(Out::ByHand) if line.exists() => {
                 lines.push(format!("table {own} throw metric 1"));
             }
+            _ if line.has_old_mark => lines.push(format!("table {own} throw metric 1")),
             _ => {}
         }
     }

@@ -38,6 +38,8 @@ pub struct Line {
     /// Its nexthop is in the kernel.
     pub in_service: bool,
     pub out: Option<Out>,
+    /// The mark of a failover by hand is left from a device that is gone.
+    pub has_old_mark: bool,
     /// The line of `failover --to`.
     pub to: Option<u8>,
     pub counters: Counters,
@@ -223,6 +225,7 @@ impl Model {
             if !line.exists() {
                 line.out = None;
             }
+            line.has_old_mark &= !line.exists();
             line.in_service = line.is_usable() && line.out.is_none();
         }
         if self.in_service().next().is_none() {
@@ -265,6 +268,7 @@ impl Model {
     fn flush(&mut self) {
         for line in self.lines.values_mut() {
             (line.in_service, line.out, line.to) = (false, None, None);
+            line.has_old_mark = false;
         }
         self.group.clear();
         (self.multipath, self.slice, self.held) = (false, false, true);

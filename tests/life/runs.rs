@@ -19,9 +19,11 @@ impl Life {
                 "exec unshare --mount --propagation private sh -c 'mount --bind {dir} {dir} \
                  && mount -o remount,bind,ro {dir} && exec \"$WANPOOL\" {line}'"
             )),
-            Manner::Killed(after) => {
-                let after = (after + 1) as f64 / 1000.0;
-                self.lab.script(&format!("timeout -s KILL {after} \"$WANPOOL\" {line} >/dev/null"));
+            Manner::Killed(call, number) => {
+                self.lab.script(&format!(
+                    "strace -qq -o /dev/null -e trace={call} \
+                     -e inject={call}:signal=KILL:when={number} \"$WANPOOL\" {line} >/dev/null"
+                ));
                 self.lab.run(&line)
             }
         };

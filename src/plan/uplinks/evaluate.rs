@@ -37,7 +37,11 @@ pub fn evaluate(
     };
     let device = found.devices.link(&uplink.dev);
     let device = device.map(|link| Device { index: link.index, up: link.up });
-    UplinkStatus { condition, device, via, override_uplink, role: uplink.role }
+    let former_device = match device {
+        Some(_) => None,
+        None => former_device(found, config.kernel_ids.uplink_table(no)),
+    };
+    UplinkStatus { condition, device, former_device, via, override_uplink, role: uplink.role }
 }
 
 /// What the objects that earlier runs made say about an uplink. Objects for another device are
@@ -107,6 +111,17 @@ pub fn nexthop_of(config: &Config, found: &Snapshot, uplink: &Uplink) -> Option<
 fn is_marked(found: &Snapshot, uplink: &Uplink, table: u32) -> bool {
     let Some(link) = found.devices.link(&uplink.dev) else { return false };
     found.routing.routes.contains(&failover_mark(table, link.index))
+}
+
+/// The index of a device that was failed over by hand, for an uplink that has no device now.
+fn former_device(found: &Snapshot, table: u32) -> Option<u32> {
+    for route in &found.routing.routes {
+        let index = u32::from(route.dst.addr());
+        if *route == failover_mark(table, index) {
+            return Some(index);
+        }
+    }
+    None
 }
 
 /// What default routes say. Version 0.1.0 marked a failover by hand by such a route, too.

@@ -20,6 +20,8 @@ pub struct UplinkStatus {
     pub condition: Condition,
     /// `None` if it does not exist.
     pub device: Option<Device>,
+    /// The device that was failed over by hand and does not exist any more.
+    pub former_device: Option<u32>,
     pub via: Option<Ipv4Addr>,
     /// Where `failover --to` sends the pool while its own uplink is out of service.
     pub override_uplink: Option<UplinkNo>,

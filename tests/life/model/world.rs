@@ -16,6 +16,7 @@ impl Model {
     pub fn hang_up(&mut self, no: u8) {
         let line = self.line(no);
         line.forget_routes();
+        line.has_old_mark |= line.out == Some(Out::ByHand);
         line.out = None;
         line.device = 0;
         self.drop_overrides();
