@@ -141,10 +141,11 @@ impl Life {
                 self.flows.end(no);
             }
             Event::Carrier(no, on) => {
+                let has_nexthop = model.lines[&no].in_service;
                 lab.carrier(no, on);
                 model.set_carrier(no, on);
                 let id = format!("id {} ", model.nexthop_base + u32::from(no));
-                if !on {
+                if !on && has_nexthop {
                     wait_until("the kernel drops the nexthop", || {
                         !lab.gateway.sh("ip nexthop show").contains(&id)
                     });
