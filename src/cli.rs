@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod age;
 mod command_name;
 
 pub use command_name::resolve_command;
@@ -223,7 +224,7 @@ pub struct Assign {
         long,
         value_name = "AGE",
         num_args = 0..=1,
-        value_parser = parse_age,
+        value_parser = age::parse,
         conflicts_with_all = ["clients", "from", "pool", "release"]
     )]
     pub prune: Option<Option<Duration>>,
@@ -231,14 +232,6 @@ pub struct Assign {
     /// Move as few clients as possible until the pools match their weights
     #[arg(long, conflicts_with_all = ["clients", "from", "pool", "release"])]
     pub rebalance: bool,
-}
-
-fn parse_age(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it would release everybody; give a longer time".to_owned()),
-        Ok(age) => Ok(age),
-        Err(error) => Err(format!("{error}; give a number with a unit, such as 12h or 7d")),
-    }
 }
 
 #[derive(Args, Debug, Default)]
