@@ -181,7 +181,11 @@ impl Life {
         self.flows.end_all();
         let base = self.model.nexthop_base;
         for (no, line) in &mut self.model.lines {
-            if script == format!("ip route flush table {}", 200 + u32::from(*no)) {
+            // `ip route flush` may stop at a route that it does not know how to delete.
+            let table = 200 + u32::from(*no);
+            let has_override =
+                || self.lab.table(table).iter().any(|route| route.ends_with("metric 15"));
+            if script == format!("ip route flush table {table}") && !has_override() {
                 line.to = None;
             }
             if script == format!("ip rule del pref {}", 1100 + u32::from(*no))
