@@ -115,8 +115,8 @@ pub fn is_absent(found: &Snapshot) -> bool {
 pub fn obstacles(config: &Config, found: &Snapshot, pools: &Pools) -> Vec<Conflict> {
     let mut obstacles = unreadable_tables(found);
     if let Some(set) = found.set.get().and_then(FoundSet::usable) {
-        let clients = client_set::len(config, pools);
-        if set.max < clients {
+        if !client_set::has_room(config, set, pools) {
+            let clients = client_set::len(config, pools);
             obstacles.push(Conflict::new(
                 format!("the set wanpool has room for {} of {clients} clients", set.max),
                 "wanpool flush && wanpool restore",

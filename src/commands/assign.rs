@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::discovery::{self, Released};
 use super::transaction::{ReadScope, Run};
-use super::{Context, discovery, prune};
+use super::{Context, prune};
 use crate::cli::Assign;
 use crate::error::Error;
 use crate::model::link::Neighbour;
@@ -65,9 +66,9 @@ fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<
     }
     let mut new = Vec::new();
     if found.iter().any(|sighting| pools.pool_of(sighting.client).is_none()) {
-        let released = context.runtime.released();
+        let released = Released::read(context);
         for sighting in &found {
-            if discovery::is_new(&released, sighting) {
+            if released.is_new(sighting) {
                 new.push(sighting.client);
             }
         }

@@ -1,6 +1,7 @@
 //! Discovers clients: in the neighbour table, or in a list that the user gives.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -30,16 +31,26 @@ pub fn discover_clients(
     is_wanted: impl Fn(Client) -> bool,
 ) -> Result<Vec<Sighting>> {
     let keep = |neighbour: Neighbour| {
-        let Neighbour { client, silent_for, .. } = neighbour;
-        if is_wanted(client) { Some(Sighting { client, silent_for }) } else { None }
+        if is_wanted(neighbour.client) { Some(neighbour.sighting()) } else { None }
     };
     discover_map(context, kernel, devices, &[], keep, |sighting| sighting.client)
 }
 
-/// Whether a client that is in no pool is a new one. One that was released because it had been silent
-/// for long is new when it is heard again.
-pub fn is_new(released: &LastHeard, sighting: &Sighting) -> bool {
-    released.is_empty() || !prune::is_still_silent(released, sighting, clock::since_boot())
+/// The clients that were released because they had been silent for long.
+pub struct Released {
+    last_heard: LastHeard,
+    now: Duration,
+}
+
+impl Released {
+    pub fn read(context: &Context) -> Self {
+        Self { last_heard: context.runtime.released(), now: clock::since_boot() }
+    }
+
+    /// Whether a client that is in no pool is a new one. A released one is new when it is heard again.
+    pub fn is_new(&self, sighting: &Sighting) -> bool {
+        !prune::is_still_silent(&self.last_heard, sighting, self.now)
+    }
 }
 
 /// Keeps of each neighbour only what `keep` returns, since there may be a hundred thousand.

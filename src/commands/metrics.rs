@@ -82,7 +82,7 @@ impl Page<'_> {
         let flows = kernel.flows_by_mark(ids.uplink_mark_bit(), ids.unmarked().mask)?;
         self.head(NAME, "gauge", "Flows in conntrack.");
         for no in self.uplinks() {
-            let mark = self.context.config.kernel_ids.uplink_mark(no);
+            let mark = ids.uplink_mark(no);
             self.line(NAME, no, "", flows.get(&mark.value).copied().unwrap_or_default() as f64);
         }
         Ok(())

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::{Context, discovery};
+use super::Context;
+use super::discovery::{self, Released};
 use crate::cli::Scan;
-use crate::model::link::{Neighbour, Sighting};
+use crate::model::link::Neighbour;
 use crate::model::pools::Pools;
 use crate::model::{LinkAddress, UplinkNo};
 use crate::output::Text;
@@ -32,11 +33,9 @@ pub fn run(context: &Context, args: &Scan) -> Result<()> {
         None => discovery::discover(context, &kernel, &devices, &args.dev).context("scan")?,
     };
     if args.new {
-        let released = context.runtime.released();
+        let released = Released::read(context);
         found.retain(|neighbour| {
-            let Neighbour { client, silent_for, .. } = *neighbour;
-            pools.pool_of(client).is_none()
-                && discovery::is_new(&released, &Sighting { client, silent_for })
+            pools.pool_of(neighbour.client).is_none() && released.is_new(&neighbour.sighting())
         });
     }
     if args.new && !context.output.is_json() {

@@ -242,16 +242,13 @@ impl Run<'_> {
     fn observe_again(&mut self, has_failed: bool) -> Result<()> {
         let counters = self.kernel.change_counters();
         let (mut set, mut filter) = (Need::Read, Need::Read);
-        if !has_failed {
+        if !has_failed && self.obstacles().is_empty() {
             if counters.entries == Some(client_set::len(&self.context.config, &self.pools)) {
                 set = Need::Unchanged;
             }
             if counters.generation.is_some() && counters.generation == self.counters.generation {
                 filter = Need::Unchanged;
             }
-        }
-        if !self.obstacles().is_empty() {
-            (set, filter) = (Need::Read, Need::Read);
         }
         self.snapshot = self.context.observe(&self.kernel, set, filter)?;
         if let Some(conflict) = plan::first_conflict(&self.snapshot) {

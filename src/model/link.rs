@@ -86,6 +86,12 @@ pub struct Neighbour {
     pub silent_for: Option<Duration>,
 }
 
+impl Neighbour {
+    pub fn sighting(&self) -> Sighting {
+        Sighting { client: self.client, silent_for: self.silent_for }
+    }
+}
+
 /// A client that was discovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {

@@ -49,6 +49,11 @@ pub fn len(config: &Config, pools: &Pools) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
+/// Whether the set has room for all clients.
+pub fn has_room(config: &Config, set: &ClientSet, pools: &Pools) -> bool {
+    len(config, pools) <= set.max
+}
+
 fn room(config: &Config, pools: &Pools) -> u32 {
     len(config, pools).saturating_mul(2).max(MIN_ROOM)
 }
@@ -72,7 +77,7 @@ pub fn diff(config: &Config, found: &Read<FoundSet>, edit: PoolEdit) -> Result<D
                 }
                 diff_entries(&set.entries, &wanted.entries, &mut diff);
                 // The kernel would refuse some of the members.
-                if (set.max as usize) < wanted.entries.len() {
+                if !has_room(config, set, edit.after) {
                     diff.build.clear();
                 }
             } else {

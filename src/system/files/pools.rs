@@ -8,7 +8,7 @@
 //!
 //! Knows nothing of the kernel or of which client belongs to which pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -101,7 +101,7 @@ fn open_commit(dir: &Dir) -> Result<Option<Dir>> {
     };
     let meta = commit.own_metadata().with_context(checking)?;
     trusted::require_trusted(&meta, &path).with_context(checking)?;
-    for pool in pool_files(&commit)?.into_keys() {
+    for pool in pool_numbers(&commit)? {
         let name = pool_name(pool);
         let path = commit.path_of(&name);
         let checking = || format!("checking {}", path.display());
@@ -173,16 +173,20 @@ impl CurrentFiles<'_> {
     }
 }
 
+/// The pools that have a file in a folder, in order.
+fn pool_numbers(dir: &Dir) -> Result<BTreeSet<UplinkNo>> {
+    let names = dir.names().with_context(|| format!("reading {}", dir.path().display()))?;
+    Ok(names.iter().filter_map(|name| pool_number(name)).collect())
+}
+
 /// The pool files in a folder.
 fn pool_files(dir: &Dir) -> Result<BTreeMap<UplinkNo, PoolFile>> {
-    let names = dir.names().with_context(|| format!("reading {}", dir.path().display()))?;
     let mut files = BTreeMap::new();
-    for name in names {
-        if let Some(pool) = pool_number(&name) {
-            let version = dir.metadata(&name).ok().flatten().map(|meta| version(&meta));
-            let file = PoolFile { path: dir.path_of(&name), version: version.unwrap_or_default() };
-            files.insert(pool, file);
-        }
+    for pool in pool_numbers(dir)? {
+        let name = pool_name(pool);
+        let version = dir.metadata(&name).ok().flatten().map(|meta| version(&meta));
+        let file = PoolFile { path: dir.path_of(&name), version: version.unwrap_or_default() };
+        files.insert(pool, file);
     }
     Ok(files)
 }

@@ -8,7 +8,7 @@ use nix::sys::stat::SFlag;
 
 use super::super::dir::Dir;
 use super::super::{Lock, pool_text, trusted};
-use super::{COMMIT, PoolFiles, open_commit, pool_files, pool_name};
+use super::{COMMIT, PoolFiles, open_commit, pool_name, pool_numbers};
 use crate::model::pools::Pools;
 use crate::model::{Client, UplinkNo};
 
@@ -73,7 +73,7 @@ fn finish_commit(dir: &Dir) -> Result<()> {
     let Some(commit) = open_commit(dir)? else {
         return Ok(());
     };
-    for pool in pool_files(&commit)?.into_keys() {
+    for pool in pool_numbers(&commit)? {
         let name = pool_name(pool);
         rename(&commit, &name, dir, &name)?;
     }
@@ -92,7 +92,7 @@ fn discard_next(dir: &Dir) -> Result<()> {
         return dir.remove_file(NEXT).with_context(removing);
     }
     let next = dir.open_dir(NEXT).with_context(removing)?;
-    for pool in pool_files(&next)?.into_keys() {
+    for pool in pool_numbers(&next)? {
         next.remove_file(&pool_name(pool)).with_context(removing)?;
     }
     remove_dir(dir, NEXT)
