@@ -28,13 +28,12 @@ pub fn candidates(
     with_flows: &HashSet<Ipv4Addr>,
 ) -> Vec<Client> {
     let discovered: HashSet<Client> = discovered.iter().map(|sighting| sighting.client).collect();
-    let unreachable = networks_of_down_devices(config, devices);
+    let may_leave = may_leave(config, devices);
     let mut candidates = Vec::new();
     for client in pools.clients() {
         let address = client.address();
         let is_present = discovered.contains(&client) || with_flows.contains(&address);
-        let is_cut_off = unreachable.iter().any(|network| network.contains(&address));
-        if !is_present && !is_cut_off && config.pin(client).is_none() {
+        if !is_present && may_leave(client) {
             candidates.push(client);
         }
     }
@@ -74,11 +73,10 @@ pub fn silent_for(
     age: Duration,
     now: Duration,
 ) -> Vec<Client> {
-    let unreachable = networks_of_down_devices(config, devices);
+    let may_leave = may_leave(config, devices);
     let mut silent = Vec::new();
     for (&client, &last) in heard {
-        let is_cut_off = unreachable.iter().any(|network| network.contains(&client.address()));
-        if now.saturating_sub(last) >= age && !is_cut_off && config.pin(client).is_none() {
+        if now.saturating_sub(last) >= age && may_leave(client) {
             silent.push(client);
         }
     }
@@ -91,6 +89,16 @@ pub fn is_still_silent(released: &LastHeard, sighting: &Sighting, now: Duration)
     match (released.get(&sighting.client), sighting.silent_for) {
         (Some(&last), Some(silent_for)) => now.saturating_sub(silent_for) <= last + PRECISION,
         _ => false,
+    }
+}
+
+/// Whether a client that shows no sign of life may be released: it is not pinned, and in no network of
+/// a device that is down.
+fn may_leave(config: &Config, devices: &Devices) -> impl Fn(Client) -> bool {
+    let unreachable = networks_of_down_devices(config, devices);
+    move |client| {
+        let is_cut_off = unreachable.iter().any(|network| network.contains(&client.address()));
+        !is_cut_off && config.pin(client).is_none()
     }
 }
 

@@ -39,7 +39,8 @@ impl Run<'_> {
             return Ok(vec![]);
         }
         self.update_records(status);
-        if notify_hook::is_inside() {
+        let is_inside = notify_hook::is_inside();
+        if is_inside {
             // A run inside the admin's command tells nothing. What it changes stays unrecorded, and
             // so the next run tells it.
             keep_states(&mut self.health, &known);
@@ -52,7 +53,7 @@ impl Run<'_> {
                 Ok(()) => {}
             }
         }
-        if notify_hook::is_inside() {
+        if is_inside {
             return Ok(vec![]);
         }
         let mut events = Vec::new();
