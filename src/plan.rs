@@ -42,7 +42,6 @@ mod placement_proptest;
 mod tests;
 
 use client_set::PoolEdit;
-use diff::Diff;
 use uplinks::GatewayStatus;
 
 /// The changes that make the kernel what configuration, status and pools want.
@@ -56,8 +55,12 @@ pub fn changes(
     let set = client_set::diff(config, &found.set, edit)?;
     let filter = match &found.filter {
         Read::Skipped => bail!("the packet filter was not read"),
-        Read::Unchanged => Diff::default(),
-        Read::Is(found) => diff::filter(found, &filter::wanted(config)),
+        // It is as the state of the gateway before this run wants it.
+        Read::Unchanged => {
+            let before = filter::wanted(config, found, &uplinks::current(config, found));
+            diff::filter(&before, &filter::wanted(config, found, status))
+        }
+        Read::Is(filter) => diff::filter(filter, &filter::wanted(config, found, status)),
     };
     let sysctls = sysctl::changes(config, found, status);
 
@@ -122,6 +125,10 @@ pub fn obstacles(config: &Config, found: &Snapshot, pools: &Pools) -> Vec<Confli
                 "wanpool flush && wanpool restore",
             ));
         }
+    }
+    if found.sysctls_are_fixed {
+        let status = uplinks::current(config, found);
+        obstacles.extend(sysctl::obstacles(config, found, &status));
     }
     obstacles
 }

@@ -59,7 +59,19 @@ impl Context {
     /// Devices, routing and sysctls, and as much of the client set and the packet filter as is
     /// needed. Chains of other programs are split off as conflicts.
     pub fn observe(&self, kernel: &Kernel, set: Need, filter: Need) -> Result<Snapshot> {
-        let mut snapshot = kernel.observe(&self.query(set, filter))?;
+        self.observe_if(kernel, |_| [set, filter])
+    }
+
+    /// The same. What of the client set and the packet filter is needed depends on the rest.
+    pub fn observe_if(
+        &self,
+        kernel: &Kernel,
+        need: impl FnOnce(&Snapshot) -> [Need; 2],
+    ) -> Result<Snapshot> {
+        let mut snapshot = kernel.observe(&self.query())?;
+        snapshot.last_gateways = self.runtime.last_gateways();
+        let [set, filter] = need(&snapshot);
+        kernel.read_marking(&mut snapshot, set, filter)?;
         ownership::split_foreign(&self.config, &mut snapshot);
         Ok(snapshot)
     }
@@ -69,7 +81,7 @@ impl Context {
         self.observe(kernel, Need::Skip, Need::Skip)
     }
 
-    fn query(&self, set: Need, filter: Need) -> Query {
+    fn query(&self) -> Query {
         let Config { uplinks, helpers, kernel_ids, .. } = &self.config;
         let mut nexthops: Vec<u32> = uplinks.keys().map(|&no| kernel_ids.nexthop(no)).collect();
         nexthops.push(kernel_ids.group());
@@ -79,12 +91,10 @@ impl Context {
         }
         Query {
             sysctls: sysctl::keys(&self.config),
-            gateways_of: uplinks.values().map(|uplink| uplink.dev.clone()).collect(),
+            uplinks: uplinks.values().map(|uplink| uplink.dev.clone()).collect(),
             modules: helpers.iter().map(|helper| helper.nat_module()).collect(),
             nexthops,
             tables: self.tables(),
-            set,
-            filter,
         }
     }
 

@@ -17,8 +17,9 @@ use std::os::unix::fs::MetadataExt;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use crate::model::snapshot::ChangeCounters;
+use crate::model::snapshot::{ChangeCounters, Snapshot};
 use crate::model::{UplinkNo, UplinkSet};
+use crate::plan::filter;
 
 /// What must be the same for the kernel to be as it was.
 #[derive(PartialEq, Serialize, Deserialize)]
@@ -32,11 +33,17 @@ pub struct Fingerprint {
     room: u32,
     generation: u32,
     pool_files: String,
+    filter: filter::Dependencies,
 }
 
 impl Fingerprint {
     /// `None` if a counter does not exist, as with iptables-legacy.
-    pub fn new(context: &Context, counters: &ChangeCounters, pool_files: &str) -> Option<Self> {
+    pub fn new(
+        context: &Context,
+        counters: &ChangeCounters,
+        pool_files: &str,
+        snapshot: &Snapshot,
+    ) -> Option<Self> {
         Some(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?,
@@ -46,6 +53,7 @@ impl Fingerprint {
             room: counters.room?,
             generation: counters.generation?,
             pool_files: pool_files.to_owned(),
+            filter: filter::Dependencies::current(&context.config, snapshot),
         })
     }
 }
@@ -64,9 +72,14 @@ impl Verified {
     }
 
     /// What a run wrote, if all is as it was then.
-    pub fn read(context: &Context, counters: &ChangeCounters, pool_files: &str) -> Option<Self> {
+    pub fn read(
+        context: &Context,
+        counters: &ChangeCounters,
+        pool_files: &str,
+        snapshot: &Snapshot,
+    ) -> Option<Self> {
         let verified: Self = serde_json::from_str(&context.runtime.fingerprint()?).ok()?;
-        let now = Fingerprint::new(context, counters, pool_files)?;
+        let now = Fingerprint::new(context, counters, pool_files, snapshot)?;
         if verified.fingerprint == now { Some(verified) } else { None }
     }
 

@@ -16,6 +16,7 @@ use crate::model::snapshot::{ChangeCounters, Conflict, Snapshot};
 use crate::plan;
 use crate::plan::assign::ClientChange;
 use crate::plan::client_set::{self, PoolEdit};
+use crate::plan::filter::Dependencies;
 use crate::plan::uplinks::{self, GatewayStatus, Intent};
 use crate::system::files::Lock;
 use crate::system::{Kernel, Need, notify_hook, shell};
@@ -120,7 +121,7 @@ impl Run<'_> {
         let printed = report::print(self.context, report, "repaired");
         failures.extend(printed.err());
         failures.extend(self.output_error.take());
-        failures.extend(self.optional_error.take().map(|error| self.without_helpers(&error)));
+        failures.extend(self.optional_error.take());
         failures.extend(self.obstacles().iter().map(|it| anyhow!("{it}")));
         let context = self.context;
         // The lock is free before the admin's command runs.
@@ -130,14 +131,6 @@ impl Run<'_> {
             Err(error) => failures.push(error),
         }
         fail_with(failures)
-    }
-
-    fn without_helpers(&self, error: &anyhow::Error) -> anyhow::Error {
-        anyhow!(
-            "{error:#}; clients are served without helpers until their modules are installed, or \
-             helpers is removed in {}",
-            self.context.config.path.display()
-        )
     }
 
     /// Applies the changes, ends flows, and updates records. Returns the events for the admin's hook.
@@ -152,11 +145,13 @@ impl Run<'_> {
         failures: &mut Vec<anyhow::Error>,
     ) -> Result<Vec<notify_hook::Event>> {
         let status = self.reconcile(intent, changes, status, report)?;
+        self.write_last_gateways(&status);
         report.describe_uplinks(self.context, before, &status);
         self.end_flows(before, &status, intent, report)?;
         let events = self.update_health(before, &status, intent)?;
         failures.extend(self.end_flows_after_failback(&status, report).err());
-        self.flows_ended = plan::flows::still_cleared(self.flows_ended, &status, intent);
+        self.flows_ended =
+            plan::flows::still_cleared(&self.context.config, self.flows_ended, &status, intent);
         self.write_fingerprint();
         Ok(events)
     }
@@ -250,7 +245,13 @@ impl Run<'_> {
                 filter = Need::Unchanged;
             }
         }
-        self.snapshot = self.context.observe(&self.kernel, set, filter)?;
+        let depended_on = Dependencies::current(&self.context.config, &self.snapshot);
+        let need = |found: &Snapshot| {
+            // What was right before the devices or the routes of others changed may be wrong now.
+            let is_same = Dependencies::current(&self.context.config, found) == depended_on;
+            [set, if is_same { filter } else { Need::Read }]
+        };
+        self.snapshot = self.context.observe_if(&self.kernel, need)?;
         if let Some(conflict) = plan::first_conflict(&self.snapshot) {
             bail!("{conflict}");
         }
@@ -268,7 +269,9 @@ impl Run<'_> {
         if self.optional_error.get().is_some() || !self.obstacles().is_empty() {
             return;
         }
-        if let Some(fingerprint) = Fingerprint::new(self.context, &self.counters, version) {
+        if let Some(fingerprint) =
+            Fingerprint::new(self.context, &self.counters, version, &self.snapshot)
+        {
             Verified::new(fingerprint, self.flows_ended).write(self.context);
         }
     }

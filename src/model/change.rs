@@ -14,6 +14,8 @@ pub enum Change {
         /// The path below `/proc/sys`.
         key: String,
         value: String,
+        /// Clients are served without it too.
+        is_optional: bool,
     },
     /// Makes the nexthop, or changes it in place.
     ReplaceNexthop {
@@ -61,6 +63,7 @@ impl Change {
     pub fn is_optional(&self) -> bool {
         match self {
             Change::LoadModule(_) => true,
+            Change::SetSysctl { is_optional, .. } => *is_optional,
             Change::ReplaceChains(chains) => chains.iter().all(|(chain, _)| chain.is_optional()),
             Change::AddJump(jump) => jump.to.is_optional(),
             _ => false,

@@ -77,21 +77,36 @@ impl Chain {
 pub enum Match {
     InputDevice(DevName),
     OutputDevice(DevName),
+    NotOutputDevice(DevName),
+    /// No bit of the mark is set, not one of other programs either.
+    NoMark,
     Mark(Mark),
     NotMark(Mark),
+    Connmark(Mark),
     NotConnmark(Mark),
+    /// The packet goes to the host that began the flow.
+    Answer,
+    /// The first packet of a flow.
+    NewFlow,
+    /// The route of the packet has the realm of uplinks.
+    UplinkRealm,
     /// The first packet of a TCP connection in either direction: SYN set, RST not set.
     TcpSyn,
     TcpDestinationPort(u16),
+    /// IPsec does not encrypt the packet.
+    NoIpsecPolicy,
 }
 
 /// What happens to a packet that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Return,
+    Drop,
     Masquerade,
     /// The MSS option is lowered to what the path MTU allows.
     ClampMss,
+    /// The MSS option is lowered to this value.
+    SetMss(u16),
     SetMark(Mark),
     SetConnmark(Mark),
     /// The bits of the mask are copied from the mark to the connmark.

@@ -4,6 +4,7 @@
 //! they are seconds.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct UplinkHealth {
     /// How many of the last runs in a row found it unhealthy.
     pub unhealthy_runs: u32,
     pub last: Option<ProbeResult>,
+    /// The peer or the gateway, if it has ever answered a probe. Many never do.
+    #[serde(default)]
+    pub heard: Option<Ipv4Addr>,
 }
 
 /// What the probes of one run found about an uplink.

@@ -38,7 +38,7 @@ impl Default for KernelIds {
             mark_mask: 0xff,
             table_base: 200,
             uplink_table_base: 300,
-            rule_pref: 1000,
+            rule_pref: 20000,
             protocol: 87,
             nexthop_base: 8700,
         }
@@ -76,6 +76,9 @@ pub fn is_mark_mask(mask: u32) -> bool {
     mask != 0 && mask >> mask.trailing_zeros() == 0xff
 }
 
+/// Marks a packet of the gateway itself that begins a flow. No pool and no policy has it.
+const BOUND: u8 = 0x7f;
+
 /// This bit of our byte distinguishes "leaves by uplink N" from "belongs to pool N".
 const UPLINK_BIT: u8 = 0x80;
 
@@ -97,6 +100,11 @@ impl KernelIds {
     /// "Leaves by uplink N": the connmark of a flow holds this mark.
     pub fn uplink_mark(&self, uplink: UplinkNo) -> Mark {
         self.mark(UPLINK_BIT + uplink.get())
+    }
+
+    /// "A socket of the gateway began this flow": its source address says by which uplink it leaves.
+    pub fn bound_mark(&self) -> Mark {
+        self.mark(BOUND)
     }
 
     /// Matches the uplink mark of every uplink.

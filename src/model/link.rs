@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 
 use super::{Client, DevName, LinkAddress};
 
@@ -19,6 +20,7 @@ pub struct Link {
     pub carrier: bool,
     /// The device needs no gateway: `IFF_POINTOPOINT` or `IFF_NOARP`.
     pub point_to_point: bool,
+    pub mtu: u32,
 }
 
 /// An address of the gateway itself.
@@ -73,6 +75,17 @@ impl Devices {
         self.addresses_of(dev).find_map(|address| address.peer)
     }
 }
+
+/// The gateway that a device had last, and the addresses that the device had then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGateway {
+    /// The index of the device. A device that was created again starts afresh.
+    pub index: u32,
+    pub via: Ipv4Addr,
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+pub type LastGateways = BTreeMap<DevName, LastGateway>;
 
 /// An entry of the neighbour table.
 #[derive(Clone, Debug, PartialEq, Eq)]

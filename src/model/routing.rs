@@ -12,6 +12,10 @@ use super::{DevName, Mark};
 /// `RT_TABLE_MAIN`.
 pub const MAIN_TABLE: u32 = 254;
 
+/// The realm of the default routes in the tables of uplinks. A rule of the packet filter recognises by
+/// it that a packet of the gateway found no other way.
+pub const UPLINK_REALM: u16 = 87;
+
 /// The nexthops, routes and rules with wanpool's protocol number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routing {
@@ -74,6 +78,11 @@ pub enum RouteTarget {
         dev: DevName,
         via: Option<Ipv4Addr>,
     },
+    /// The same with the realm of uplinks: by this route, traffic leaves by a certain uplink.
+    Uplink {
+        dev: DevName,
+        via: Option<Ipv4Addr>,
+    },
     Unreachable,
     /// The look-up goes on with the next rule.
     Throw,
@@ -90,7 +99,7 @@ impl Route {
     /// The device that the route itself names.
     pub fn dev(&self) -> Option<&DevName> {
         match &self.target {
-            RouteTarget::Device { dev, .. } => Some(dev),
+            RouteTarget::Device { dev, .. } | RouteTarget::Uplink { dev, .. } => Some(dev),
             _ => None,
         }
     }
@@ -103,13 +112,16 @@ impl fmt::Display for Route {
         let dst = if dst.prefix_len() == 0 { "default".to_owned() } else { dst.to_string() };
         match target {
             RouteTarget::Nexthop(id) => write!(f, "{dst} nhid {id}")?,
-            RouteTarget::Device { dev, via: None } => write!(f, "{dst} dev {dev}")?,
-            RouteTarget::Device { dev, via: Some(via) } => {
-                write!(f, "{dst} via {via} dev {dev} onlink")?;
-            }
+            RouteTarget::Device { dev, via } | RouteTarget::Uplink { dev, via } => match via {
+                None => write!(f, "{dst} dev {dev}")?,
+                Some(via) => write!(f, "{dst} via {via} dev {dev} onlink")?,
+            },
             RouteTarget::Unreachable => write!(f, "unreachable {dst}")?,
             RouteTarget::Throw => write!(f, "throw {dst}")?,
             RouteTarget::Other => write!(f, "{dst}")?,
+        }
+        if matches!(target, RouteTarget::Uplink { .. }) {
+            write!(f, " realm {UPLINK_REALM}")?;
         }
         if *tos != 0 {
             write!(f, " tos {tos:#x}")?;
@@ -122,17 +134,25 @@ impl fmt::Display for Route {
     }
 }
 
+/// A route that another program has in the main table by a certain device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MainRoute {
+    pub dst: Ipv4Net,
+    pub via: Option<Ipv4Addr>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub pref: u32,
     pub not: bool,
     pub fwmark: Option<Mark>,
     pub iif: Option<DevName>,
-    pub action: RuleAction,
-    /// `suppress_prefixlength 0`: default routes of the table are ignored.
-    pub suppress_prefixlength_0: bool,
-    /// The source prefix; wanpool's own rules have none.
+    pub oif: Option<DevName>,
+    /// The source prefix.
     pub from: Option<Ipv4Net>,
+    pub action: RuleAction,
+    /// Routes of the table whose prefix is not longer than this are ignored; 0: its default routes.
+    pub suppress_prefixlength: Option<u32>,
     /// Selectors that wanpool's own rules never have, in the words of `ip rule`.
     pub unsupported_selectors: Option<String>,
 }
@@ -156,16 +176,22 @@ impl Rule {
             not: false,
             fwmark: None,
             iif: None,
-            action,
-            suppress_prefixlength_0: false,
+            oif: None,
             from: None,
+            action,
+            suppress_prefixlength: None,
             unsupported_selectors: None,
         }
     }
 
     /// A rule that looks up the main table without its default routes.
     pub fn main_without_default(pref: u32) -> Self {
-        Self { suppress_prefixlength_0: true, ..Self::new(pref, RuleAction::Lookup(MAIN_TABLE)) }
+        Self { suppress_prefixlength: Some(0), ..Self::new(pref, RuleAction::Lookup(MAIN_TABLE)) }
+    }
+
+    /// Whether the default routes of the table are ignored.
+    pub fn ignores_defaults(&self) -> bool {
+        self.suppress_prefixlength.is_some()
     }
 }
 
@@ -177,7 +203,12 @@ impl fmt::Display for Rule {
             f.write_str(" not")?;
         }
         if let Some(from) = self.from {
-            write!(f, " from {from}")?;
+            // `ip rule` writes a single address without its length.
+            if from.prefix_len() == 32 {
+                write!(f, " from {}", from.addr())?;
+            } else {
+                write!(f, " from {from}")?;
+            }
         }
         if let Some(selectors) = &self.unsupported_selectors {
             write!(f, " {selectors}")?;
@@ -188,6 +219,9 @@ impl fmt::Display for Rule {
         if let Some(dev) = &self.iif {
             write!(f, " iif {dev}")?;
         }
+        if let Some(dev) = &self.oif {
+            write!(f, " oif {dev}")?;
+        }
         match self.action {
             RuleAction::Lookup(MAIN_TABLE) => f.write_str(" lookup main")?,
             RuleAction::Lookup(table) => write!(f, " lookup {table}")?,
@@ -197,8 +231,8 @@ impl fmt::Display for Rule {
             RuleAction::Goto(pref) => write!(f, " goto {pref}")?,
             RuleAction::Nop => f.write_str(" nop")?,
         }
-        if self.suppress_prefixlength_0 {
-            f.write_str(" suppress_prefixlength 0")?;
+        if let Some(length) = self.suppress_prefixlength {
+            write!(f, " suppress_prefixlength {length}")?;
         }
         Ok(())
     }

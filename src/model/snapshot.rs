@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 use super::DevName;
 use super::client_set::FoundSet;
 use super::filter::{AcceptingRule, Filter};
-use super::link::Devices;
-use super::routing::{Routing, Rule};
+use super::link::{Devices, LastGateways};
+use super::routing::{MainRoute, Routing, Rule};
 
 /// The outcome of reading a part of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,14 @@ pub struct Snapshot {
     pub devices: Devices,
     /// A device came, went or was replaced since this run last looked.
     pub devices_changed: bool,
-    /// The gateways of other programs' default routes in the main table, by device.
-    pub gateways: BTreeMap<DevName, Ipv4Addr>,
+    /// The routes of other programs in the main table by each uplink with ARP, in order of metric.
+    pub main_routes: BTreeMap<DevName, Vec<MainRoute>>,
+    /// What earlier runs wrote down. The main table and the routes of wanpool say more.
+    pub last_gateways: LastGateways,
     /// Values under `/proc/sys`, by path.
     pub sysctls: BTreeMap<String, String>,
+    /// `/proc/sys` is read-only, as in a container.
+    pub sysctls_are_fixed: bool,
     /// Modules that exist for this kernel and are not loaded.
     pub unloaded_modules: BTreeSet<&'static str>,
     /// Objects that have a name or an id of wanpool and do not belong to it.
@@ -48,6 +52,14 @@ pub struct Snapshot {
     pub routing: Routing,
     pub set: Read<FoundSet>,
     pub filter: Read<Filter>,
+}
+
+impl Snapshot {
+    /// The gateways of the default routes that the main table has by a device.
+    pub fn main_gateways(&self, dev: &DevName) -> impl Iterator<Item = Ipv4Addr> {
+        let routes = self.main_routes.get(dev).into_iter().flatten();
+        routes.filter(|route| route.dst.prefix_len() == 0).filter_map(|route| route.via)
+    }
 }
 
 /// An object that is in the way, and what the admin can do about it.
@@ -74,6 +86,11 @@ impl fmt::Display for Conflict {
 pub struct Surroundings {
     /// The routing rules of other programs.
     pub foreign_rules: Vec<Rule>,
+    /// Of the tables that these rules look up, those that lead to the whole Internet: by a default
+    /// route or by its two halves.
+    pub tables_to_internet: BTreeSet<u32>,
+    /// Of these tables, those that have any route.
+    pub tables_with_routes: BTreeSet<u32>,
     pub accepting_rules: Vec<AcceptingRule>,
     /// The other kind of iptables (nft or legacy), if both hold rules.
     pub other_iptables: Option<&'static str>,

@@ -68,13 +68,15 @@ pub fn by_route(routing: &Routing, rules: &[Rule], packet: &Packet, route: Route
 /// Whether a rule decides on a packet to the Internet. For such a packet, a table of which the default
 /// routes are ignored has no route.
 fn matches(rule: &Rule, packet: &Packet) -> bool {
-    if rule.suppress_prefixlength_0 || rule.unsupported_selectors.is_some() {
+    if rule.ignores_defaults() || rule.unsupported_selectors.is_some() {
         return false;
     }
     let mark = rule.fwmark.is_none_or(|fwmark| fwmark.matches(packet.mark));
     let iif = rule.iif.as_ref().is_none_or(|iif| Some(iif) == packet.iif);
     let from = rule.from.is_none_or(|net| net.contains(&packet.client.address()));
-    (mark && iif && from) != rule.not
+    // No socket of the gateway sent the packet, and so no device is asked for.
+    let oif = rule.oif.is_none();
+    (mark && iif && oif && from) != rule.not
 }
 
 /// The default route that is used in the table that a rule looks up.

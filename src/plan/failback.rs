@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::uplinks::GatewayStatus;
 use crate::config::{Config, Failback};
 use crate::model::health::HealthRecords;
+use crate::model::link::Devices;
 use crate::model::pools::Pools;
 use crate::model::{Client, UplinkNo};
 
@@ -16,6 +17,8 @@ use crate::model::{Client, UplinkNo};
 pub struct Due {
     pub uplink: UplinkNo,
     pub pools: Vec<UplinkNo>,
+    /// Flows of hosts in no pool and of the gateway itself end, too: the uplink shares these no more.
+    pub others: bool,
 }
 
 /// The uplinks with flows to end now. An uplink without a record has come back in this moment.
@@ -40,29 +43,45 @@ pub fn due(
             }
         }
         if !pools.is_empty() {
-            all_due.push(Due { uplink, pools });
+            let others = !status.active().contains(&uplink);
+            all_due.push(Due { uplink, pools, others });
         }
     }
     all_due
 }
 
-/// Of the addresses that began flows on the uplink, those of clients in the pools that are back; and
-/// how many flows they have.
+/// Of the addresses that began flows on the uplink, those that it carried for others: of clients in the
+/// pools that are back, and of hosts inside that are in no pool; and how many flows they have. What
+/// strangers began came in by this uplink and stays.
 pub fn sources(
     due: &Due,
     pools: &Pools,
     flows_begun_by: &HashMap<Ipv4Addr, u64>,
+    is_inside: impl Fn(Ipv4Addr) -> bool,
 ) -> (Vec<Ipv4Addr>, usize) {
     let (mut sources, mut flows) = (Vec::new(), 0);
     for (&address, &count) in flows_begun_by {
         let pool = Client::new(address).ok().and_then(|client| pools.pool_of(client));
-        if pool.is_some_and(|pool| due.pools.contains(&pool)) {
+        let was_carried = match pool {
+            Some(pool) => due.pools.contains(&pool),
+            None => due.others && is_inside(address),
+        };
+        if was_carried {
             sources.push(address);
             flows += count as usize;
         }
     }
     sources.sort_unstable();
     (sources, flows)
+}
+
+/// Whether an address is that of a host in the LAN or of the gateway itself.
+pub fn is_inside(config: &Config, devices: &Devices, address: Ipv4Addr) -> bool {
+    devices.addresses.iter().any(|own| {
+        let is_of_lan = config.is_lan(own.dev.as_str());
+        own.local == address
+            || (is_of_lan && own.network().is_some_and(|net| net.contains(&address)))
+    })
 }
 
 /// Whether [`due`] needs to know since when uplinks are in service.
@@ -87,6 +106,7 @@ mod tests {
             healthy_runs: 0,
             unhealthy_runs: 0,
             last: None,
+            heard: None,
         };
         (no(number), health)
     }
@@ -118,12 +138,19 @@ mod tests {
 
     #[test]
     fn only_flows_that_clients_of_these_pools_began_are_ended() {
-        let due = Due { uplink: no(3), pools: vec![no(1)] };
+        let due = |others| Due { uplink: no(3), pools: vec![no(1)], others };
         let pools = pools(&[(1, "10.0.0.1"), (1, "10.0.0.2"), (2, "10.0.0.3")]);
-        let begun = [("10.0.0.2", 2), ("10.0.0.1", 3), ("10.0.0.3", 5), ("224.0.0.1", 7)];
+        let begun =
+            [("10.0.0.2", 2), ("10.0.0.1", 3), ("10.0.0.3", 5), ("224.0.0.1", 7), ("10.0.0.9", 11)];
         let begun = begun.map(|(text, count)| (text.parse::<Ipv4Addr>().unwrap(), count)).into();
-        let (found, flows) = sources(&due, &pools, &begun);
-        let found: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
-        assert_eq!((found, flows), (vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()], 5));
+        for (others, wanted, count) in [
+            (false, &["10.0.0.1", "10.0.0.2"][..], 5),
+            (true, &["10.0.0.1", "10.0.0.2", "10.0.0.9"], 16),
+        ] {
+            let is_inside = |address: Ipv4Addr| address.octets()[0] == 10;
+            let (found, flows) = sources(&due(others), &pools, &begun, is_inside);
+            let found: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
+            assert_eq!((found, flows), (wanted.iter().map(|it| (*it).to_owned()).collect(), count));
+        }
     }
 }

@@ -2,17 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Lan};
-use crate::model::DevName;
-use crate::model::filter::{Chain, Filter, FilterRule, Jump, Match, Verdict};
+use serde::{Deserialize, Serialize};
 
-pub fn wanted(config: &Config) -> Filter {
+use super::uplinks::{self, GatewayStatus};
+use crate::config::{Config, Lan, Uplink};
+use crate::model::filter::{Chain, Filter, FilterRule, Jump, Match, Verdict};
+use crate::model::snapshot::Snapshot;
+use crate::model::{DevName, UplinkNo};
+
+/// What the rules depend on besides the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependencies {
+    /// The MTUs of the uplinks that exist.
+    mtus: Vec<(UplinkNo, u32)>,
+    /// The gateway can be reached from outside.
+    multipath: bool,
+}
+
+impl Dependencies {
+    /// As they are now.
+    pub fn current(config: &Config, found: &Snapshot) -> Self {
+        let mut mtus = Vec::new();
+        for (&no, uplink) in &config.uplinks {
+            mtus.extend(found.devices.link(&uplink.dev).map(|link| (no, link.mtu)));
+        }
+        Self { mtus, multipath: uplinks::current(config, found).multipath }
+    }
+}
+
+pub fn wanted(config: &Config, found: &Snapshot, status: &GatewayStatus) -> Filter {
     let mut chains = BTreeMap::from([
         (Chain::SET_MARK, set_mark(config)),
-        (Chain::RESTORE_MARK, restore_mark(config)),
+        (Chain::RESTORE_MARK, restore_mark(config, status.multipath)),
         (Chain::SAVE_MARK, save_mark(config)),
         (Chain::MASQUERADE, masquerade(config)),
-        (Chain::CLAMP_MSS, clamp_mss(config)),
+        (Chain::CLAMP_MSS, clamp_mss(config, found)),
         (Chain::HELPERS, helpers(config)),
     ]);
     chains.retain(|_, rules| !rules.is_empty());
@@ -39,6 +63,8 @@ fn set_mark(config: &Config) -> Vec<FilterRule> {
     let is_marked = Match::NotMark(ids.unmarked());
     let return_if_marked = FilterRule::new([is_marked.clone()], Verdict::Return);
     let mask = ids.mark_mask;
+    // The mark is saved at once: a rule of another program may overwrite it before the packet leaves.
+    let save_if_marked = FilterRule::new([is_marked], Verdict::SaveMark { mask });
     let mut rules =
         vec![FilterRule::new([], Verdict::RestoreMark { mask }), return_if_marked.clone()];
     // Each rule costs every packet that reaches it, and most flows begin in the LAN. If its devices
@@ -50,7 +76,7 @@ fn set_mark(config: &Config) -> Vec<FilterRule> {
                 Verdict::MarkFromClientSet,
             ));
         }
-        rules.push(return_if_marked.clone());
+        rules.extend([save_if_marked.clone(), return_if_marked.clone()]);
     }
     for (&no, uplink) in &config.uplinks {
         rules.push(FilterRule::new(
@@ -58,22 +84,35 @@ fn set_mark(config: &Config) -> Vec<FilterRule> {
             Verdict::SetMark(ids.uplink_mark(no)),
         ));
     }
-    rules.push(FilterRule::new([is_marked], Verdict::SaveMark { mask }));
+    rules.push(save_if_marked.clone());
     if config.lan == Lan::AllButUplinks {
         rules.push(return_if_marked);
         rules.push(FilterRule::new([], Verdict::MarkFromClientSet));
+        rules.push(save_if_marked);
     }
     rules
 }
 
-/// From OUTPUT. The router's own answers leave by the uplink by which the request came in. A packet of
-/// a flow without a connmark keeps the mark that its sender gave it.
-fn restore_mark(config: &Config) -> Vec<FilterRule> {
-    let has_connmark = Match::NotConnmark(config.kernel_ids.unmarked());
-    vec![FilterRule::new(
-        [has_connmark],
-        Verdict::RestoreMark { mask: config.kernel_ids.mark_mask },
-    )]
+/// From OUTPUT. The router's own answers leave by the uplink by which the request came in. A packet that
+/// has any mark is left alone: its sender or another program may compare the whole mark, as the rules
+/// of wg-quick do.
+///
+/// While the gateway has no default route for itself, it cannot be reached from outside. The rules for
+/// bound sockets lead its answers out, too, and so these are dropped.
+fn restore_mark(config: &Config, multipath: bool) -> Vec<FilterRule> {
+    let ids = &config.kernel_ids;
+    let mut rules = Vec::new();
+    if !multipath {
+        let came_in_by_uplink = Match::Connmark(ids.uplink_mark_bit());
+        let matches = [came_in_by_uplink, Match::UplinkRealm, Match::Answer];
+        rules.push(FilterRule::new(matches, Verdict::Drop));
+    }
+    let restore = Verdict::RestoreMark { mask: ids.mark_mask };
+    let is_known = Match::NotConnmark(ids.unmarked());
+    rules.push(FilterRule::new([Match::NoMark, is_known], restore));
+    let begins = [Match::NoMark, Match::NewFlow];
+    rules.push(FilterRule::new(begins, Verdict::SetMark(ids.bound_mark())));
+    rules
 }
 
 /// From POSTROUTING. A flow that has no uplink yet belongs from now on to the one it leaves by. A
@@ -97,21 +136,51 @@ fn masquerade(config: &Config) -> Vec<FilterRule> {
     for uplink in config.uplinks.values() {
         if uplink.nat {
             let output = Match::OutputDevice(uplink.dev.clone());
-            rules.push(FilterRule::new([output], Verdict::Masquerade));
+            // What IPsec encrypts keeps its source address, or the policies would not match it.
+            let matches = [output, Match::NoIpsecPolicy];
+            rules.push(FilterRule::new(matches, Verdict::Masquerade));
         }
     }
     rules
 }
 
-fn clamp_mss(config: &Config) -> Vec<FilterRule> {
+/// From POSTROUTING. Connections that leave by an uplink are clamped to the MTU of the path. Those that
+/// have come in by it need its MTU in a number: the way back could be found only with the mark.
+fn clamp_mss(config: &Config, found: &Snapshot) -> Vec<FilterRule> {
     let mut rules = Vec::new();
-    for uplink in config.uplinks.values() {
-        if uplink.clamp_mss {
-            let output = Match::OutputDevice(uplink.dev.clone());
-            rules.push(FilterRule::new([output, Match::TcpSyn], Verdict::ClampMss));
+    for (&no, uplink) in &config.uplinks {
+        if !uplink.clamp_mss {
+            continue;
+        }
+        let output = Match::OutputDevice(uplink.dev.clone());
+        rules.push(FilterRule::new([output, Match::TcpSyn], Verdict::ClampMss));
+        if let Some(mss) = mss_of(uplink, found) {
+            let elsewhere = Match::NotOutputDevice(uplink.dev.clone());
+            let mark = Match::Mark(config.kernel_ids.uplink_mark(no));
+            let matches = [elsewhere, Match::TcpSyn, mark];
+            rules.push(FilterRule::new(matches, Verdict::SetMss(mss)));
         }
     }
     rules
+}
+
+/// The headers of IPv4 and TCP.
+const HEADERS: u32 = 40;
+
+/// The MSS for what comes in by an uplink. While its device does not exist, the rule stays as it is.
+fn mss_of(uplink: &Uplink, found: &Snapshot) -> Option<u16> {
+    if let Some(link) = found.devices.link(&uplink.dev) {
+        return u16::try_from(link.mtu.saturating_sub(HEADERS)).ok().filter(|mss| *mss > 0);
+    }
+    let elsewhere = Match::NotOutputDevice(uplink.dev.clone());
+    for rule in found.filter.get()?.chains.get(&Chain::CLAMP_MSS)? {
+        if let FilterRule::Known { matches, verdict: Verdict::SetMss(mss) } = rule {
+            if matches.first() == Some(&elsewhere) {
+                return Some(*mss);
+            }
+        }
+    }
+    None
 }
 
 /// From raw PREROUTING. Helpers watch the connections that the LAN opens, never those of strangers.

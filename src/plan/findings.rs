@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::priorities::UNASSIGNED;
+use super::priorities::{UNASSIGNED, UPLINK_LOCAL};
 use crate::config::{Config, Lan};
 use crate::model::filter::{AcceptingRule, DeviceMatch};
 use crate::model::pools::Pools;
@@ -28,6 +28,8 @@ impl From<Conflict> for Finding {
     }
 }
 
+/// The rule of the main table. That of the table `default` follows it.
+const OF_THE_KERNEL: u32 = 32766;
 /// From this percentage of its limit on, conntrack is reported as nearly full.
 const NEARLY_FULL: u64 = 90;
 
@@ -41,7 +43,7 @@ pub fn find(
     findings.extend(forwarding(sysctls));
     findings.extend(rp_filter(sysctls));
     for rule in &surroundings.foreign_rules {
-        findings.extend(conflicting_rule(config, pools, rule));
+        findings.extend(conflicting_rule(config, pools, surroundings, rule));
     }
     for rule in &surroundings.accepting_rules {
         if concerns_clients(config, rule) {
@@ -127,21 +129,42 @@ fn concerns_clients(config: &Config, rule: &AcceptingRule) -> bool {
     input && output
 }
 
-/// A rule of another program that stands before our last rule and decides on packets of clients.
-fn conflicting_rule(config: &Config, pools: &Pools, rule: &Rule) -> Option<Finding> {
+/// A rule of another program that decides on packets of clients instead of ours, or that would decide
+/// if it did not stand behind ours.
+fn conflicting_rule(
+    config: &Config,
+    pools: &Pools,
+    surroundings: &Surroundings,
+    rule: &Rule,
+) -> Option<Finding> {
     let ids = &config.kernel_ids;
-    let last = ids.rule_pref + UNASSIGNED;
-    let is_before_ours = (1..=last).contains(&rule.pref);
-    let decides = rule.action != RuleAction::Nop && !rule.suppress_prefixlength_0;
-    if !is_before_ours || !decides {
-        return None;
-    }
+    let (first, last) = (ids.rule_pref + UPLINK_LOCAL, ids.rule_pref + UNASSIGNED);
+    let is_in_front = (1..=last).contains(&rule.pref);
+    let is_behind = (last + 1..OF_THE_KERNEL).contains(&rule.pref);
+    let decides = match rule.action {
+        RuleAction::Nop => false,
+        _ if rule.ignores_defaults() => false,
+        // The routes of a VPN to its own networks do no harm; they are there to be used.
+        RuleAction::Lookup(table) if is_in_front => {
+            surroundings.tables_to_internet.contains(&table)
+        }
+        RuleAction::Lookup(table) => surroundings.tables_with_routes.contains(&table),
+        _ => is_in_front,
+    };
     let mut marks = vec![0];
     for &no in config.uplinks.keys() {
         marks.extend([ids.pool_mark(no).value, ids.uplink_mark(no).value]);
     }
-    if !marks.into_iter().any(|mark| matches_client(config, pools, rule, mark)) {
+    let concerns_clients =
+        || marks.into_iter().any(|mark| matches_client(config, pools, rule, mark));
+    if !decides || !(is_in_front || is_behind) || !concerns_clients() {
         return None;
+    }
+    if is_behind {
+        return Some(Finding::new(
+            format!("a routing rule stands behind wanpool's, and clients never reach it: {rule}"),
+            format!("give it a preference below {first}"),
+        ));
     }
     Some(Finding::new(
         format!("a routing rule of higher precedence matches wanpool's traffic: {rule}"),
@@ -162,8 +185,9 @@ fn matches_client(config: &Config, pools: &Pools, rule: &Rule, mark: u32) -> boo
     // A rule for some destinations, or for sockets bound to a device, does not match what a client
     // sends to the Internet.
     let is_for_internet = match &rule.unsupported_selectors {
-        Some(selectors) => !selectors.starts_with("to ") && !selectors.starts_with("oif "),
-        None => true,
+        // So does the rule of the kernel for devices in a VRF.
+        Some(selectors) => !selectors.starts_with("to ") && selectors != "l3mdev",
+        None => rule.oif.is_none(),
     };
     let has_mark = rule.fwmark.is_none_or(|fwmark| fwmark.matches(mark));
     (has_mark && is_from_lan && is_from_client && is_for_internet) != rule.not

@@ -60,6 +60,7 @@ pub fn usable(uplinks: &[u8]) -> Snapshot {
             up: true,
             carrier: true,
             point_to_point: true,
+            mtu: 1492,
         });
         devices.addresses.push(Address {
             dev: dev(no),
@@ -72,8 +73,10 @@ pub fn usable(uplinks: &[u8]) -> Snapshot {
     Snapshot {
         devices,
         devices_changed: false,
-        gateways: BTreeMap::new(),
+        main_routes: BTreeMap::new(),
+        last_gateways: BTreeMap::new(),
         sysctls: BTreeMap::from([("net/ipv4/ip_forward".to_owned(), "1".to_owned())]),
+        sysctls_are_fixed: false,
         unloaded_modules: BTreeSet::new(),
         conflicts: vec![],
         routing: Routing::default(),
@@ -88,7 +91,7 @@ pub fn after(config: &Config, found: &Snapshot, pools: &Pools, intent: Intent) -
     Snapshot {
         routing: routing::wanted(config, &status),
         set: Read::Is(FoundSet::Usable(client_set::wanted(config, pools))),
-        filter: Read::Is(filter::wanted(config)),
+        filter: Read::Is(filter::wanted(config, found, &status)),
         ..found.clone()
     }
 }
@@ -107,4 +110,10 @@ pub fn changes(
 ) -> Vec<crate::model::change::Change> {
     let status = uplinks::decide(config, found, intent).unwrap();
     super::changes(config, found, &status, PoolEdit::none(pools)).unwrap()
+}
+
+/// The packet filter of a gateway with two uplinks.
+pub fn wanted_filter(config: &Config) -> Filter {
+    let found = usable(&[1, 2]);
+    filter::wanted(config, &found, &uplinks::current(config, &found))
 }

@@ -4,17 +4,24 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::uplinks::{Condition, GatewayStatus, Intent};
+use crate::config::Config;
 use crate::model::pools::Pools;
 use crate::model::{Client, UplinkNo, UplinkSet};
 
-/// The uplinks whose flows an intent ends: those that are out of service, and only if another uplink
-/// can carry the flows.
-pub fn uplinks_to_clear(status: &GatewayStatus, intent: Intent) -> Vec<UplinkNo> {
-    let lost = match intent {
+/// The uplinks whose flows a run ends: those that are out of service, and only if another uplink can
+/// carry the flows. The kernel itself ends masqueraded flows together with the device; those of an
+/// uplink without NAT would go on by another one with their old addresses.
+pub fn uplinks_to_clear(config: &Config, status: &GatewayStatus, intent: Intent) -> Vec<UplinkNo> {
+    let mut lost = match intent {
         Intent::FailOver { uplink, .. } | Intent::Lost { uplink } => UplinkSet::from_iter([uplink]),
         Intent::Probed { out, .. } => out,
-        _ => return vec![],
+        _ => UplinkSet::default(),
     };
+    for (&no, uplink) in &config.uplinks {
+        if !uplink.nat && matches!(status.condition(no), Some(Condition::Down(_))) {
+            lost.insert(no);
+        }
+    }
     if status.up().next().is_none() {
         return vec![];
     }
@@ -38,10 +45,15 @@ pub fn has_client_flow(pools: &Pools, flows_begun_by: &HashMap<Ipv4Addr, u64>) -
 
 /// The uplinks whose flows have been ended, after a run: those of before that are still out of
 /// service, and those of this run.
-pub fn still_cleared(before: UplinkSet, status: &GatewayStatus, intent: Intent) -> UplinkSet {
+pub fn still_cleared(
+    config: &Config,
+    before: UplinkSet,
+    status: &GatewayStatus,
+    intent: Intent,
+) -> UplinkSet {
     let mut cleared: UplinkSet =
         before.iter().filter(|&no| status.state(no).is_some() && !status.is_up(no)).collect();
-    for no in uplinks_to_clear(status, intent) {
+    for no in uplinks_to_clear(config, status, intent) {
         cleared.insert(no);
     }
     cleared
@@ -71,14 +83,31 @@ mod tests {
         ] {
             let status = uplinks::decide(&config, &running(&config, usable), intent).unwrap();
             let cleared: Vec<u8> =
-                uplinks_to_clear(&status, intent).into_iter().map(UplinkNo::get).collect();
+                uplinks_to_clear(&config, &status, intent).into_iter().map(UplinkNo::get).collect();
             assert_eq!(cleared, wanted, "{usable:?} {intent:?}");
-            let still: Vec<u8> = still_cleared(set(&[1, 3]), &status, Intent::Keep)
+            let still: Vec<u8> = still_cleared(&config, set(&[1, 3]), &status, Intent::Keep)
                 .iter()
                 .map(UplinkNo::get)
                 .collect();
             let out: Vec<u8> = [1, 3].into_iter().filter(|&n| !status.is_up(no(n))).collect();
             assert_eq!(still, out);
+        }
+    }
+
+    #[test]
+    fn flows_of_an_uplink_without_nat_end_when_any_run_finds_it_down() {
+        let more = "[uplink.3]\ndev = \"ppp3\"\nnat = false\n";
+        let config = config(&[(1, 1), (2, 1)], more);
+        for (usable, wanted) in
+            [(&[1, 2, 3][..], &[][..]), (&[1, 2], &[3]), (&[1, 3], &[]), (&[], &[])]
+        {
+            let found = running(&config, usable);
+            let status = uplinks::decide(&config, &found, Intent::Keep).unwrap();
+            let cleared: Vec<u8> = uplinks_to_clear(&config, &status, Intent::Keep)
+                .into_iter()
+                .map(UplinkNo::get)
+                .collect();
+            assert_eq!(cleared, wanted, "{usable:?}");
         }
     }
 

@@ -6,7 +6,7 @@
 //! that sets marks is ours, and exactly the jump that wanpool wants leads to the chain. All other
 //! chains belong to somebody else.
 
-use super::filter;
+use super::{filter, uplinks};
 use crate::config::Config;
 use crate::model::Mark;
 use crate::model::filter::{Chain, Filter, FilterRule, Match, Verdict};
@@ -15,8 +15,9 @@ use crate::model::snapshot::{Conflict, Read, Snapshot};
 
 /// Removes the chains of others, and the jumps to them, from the snapshot. Each is a conflict.
 pub fn split_foreign(config: &Config, found: &mut Snapshot) {
+    let wanted = filter::wanted(config, found, &uplinks::current(config, found));
     let Read::Is(filter) = &mut found.filter else { return };
-    for chain in foreign_chains(config, filter) {
+    for chain in foreign_chains(&wanted, filter) {
         filter.chains.remove(&chain);
         filter.jumps.retain(|jump| jump.to != chain);
         let Chain { table, name } = chain;
@@ -27,10 +28,9 @@ pub fn split_foreign(config: &Config, found: &mut Snapshot) {
     }
 }
 
-fn foreign_chains(config: &Config, found: &Filter) -> Vec<Chain> {
+fn foreign_chains(wanted: &Filter, found: &Filter) -> Vec<Chain> {
     let marks_are_ours =
         found.chains.get(&Chain::SET_MARK).is_some_and(|rules| is_proven(Chain::SET_MARK, rules));
-    let wanted = filter::wanted(config);
     let mut foreign = Vec::new();
     for (&chain, rules) in &found.chains {
         let has_wanted_jump =
@@ -63,15 +63,27 @@ fn proves_ownership(chain: Chain, rule: &FilterRule) -> bool {
             is_unmarked(mark) && is_mark_mask(*mask)
         }
         (Chain::SET_MARK, [] | [Match::InputDevice(_)], Verdict::MarkFromClientSet) => true,
-        (Chain::RESTORE_MARK, [Match::NotConnmark(mark)], Verdict::RestoreMark { mask }) => {
-            is_unmarked(mark) && is_mark_mask(*mask)
-        }
+        (
+            Chain::RESTORE_MARK,
+            // Before version 0.3.0, it restored the mark into marked packets too.
+            [Match::NotConnmark(mark)] | [Match::NoMark, Match::NotConnmark(mark)],
+            Verdict::RestoreMark { mask },
+        ) => is_unmarked(mark) && is_mark_mask(*mask),
         (Chain::SAVE_MARK, [Match::Mark(mark)], Verdict::Return) => mark.is_uplink_mark_bit(),
         (Chain::SAVE_MARK, [Match::OutputDevice(_)], Verdict::SetConnmark(mark)) => {
             mark.uplink().is_some()
         }
-        (Chain::MASQUERADE, [Match::OutputDevice(_)], Verdict::Masquerade) => true,
+        (
+            Chain::MASQUERADE,
+            [Match::OutputDevice(_)] | [Match::OutputDevice(_), Match::NoIpsecPolicy],
+            Verdict::Masquerade,
+        ) => true,
         (Chain::CLAMP_MSS, [Match::OutputDevice(_), Match::TcpSyn], Verdict::ClampMss) => true,
+        (
+            Chain::CLAMP_MSS,
+            [Match::NotOutputDevice(_), Match::TcpSyn, Match::Mark(mark)],
+            Verdict::SetMss(_),
+        ) => mark.uplink().is_some(),
         (
             Chain::HELPERS,
             [Match::TcpDestinationPort(_)] | [Match::InputDevice(_), Match::TcpDestinationPort(_)],

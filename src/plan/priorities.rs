@@ -18,18 +18,29 @@ pub const UNREACHABLE_METRIC: u32 = u32::MAX;
 
 /// Preferences of rules, as offsets from `rule-pref`. LOCAL rules look up the main table without its
 /// default routes.
-pub const MARKED_LOCAL: u32 = 0;
 pub const UPLINK_LOCAL: u32 = 10;
 pub const UPLINK_NO_TRANSIT: u32 = 20;
-/// Plus N: flows that have begun on uplink N.
-pub const FLOW: u32 = 100;
+/// Plus N: flows that have begun on uplink N. They come before the main table: a flow stays on its
+/// uplink whatever routes of a VPN are added, and its answers pass a strict rp_filter although others
+/// have the same prefix.
+pub const FLOW: u32 = 110;
 /// Flows of the gateway itself on an uplink whose table has no route. The line may be back already:
 /// then the main table has its route before wanpool runs.
 pub const OWN_FLOW_FALLBACK: u32 = 180;
 /// Flows of an uplink whose table has no route.
 pub const FLOW_FALLBACK: u32 = 190;
+/// New flows of clients in a pool.
+pub const POOL_LOCAL: u32 = 195;
 /// Plus N: clients of pool N.
 pub const POOL: u32 = 200;
+/// Sockets of the gateway that are bound to the device of an uplink.
+pub const BOUND_DEVICE: u32 = 280;
+/// Sockets of the gateway that are bound to an address of an uplink: at first the packet filter does
+/// not know the packet, and then it has marked it.
+pub const BOUND_FLOW_LOCAL: u32 = 288;
+pub const BOUND_FLOW: u32 = 289;
+pub const BOUND_ADDRESS_MAIN: u32 = 290;
+pub const BOUND_ADDRESS: u32 = 291;
 pub const UNASSIGNED_LOCAL: u32 = 300;
 pub const UNASSIGNED: u32 = 301;
 

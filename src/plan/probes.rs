@@ -4,6 +4,7 @@
 //! One run never decides alone. An uplink is taken out after `down` unhealthy runs in a row and put
 //! back after `up` healthy ones. Counting restarts whenever the state of the uplink changes.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -91,7 +92,7 @@ pub fn update_records(
     for (&no, uplink) in &config.uplinks {
         let Some(state) = status.state(no) else { continue };
         let index = found.devices.link(&uplink.dev).map_or(0, |link| link.index);
-        let mut last = None;
+        let (mut last, mut heard) = (None, None);
         if let Some(record) = records.get(&no) {
             let is_same_device = record.dev == uplink.dev && record.index == index;
             if is_same_device && record.state == state {
@@ -99,6 +100,9 @@ pub fn update_records(
             }
             if is_same_device {
                 last = record.last;
+            }
+            if record.dev == uplink.dev {
+                heard = record.heard;
             }
         }
         let dev = uplink.dev.clone();
@@ -110,6 +114,7 @@ pub fn update_records(
             healthy_runs: 0,
             unhealthy_runs: 0,
             last,
+            heard,
         };
         records.insert(no, record);
     }
@@ -120,6 +125,13 @@ pub fn update_records(
 pub fn is_new(record: &UplinkHealth, probed: &Devices, began: Duration) -> bool {
     let index = probed.link(&record.dev).map(|link| link.index);
     index == Some(record.index) && record.last.is_none_or(|last| last.at <= began)
+}
+
+/// Whether a run without any answer says something about the line. A peer or a gateway that has never
+/// answered may answer nobody: absence of evidence is no evidence. `asked` is `None` if the
+/// configuration names the targets.
+pub fn is_evidence(record: &UplinkHealth, asked: Option<Ipv4Addr>) -> bool {
+    asked.is_none() || record.heard == asked
 }
 
 /// Adds a run to a record.

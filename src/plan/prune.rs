@@ -229,6 +229,7 @@ mod tests {
             up,
             carrier,
             point_to_point: false,
+            mtu: 1500,
         };
         let link = |up, carrier| named("br0", up, carrier);
         for (mut links, is_fine) in [

@@ -8,14 +8,19 @@ use ipnet::Ipv4Net;
 use super::priorities::*;
 use super::uplinks::{Condition, FailoverCause, GatewayStatus, UplinkStatus};
 use crate::config::{Config, Lan, Unassigned};
-use crate::model::routing::{MAIN_TABLE, Nexthop, Route, RouteTarget, Routing, Rule, RuleAction};
+use crate::model::routing::{
+    MAIN_TABLE, MainRoute, Nexthop, Route, RouteTarget, Routing, Rule, RuleAction,
+};
 use crate::model::{DevName, UplinkNo};
+
+/// Packets that sockets of the gateway send have this input device.
+const LOOPBACK: &str = "lo";
 
 pub fn wanted(config: &Config, status: &GatewayStatus) -> Routing {
     Routing {
         nexthops: nexthops(config, status),
         routes: routes(config, status),
-        rules: rules(config, status.multipath),
+        rules: rules(config, status),
     }
 }
 
@@ -64,6 +69,7 @@ fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
     for (&no, uplink) in &config.uplinks {
         let Some(uplink_status) = status.uplinks.get(&no) else { continue };
         routes.extend(uplink_table(ids.uplink_table(no), &uplink.dev, uplink_status));
+        routes.extend(neighbour_routes(ids.uplink_table(no), &uplink.dev, uplink_status));
         let table = ids.pool_table(no);
         if uplink_status.is_up() {
             let own = RouteTarget::Nexthop(ids.nexthop(no));
@@ -89,7 +95,7 @@ fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
 /// has no unreachable default: without a device the rules go on to the shared table.
 fn uplink_table(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> {
     let route = |metric| {
-        let target = RouteTarget::Device { dev: dev.clone(), via: status.via };
+        let target = RouteTarget::Uplink { dev: dev.clone(), via: status.via };
         default_route(table, metric, target)
     };
     match status.condition {
@@ -110,9 +116,28 @@ fn uplink_table(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> 
             routes
         }
         Condition::FailedOver(FailoverCause::Probe) => {
-            vec![route(0), route(PROBE_FAILOVER_METRIC)]
+            let target = RouteTarget::Device { dev: dev.clone(), via: status.via };
+            vec![route(0), default_route(table, PROBE_FAILOVER_METRIC, target)]
         }
     }
+}
+
+/// What the main table has by the device of an uplink beside the default route: its neighbours, and
+/// networks behind other gateways. The flows of the uplink ask the main table no more.
+fn neighbour_routes(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> {
+    let can_have_routes = match status.condition {
+        Condition::Up => true,
+        Condition::FailedOver(_) => status.device.is_some_and(|device| device.up),
+        Condition::Down(_) => false,
+    };
+    let mut routes = Vec::new();
+    if can_have_routes {
+        for &MainRoute { dst, via } in &status.routes {
+            let target = RouteTarget::Device { dev: dev.clone(), via };
+            routes.push(Route { table, dst, tos: 0, metric: 0, target });
+        }
+    }
+    routes
 }
 
 /// The route that marks a failover by hand. It matches no packet: no host has such an address. It has
@@ -134,25 +159,28 @@ fn default_route(table: u32, metric: u32, target: RouteTarget) -> Route {
     Route { table, dst: Ipv4Net::default(), tos: 0, metric, target }
 }
 
-fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
+fn rules(config: &Config, status: &GatewayStatus) -> Vec<Rule> {
     let ids = &config.kernel_ids;
     let shared = RuleAction::Lookup(ids.shared_table());
     let pref = |offset: u32| ids.rule_pref + offset;
     let mut rules = vec![
         Rule {
-            not: true,
-            fwmark: Some(ids.unmarked()),
-            ..Rule::main_without_default(pref(MARKED_LOCAL))
-        },
-        Rule {
-            iif: Some(DevName::from_kernel("lo")),
+            iif: Some(DevName::from_kernel(LOOPBACK)),
             fwmark: Some(ids.uplink_mark_bit()),
             ..Rule::new(pref(OWN_FLOW_FALLBACK), RuleAction::Lookup(MAIN_TABLE))
         },
         Rule { fwmark: Some(ids.uplink_mark_bit()), ..Rule::new(pref(FLOW_FALLBACK), shared) },
+        Rule {
+            not: true,
+            fwmark: Some(ids.unmarked()),
+            ..Rule::main_without_default(pref(POOL_LOCAL))
+        },
     ];
     for (&no, uplink) in &config.uplinks {
         rules.extend(uplink_rules(config, no, &uplink.dev));
+        if let Some(uplink) = status.uplinks.get(&no) {
+            rules.extend(bound_address_rules(config, no, uplink));
+        }
     }
     let unassigned = match config.unassigned {
         Unassigned::Multipath => shared,
@@ -165,11 +193,13 @@ fn rules(config: &Config, multipath: bool) -> Vec<Rule> {
         rules.push(Rule { not, iif: iif.clone(), ..local });
         rules.push(Rule { not, iif, ..Rule::new(pref(UNASSIGNED), unassigned) });
     }
-    if multipath {
+    if status.multipath {
         rules.push(Rule::main_without_default(MULTIPATH_LOCAL));
         rules.push(Rule::new(MULTIPATH, shared));
     }
     rules.sort();
+    // Two uplinks may have the same address, as two modems give it.
+    rules.dedup();
     rules
 }
 
@@ -181,17 +211,62 @@ pub fn flow_rule(config: &Config, no: UplinkNo) -> Rule {
     Rule { fwmark: Some(ids.uplink_mark(no)), ..Rule::new(pref, lookup) }
 }
 
-fn uplink_rules(config: &Config, no: UplinkNo, dev: &DevName) -> [Rule; 4] {
+fn uplink_rules(config: &Config, no: UplinkNo, dev: &DevName) -> [Rule; 5] {
     let ids = &config.kernel_ids;
     let pref = |offset: u32| ids.rule_pref + offset;
     let (iif, number) = (Some(dev.clone()), u32::from(no.get()));
     let pool = Rule::new(pref(POOL + number), RuleAction::Lookup(ids.pool_table(no)));
+    let uplink_table = RuleAction::Lookup(ids.uplink_table(no));
     [
-        Rule { iif: iif.clone(), ..Rule::main_without_default(pref(UPLINK_LOCAL)) },
+        Rule {
+            iif: iif.clone(),
+            // Not to a VPN that takes everything, by 0.0.0.0/1 and 128.0.0.0/1 either.
+            suppress_prefixlength: Some(1),
+            ..Rule::new(pref(UPLINK_LOCAL), RuleAction::Lookup(MAIN_TABLE))
+        },
         Rule { iif, ..Rule::new(pref(UPLINK_NO_TRANSIT), RuleAction::Blackhole) },
         flow_rule(config, no),
         Rule { fwmark: Some(ids.pool_mark(no)), ..pool },
+        Rule { oif: Some(dev.clone()), ..Rule::new(pref(BOUND_DEVICE), uplink_table) },
     ]
+}
+
+/// The rules by which a socket of the gateway that is bound to an address of an uplink leaves by it.
+///
+/// What the gateway answers has that address, too. If the main table has a way, it is looked up first,
+/// so that a packet which has found none is recognised by the realm of its route. The packet filter
+/// then drops answers, restores the mark of the uplink in others, and gives the mark of bound sockets
+/// to what begins a flow: by these marks, the way is looked up again.
+fn bound_address_rules(config: &Config, no: UplinkNo, status: &UplinkStatus) -> Vec<Rule> {
+    let ids = &config.kernel_ids;
+    let pref = |offset: u32| ids.rule_pref + offset;
+    let mut rules = Vec::new();
+    for &address in &status.addresses {
+        let from = |rule: Rule| Rule {
+            from: Some(address.into()),
+            iif: Some(DevName::from_kernel(LOOPBACK)),
+            ..rule
+        };
+        let marked = |rule: Rule| from(Rule { fwmark: Some(ids.bound_mark()), ..rule });
+        let own = |offset| Rule::new(pref(offset), RuleAction::Lookup(ids.uplink_table(no)));
+        let main = Rule::new(pref(BOUND_ADDRESS_MAIN), RuleAction::Lookup(MAIN_TABLE));
+        rules.extend([
+            marked(Rule::main_without_default(pref(BOUND_FLOW_LOCAL))),
+            marked(own(BOUND_FLOW)),
+            from(main),
+            from(own(BOUND_ADDRESS)),
+        ]);
+    }
+    rules
+}
+
+/// The address of a rule for sockets that are bound to an address of this uplink.
+pub fn bound_address(config: &Config, no: UplinkNo, rule: &Rule) -> Option<Ipv4Addr> {
+    let ids = &config.kernel_ids;
+    let is_ours = rule.pref == ids.rule_pref + BOUND_ADDRESS
+        && rule.action == RuleAction::Lookup(ids.uplink_table(no));
+    let from = rule.from.filter(|from| is_ours && from.prefix_len() == 32)?;
+    Some(from.addr())
 }
 
 /// What makes a rule match packets from the LAN: `not`, and `iif`. If every device but the uplinks is
@@ -200,11 +275,13 @@ fn uplink_rules(config: &Config, no: UplinkNo, dev: &DevName) -> [Rule; 4] {
 fn lan_selectors(lan: &Lan) -> Vec<(bool, DevName)> {
     match lan {
         Lan::Devices(devices) => devices.iter().map(|dev| (false, dev.clone())).collect(),
-        Lan::AllButUplinks => vec![(true, DevName::from_kernel("lo"))],
+        Lan::AllButUplinks => vec![(true, DevName::from_kernel(LOOPBACK))],
     }
 }
 
 /// Whether a rule decides on packets that have no mark and did not come in by an uplink.
 pub fn catches_unmarked(rule: &Rule) -> bool {
-    rule.fwmark.is_none() && !rule.suppress_prefixlength_0 && rule.action != RuleAction::Blackhole
+    let is_for_sockets = rule.oif.is_some() || rule.from.is_some();
+    let is_for_all = rule.fwmark.is_none() && !is_for_sockets;
+    is_for_all && !rule.ignores_defaults() && rule.action != RuleAction::Blackhole
 }

@@ -13,11 +13,13 @@ use crate::model::snapshot::Snapshot;
 use crate::model::{UplinkNo, UplinkSet};
 
 mod evaluate;
+mod gateway;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use evaluate::{down_reason, evaluate, nexthop_of, override_uplink};
+pub use gateway::last_gateways;
 pub use status::{Condition, Device, DownReason, FailoverCause, GatewayStatus, UplinkStatus};
 
 /// What a command wants to change about the uplinks in service.

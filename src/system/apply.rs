@@ -1,5 +1,7 @@
 //! Makes one change to the kernel. Does not know why it is made.
 
+use std::io::{self, ErrorKind};
+
 use anyhow::{Context, Result};
 use nix::libc::{EEXIST, ENODEV, ENOENT, ESRCH};
 
@@ -23,7 +25,11 @@ impl Kernel {
         let protocol = *protocol;
         match change {
             Change::LoadModule(module) => modules::load(module),
-            Change::SetSysctl { key, value } => sysctl::write(key, value),
+            Change::SetSysctl { key, value, is_optional } => match sysctl::write(key, value) {
+                // The device has gone since.
+                Err(error) if *is_optional && is_not_found(&error) => Ok(()),
+                result => result,
+            },
             Change::ReplaceNexthop { id, nexthop } => {
                 nexthop::set(route, *id, nexthop, protocol, devices)
             }
@@ -47,6 +53,10 @@ impl Kernel {
             }
         }
     }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::NotFound)
 }
 
 fn is_already_done(change: &Change, error: &anyhow::Error) -> bool {

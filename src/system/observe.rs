@@ -11,19 +11,17 @@ use crate::model::link::Devices;
 use crate::model::routing::Routing;
 use crate::model::snapshot::{Conflict, Read, Snapshot};
 
-/// What a snapshot contains besides devices and routing.
+/// What a snapshot contains besides devices.
 #[derive(Clone)]
 pub struct Query {
     /// Paths below `/proc/sys`; `*` stands for every device.
     pub sysctls: Vec<String>,
-    /// Devices whose gateway is searched in the main table.
-    pub gateways_of: Vec<DevName>,
+    /// Devices whose routes are read in the main table.
+    pub uplinks: Vec<DevName>,
     pub modules: Vec<&'static str>,
     /// The nexthop ids and tables that wanpool uses.
     pub nexthops: Vec<u32>,
     pub tables: Vec<u32>,
-    pub set: Need,
-    pub filter: Need,
 }
 
 /// Whether a part of the kernel is read for a snapshot.
@@ -46,9 +44,28 @@ impl Need {
     }
 }
 
+/// What is tried, for errors.
+const READING: &str = "reading the state of the kernel";
+
 impl Kernel {
+    /// All but the client set and the packet filter.
     pub fn observe(&self, query: &Query) -> Result<Snapshot> {
-        self.take_snapshot(query).context("reading the state of the kernel")
+        self.take_snapshot(query).context(READING)
+    }
+
+    /// The client set and the packet filter.
+    pub fn read_marking(&self, snapshot: &mut Snapshot, set: Need, filter: Need) -> Result<()> {
+        snapshot.set = set
+            .read(|| ipset::list(&self.netfilter).context("listing the set wanpool"))
+            .context(READING)?;
+        snapshot.filter = filter.read(|| self.iptables()?.read()).context(READING)?;
+        if let Read::Is(FoundSet::Unusable(what)) = &snapshot.set {
+            snapshot.conflicts.push(Conflict::new(
+                format!("a set wanpool exists that is {what}"),
+                "rename it: ipset rename wanpool OTHER",
+            ));
+        }
+        Ok(())
     }
 
     fn take_snapshot(&self, query: &Query) -> Result<Snapshot> {
@@ -58,24 +75,18 @@ impl Kernel {
         let routing = self.routing(query, &index, &mut conflicts)?;
         let mut snapshot = Snapshot {
             devices_changed: self.devices.replace(index.clone()) != index,
-            gateways: Default::default(),
+            main_routes: Default::default(),
+            last_gateways: Default::default(),
             sysctls: sysctl::read(&query.sysctls),
+            sysctls_are_fixed: sysctl::are_fixed(),
             unloaded_modules: modules::unloaded(&query.modules),
             conflicts,
             routing,
-            set: query
-                .set
-                .read(|| ipset::list(&self.netfilter).context("listing the set wanpool"))?,
-            filter: query.filter.read(|| self.iptables()?.read())?,
+            set: Read::Skipped,
+            filter: Read::Skipped,
             devices,
         };
-        self.read_gateways(query, &mut snapshot)?;
-        if let Read::Is(FoundSet::Unusable(what)) = &snapshot.set {
-            snapshot.conflicts.push(Conflict::new(
-                format!("a set wanpool exists that is {what}"),
-                "rename it: ipset rename wanpool OTHER",
-            ));
-        }
+        self.read_main_routes(query, &mut snapshot)?;
         Ok(snapshot)
     }
 
@@ -118,14 +129,13 @@ impl Kernel {
         Ok(routing)
     }
 
-    fn read_gateways(&self, query: &Query, snapshot: &mut Snapshot) -> Result<()> {
+    fn read_main_routes(&self, query: &Query, snapshot: &mut Snapshot) -> Result<()> {
         let Devices { links, .. } = &snapshot.devices;
         for link in links {
-            if link.point_to_point || !query.gateways_of.contains(&link.name) {
-                continue;
-            }
-            if let Some(via) = route::gateway(&self.route, link, self.protocol)? {
-                snapshot.gateways.insert(link.name.clone(), via);
+            // A device that leads to one host only needs no gateway.
+            if !link.point_to_point && query.uplinks.contains(&link.name) {
+                let routes = route::in_main(&self.route, link, self.protocol)?;
+                snapshot.main_routes.insert(link.name.clone(), routes);
             }
         }
         Ok(())

@@ -27,7 +27,7 @@ pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
             format!("iptables -w -t {table} -X {name}"),
         ],
         Change::LoadModule(module) => vec![format!("modprobe {module}")],
-        Change::SetSysctl { key, value } => {
+        Change::SetSysctl { key, value, .. } => {
             vec![format!("sysctl -qw {}={value}", key.replace('/', "."))]
         }
         Change::ReplaceNexthop { id, nexthop } => {

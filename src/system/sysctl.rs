@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// Reads the values of these keys; `*` in a key stands for every device. Leaves out keys that do not
 /// exist, such as those of a device that is gone.
@@ -27,6 +28,11 @@ fn expand(key: &str) -> Vec<String> {
         }
     }
     keys
+}
+
+/// Whether the sysctls of the network are read-only. In some containers, only others are.
+pub fn are_fixed() -> bool {
+    statvfs("/proc/sys/net/ipv4").is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 pub fn write(key: &str, value: &str) -> Result<()> {

@@ -66,7 +66,7 @@ fn addresses_and_names_that_are_wrong_are_named() {
 fn without_root_nothing_is_changed(shape: Shape) {
     let lab = shape.serving(&three(""));
     lab.wanpool(["assign", "192.168.7.10", "--release"]).ok();
-    lab.gateway.sh("ip rule del pref 1000");
+    lab.gateway.sh("ip rule del pref 20195");
     for command in
         ["restore", "assign", "flush", "assign 192.168.7.99", "assign 192.168.7.11 --release"]
     {

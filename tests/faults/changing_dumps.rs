@@ -140,7 +140,7 @@ fn a_failed_read_is_retried_or_reported() {
     let mut runs = 0;
     for error in ["ENOBUFS", "EINTR", "EIO"] {
         for at in (1..).step_by(if error == "ENOBUFS" { 1 } else { 4 }) {
-            lab.gateway.sh("ip rule del pref 1201\nip route del default table 202 metric 10");
+            lab.gateway.sh("ip rule del pref 20201\nip route del default table 202 metric 10");
             let (run, trace) = lab.strace(
                 &format!(
                     "-e trace=recvfrom,recvmsg -e inject=recvfrom,recvmsg:error={error}:when={at}"

@@ -45,7 +45,7 @@ const CASES: [(&str, &str); 6] = [
     ("", "failover ppp1 --to ppp0"),
     ("", "failover ppp0"),
     ("ip nexthop del id 8701", "assign"),
-    ("ip rule del pref 1000; ip nexthop del id 8700; ipset flush wanpool", "restore"),
+    ("ip rule del pref 20195; ip nexthop del id 8700; ipset flush wanpool", "restore"),
     ("\"$WANPOOL\" flush", "restore"),
 ];
 

@@ -22,7 +22,8 @@
 //! | `ppp 2` | a new lab with two uplinks and eth1, where no command has run |
 //! | `config` | the next block is /etc/wanpool.toml |
 //! | `commands only` | the next block shows no output; its commands must not fail |
-//! | `redial N`, `swallow N` | uplink N is redialled, or loses all packets while its device stays up |
+//! | `redial N` | uplink N is redialled |
+//! | `swallow N` | after a probe has heard it, uplink N loses all packets while its device stays up |
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -76,7 +77,10 @@ impl Doctest<'_> {
             ["served"] => self.lab = Some(raise(3, true)),
             ["ppp", uplinks] => self.lab = Some(raise(number(uplinks), false)),
             ["redial", uplink] => self.lab().redial(number(uplink)),
-            ["swallow", uplink] => self.lab().swallow(number(uplink), true),
+            ["swallow", uplink] => {
+                run_as_shown(self.lab(), "wanpool failover --probe").silent();
+                self.lab().swallow(number(uplink), true);
+            }
             _ => panic!("{}: no such direction: {direction}", self.name),
         }
     }

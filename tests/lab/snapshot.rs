@@ -62,7 +62,8 @@ impl Lab {
     pub fn kernel_state(&self) -> State {
         // One shell runs all of them.
         const DUMPS: [&str; 6] = [
-            "ip -4 rule show",
+            // The order of rules with the same preference says nothing.
+            "ip -4 rule show | LC_ALL=C sort",
             "ip -4 route show table all",
             "ip nexthop show",
             "iptables-nft-save",
@@ -78,7 +79,7 @@ impl Lab {
         sets.sort();
         // Equal routes of several devices are in the order in which they were added, and a device may
         // not have noticed its carrier yet.
-        let routes = routes.replace(" linkdown", "");
+        let routes = routes.replace(" dead", "").replace(" linkdown", "");
         let mut routes: Vec<&str> = routes.lines().collect();
         routes.sort_unstable();
         let parts = [

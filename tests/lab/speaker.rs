@@ -1,9 +1,10 @@
 //! The client side of a conversation: connect from one address, ask, and learn which address the
 //! other side saw.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,35 @@ pub struct Speaker<'lab> {
     from: Ipv4Addr,
     to: SocketAddrV4,
     patience: Duration,
+    /// The device that the socket is bound to.
+    device: Option<String>,
+    /// `SO_MARK`.
+    mark: u32,
 }
 
 impl<'lab> Speaker<'lab> {
     pub fn new(ns: &'lab Netns, from: Ipv4Addr, to: SocketAddrV4) -> Speaker<'lab> {
-        Speaker { ns, from, to, patience: PATIENCE }
+        Speaker { ns, from, to, patience: PATIENCE, device: None, mark: 0 }
+    }
+
+    /// Binds the socket to a device.
+    pub fn by(self, device: &str) -> Speaker<'lab> {
+        Speaker { device: Some(device.to_owned()), ..self }
+    }
+
+    /// Marks what the socket sends.
+    pub fn marked(self, mark: u32) -> Speaker<'lab> {
+        Speaker { mark, ..self }
+    }
+
+    fn prepare(&self, socket: &impl AsFd) -> nix::Result<()> {
+        if let Some(device) = &self.device {
+            socket::setsockopt(socket, sockopt::BindToDevice, &OsString::from(device))?;
+        }
+        if self.mark != 0 {
+            socket::setsockopt(socket, sockopt::Mark, &self.mark)?;
+        }
+        Ok(())
     }
 
     /// Speaks to another server.
@@ -41,7 +66,7 @@ impl<'lab> Speaker<'lab> {
     pub fn tcp(&self) -> Result<Conn, String> {
         let stream = self
             .ns
-            .enter(|| connect(self.from, self.to, self.patience))
+            .enter(|| connect(self.from, self.to, self.patience, |socket| self.prepare(socket)))
             .map_err(|why| format!("tcp {} to {}: {why}", self.from, self.to))?;
         let socket = Socket::Tcp(BufReader::new(stream));
         Ok(self.conn(socket))
@@ -50,6 +75,7 @@ impl<'lab> Speaker<'lab> {
     pub fn udp(&self) -> Result<Conn, String> {
         let bind = || {
             let socket = UdpSocket::bind((self.from, fresh_port()))?;
+            self.prepare(&socket)?;
             socket.connect(self.to)?;
             // Without this a UDP socket gets no error for an unreachable host or net.
             socket::setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
@@ -90,9 +116,15 @@ pub fn fresh_port() -> u16 {
     FIRST + next
 }
 
-pub fn connect(from: Ipv4Addr, to: SocketAddrV4, patience: Duration) -> nix::Result<TcpStream> {
+pub fn connect(
+    from: Ipv4Addr,
+    to: SocketAddrV4,
+    patience: Duration,
+    prepare: impl Fn(&OwnedFd) -> nix::Result<()>,
+) -> nix::Result<TcpStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    prepare(&fd)?;
     let limit = TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());
     socket::setsockopt(&fd, sockopt::SendTimeout, &limit)?;
     let local = SockaddrIn::from(SocketAddrV4::new(from, fresh_port()));

@@ -179,7 +179,7 @@ impl Socket {
     fn open(client: Ipv4Addr, kind: Kind) -> io::Result<Socket> {
         match kind {
             Kind::Tcp => {
-                let stream = speaker::connect(client, FAR, CONNECT_TIMEOUT)?;
+                let stream = speaker::connect(client, FAR, CONNECT_TIMEOUT, |_| Ok(()))?;
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
                 Ok(Socket::Tcp(stream))

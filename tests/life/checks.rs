@@ -48,7 +48,7 @@ impl Life {
     }
 
     fn check_kernel(&self) -> Result<(), String> {
-        let wanted = if self.model.slice { kernel::wanted(&self.model) } else { vec![] };
+        let wanted = if self.model.slice { kernel::wanted(&self.lab, &self.model) } else { vec![] };
         same("routing", &wanted, &kernel::found(&self.lab))?;
         if self.model.bad_file {
             return Ok(());

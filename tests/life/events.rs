@@ -131,11 +131,11 @@ fn damage(random: &mut Random, model: &Model) -> String {
     let base = model.nexthop_base;
     let (dev, client) = (&model.lines[&(no as u8)].dev, random.pick(&model.everyone));
     let scripts = [
-        format!("ip rule del pref {}", 1200 + no),
-        format!("ip rule del pref {}", 1100 + no),
-        "ip rule del pref 1190".to_owned(),
-        format!("ip rule add pref 1250 fwmark {no} ipproto tcp dport 80 lookup main protocol 87"),
-        "ip rule add pref 1251 from 192.168.7.9 iif br0 tos 0x10 unreachable protocol 87"
+        format!("ip rule del pref {}", 20200 + no),
+        format!("ip rule del pref {}", 20110 + no),
+        "ip rule del pref 20190".to_owned(),
+        format!("ip rule add pref 20250 fwmark {no} ipproto tcp dport 80 lookup main protocol 87"),
+        "ip rule add pref 20251 from 192.168.7.9 iif br0 tos 0x10 unreachable protocol 87"
             .to_owned(),
         format!("ip route flush table {}", 200 + no),
         format!("ip route del unreachable default table {}", 200 + no),

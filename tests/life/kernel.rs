@@ -6,11 +6,11 @@ use super::model::{Line, Model, Out};
 use crate::lab::Lab;
 
 /// Sorted lines, one for each nexthop, route and rule.
-pub fn wanted(model: &Model) -> Vec<String> {
+pub fn wanted(lab: &Lab, model: &Model) -> Vec<String> {
     let mut lines = Vec::new();
     nexthops(model, &mut lines);
     routes(model, &mut lines);
-    rules(model, &mut lines);
+    rules(lab, model, &mut lines);
     lines.sort();
     lines
 }
@@ -57,6 +57,9 @@ fn routes(model: &Model, lines: &mut Vec<String>) {
         let dev = format!("table {own} default dev {}{}", line.dev, via(line));
         if line.in_service || (line.out.is_some() && line.exists() && line.up) {
             lines.push(format!("{dev} metric 0"));
+            if line.via.is_some() && line.address {
+                lines.push(format!("table {own} 10.65.4.0/24 dev {} metric 0", line.dev));
+            }
         }
         match line.out {
             Some(Out::ByProbe) => lines.push(format!("{dev} metric 2")),
@@ -73,29 +76,39 @@ fn routes(model: &Model, lines: &mut Vec<String>) {
     lines.extend(fallback.iter().map(|route| format!("table 200 default {route}")));
 }
 
-fn rules(model: &Model, lines: &mut Vec<String>) {
+fn rules(lab: &Lab, model: &Model, lines: &mut Vec<String>) {
     let mut rules = vec![
-        "1000 not from all fwmark 0/0xff lookup main suppress_prefixlength 0".to_owned(),
-        "1180 from all fwmark 0x80/0x80 iif lo lookup main".to_owned(),
-        "1190 from all fwmark 0x80/0x80 lookup 200".to_owned(),
-        "1300 from all iif br0 lookup main suppress_prefixlength 0".to_owned(),
-        "1301 from all iif br0 lookup 200".to_owned(),
+        "20180 from all fwmark 0x80/0x80 iif lo lookup main".to_owned(),
+        "20190 from all fwmark 0x80/0x80 lookup 200".to_owned(),
+        "20195 not from all fwmark 0/0xff lookup main suppress_prefixlength 0".to_owned(),
+        "20300 from all iif br0 lookup main suppress_prefixlength 0".to_owned(),
+        "20301 from all iif br0 lookup 200".to_owned(),
     ];
     if model.multipath {
         rules.push("32000 from all lookup main suppress_prefixlength 0".to_owned());
         rules.push("32001 from all lookup 200".to_owned());
     }
-    for (&no, Line { dev, .. }) in &model.lines {
+    for (&no, line) in &model.lines {
+        let dev = &line.dev;
         let no = u32::from(no);
-        rules.push(format!("1010 from all iif {dev} lookup main suppress_prefixlength 0"));
-        rules.push(format!("1020 from all iif {dev} blackhole"));
+        rules.push(format!("20010 from all iif {dev} lookup main suppress_prefixlength 1"));
+        rules.push(format!("20020 from all iif {dev} blackhole"));
         rules.push(format!(
             "{} from all fwmark {:#x}/0xff lookup {}",
-            1100 + no,
+            20110 + no,
             0x80 + no,
             300 + no
         ));
-        rules.push(format!("{} from all fwmark {no:#x}/0xff lookup {}", 1200 + no, 200 + no));
+        rules.push(format!("{} from all fwmark {no:#x}/0xff lookup {}", 20200 + no, 200 + no));
+        rules.push(format!("20280 from all oif {dev} lookup {}", 300 + no));
+        if line.has_bound_rules {
+            let address = lab.uplink_address(no as u8);
+            let begins = format!("from {address} fwmark 0x7f/0xff iif lo lookup");
+            rules.push(format!("20288 {begins} main suppress_prefixlength 0"));
+            rules.push(format!("20289 {begins} {}", 300 + no));
+            rules.push(format!("20290 from {address} iif lo lookup main"));
+            rules.push(format!("20291 from {address} iif lo lookup {}", 300 + no));
+        }
     }
     lines.extend(rules.iter().map(|rule| format!("rule {rule} proto 87")));
 }

@@ -38,6 +38,8 @@ pub struct Line {
     /// Its nexthop is in the kernel.
     pub in_service: bool,
     pub out: Option<Out>,
+    /// The rules for sockets that are bound to its address are in the kernel.
+    pub has_bound_rules: bool,
     /// The mark of a failover by hand is left from a device that is gone.
     pub has_old_mark: bool,
     /// The line of `failover --to`.
@@ -239,6 +241,7 @@ impl Model {
 
     fn finish(&mut self) {
         for line in self.lines.values_mut() {
+            line.has_bound_rules |= line.exists() && line.address;
             line.in_service &= line.out.is_none();
             if line.in_service {
                 line.to = None;
@@ -269,6 +272,7 @@ impl Model {
         for line in self.lines.values_mut() {
             (line.in_service, line.out, line.to) = (false, None, None);
             line.has_old_mark = false;
+            line.has_bound_rules = false;
         }
         self.group.clear();
         (self.multipath, self.slice, self.held) = (false, false, true);

@@ -39,6 +39,7 @@ impl Life {
                 answers: true,
                 in_service: false,
                 out: None,
+                has_bound_rules: false,
                 has_old_mark: false,
                 to: None,
                 counters: Default::default(),

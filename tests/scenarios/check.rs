@@ -68,7 +68,7 @@ fn rp_filter_without_src_valid_mark_is_found() {
 const CONFLICTING_RULES: [(&str, &str); 4] = [
     ("ip rule add pref 500 lookup 77", "pref 500 lookup 77"),
     // wg-quick, started later: the kernel gives it the next preference in front.
-    ("ip rule add not fwmark 0xca6c lookup 77", "pref 999 not fwmark 0xca6c"),
+    ("ip rule add not fwmark 0xca6c lookup 77", "pref 20009 not fwmark 0xca6c"),
     ("ip rule add pref 700 iif br0 prohibit", "pref 700 iif br0 prohibit"),
     ("ip rule add pref 700 goto 32766", "pref 700 goto 32766"),
 ];
@@ -80,13 +80,14 @@ fn a_conflicting_routing_rule_is_found() {
     for (rule, words) in CONFLICTING_RULES {
         lab.gateway.sh(rule);
         assert_harm(&lab, rule);
-        lab.check().found(&["matches wanpool's traffic", words, "preference above 1301"]);
+        lab.check().found(&["matches wanpool's traffic", words, "preference above 20301"]);
         lab.gateway.sh(&rule.replace("add", "del"));
         assert_repaired(&lab);
     }
-    // The remedy: behind ours.
-    lab.gateway.sh("ip rule add pref 1302 lookup 77");
-    assert_repaired(&lab);
+    // The remedy: behind ours. Then clients do not reach it, and that is told, too.
+    lab.gateway.sh("ip rule add pref 20302 lookup 77");
+    lab.check().found(&["stands behind wanpool's", "pref 20302 lookup 77", "below 20010"]);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
 }
 
 fn a_filter_rule_that_accepts_before_ours_is_found(shape: Shape) {
@@ -171,11 +172,13 @@ fn a_flowtable_is_found_where_the_kernel_has_them() {
 #[test]
 fn findings_and_drift_are_separate_in_text_and_json() {
     let lab = Lab::three_uplinks();
-    lab.gateway.sh("ip rule add pref 500 lookup 77\nip rule del pref 1201");
-    lab.gateway.sh("iptables -t nat -I POSTROUTING -d 203.0.113.0/24 -o ppp0 -j ACCEPT");
+    lab.gateway.sh("ip route add default dev ppp1 table 77
+ip rule add pref 500 lookup 77
+ip rule del pref 20201");
+    lab.gateway.sh("iptables -t nat -I POSTROUTING -p udp -o ppp0 -j ACCEPT");
     let kept = lab.state();
     let check = lab.check();
-    assert_eq!(check.drifted(), "ip rule add pref 1201 fwmark 0x1/0xff lookup 201 protocol 87\n");
+    assert_eq!(check.drifted(), "ip rule add pref 20201 fwmark 0x1/0xff lookup 201 protocol 87\n");
     assert_eq!(check.findings.len(), 2, "{check}");
     let run = lab.apart("", "-j pools --check");
     assert_eq!(run.status, 3, "{run}");

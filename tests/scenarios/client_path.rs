@@ -29,7 +29,7 @@ fn the_path_of_a_client_is_shown_step_by_step(shape: Shape) {
     let client = lab.member(4, 0);
     let own = lab.uplink_address(4);
     let expected = json!({
-        "client": client.to_string(), "pool": 4, "set": "0x4/0xff", "mark": "0x4", "rule": 1204,
+        "client": client.to_string(), "pool": 4, "set": "0x4/0xff", "mark": "0x4", "rule": 20204,
         "table": 204, "route": "default nhid 8704 table 204 metric 10",
         "nexthop": "8704 via 10.65.4.1 dev eth1 onlink", "device": "eth1",
         "nat": format!("masquerade to {own}"), "differs": null,
@@ -37,7 +37,7 @@ fn the_path_of_a_client_is_shown_step_by_step(shape: Shape) {
     assert_eq!(path(&lab, client), expected);
     let text = format!(
         "client   {client}\npool     4\nset      0x4/0xff\nmark     0x4\n\
-         rule     pref 1204 fwmark 0x4/0xff lookup 204\ntable    204\n\
+         rule     pref 20204 fwmark 0x4/0xff lookup 204\ntable    204\n\
          route    default nhid 8704 table 204 metric 10\n\
          nexthop  8704 via 10.65.4.1 dev eth1 onlink\ndevice   eth1\n\
          nat      masquerade to {own}\ndiffers  -\n"
@@ -47,7 +47,7 @@ fn the_path_of_a_client_is_shown_step_by_step(shape: Shape) {
 
     // The kernel's own tools show each step.
     assert_eq!(lab.marks()[&client], "0x4/0xff");
-    assert!(lab.rules().contains(&(1204, "from all fwmark 0x4/0xff lookup 204 proto 87".into())));
+    assert!(lab.rules().contains(&(20204, "from all fwmark 0x4/0xff lookup 204 proto 87".into())));
     let nexthop = lab.gateway.sh("ip nexthop show id 8704");
     assert!(nexthop.starts_with("id 8704 via 10.65.4.1 dev eth1 "), "{nexthop}");
     assert!(lab.table(204)[0].contains("nhid 8704"));
@@ -66,7 +66,7 @@ fn the_path_differs_when_the_set_is_changed_by_hand() {
     lab.gateway.sh(&format!("ipset -exist add wanpool {client} skbmark 0x3/0xff"));
     let differs = "the set says 0x3/0xff, the pool file 0x1/0xff: wanpool restore";
     let expected = json!({
-        "pool": 1, "set": "0x3/0xff", "mark": "0x3", "rule": 1203, "table": 203, "device": "ppp2",
+        "pool": 1, "set": "0x3/0xff", "mark": "0x3", "rule": 20203, "table": 203, "device": "ppp2",
         "differs": differs,
     });
     assert_has(&path(&lab, client), expected);
@@ -83,7 +83,7 @@ fn the_path_of_a_client_in_no_pool_is_the_group() {
     let client = lab.member(1, 0);
     lab.release(client);
     let expected = json!({
-        "pool": null, "set": null, "mark": "0x0", "rule": 1301, "table": 200,
+        "pool": null, "set": null, "mark": "0x0", "rule": 20301, "table": 200,
         "route": "default nhid 8700 table 200", "nexthop": "8700 group 8701/8702/8703",
         "device": "ppp0,ppp1,ppp2", "nat": "masquerade to 10.64.1.2,10.64.2.2,10.64.3.2",
         "differs": null,
@@ -91,7 +91,7 @@ fn the_path_of_a_client_in_no_pool_is_the_group() {
     assert_has(&path(&lab, client), expected);
     lab.config(&three("unassigned = \"unreachable\""));
     lab.wanpool(["restore"]).ok();
-    assert_has(&path(&lab, client), json!({ "rule": 1301, "device": null, "nat": null }));
+    assert_has(&path(&lab, client), json!({ "rule": 20301, "device": null, "nat": null }));
 }
 
 fn the_path_shows_that_the_uplink_is_failed_over_or_down(shape: Shape) {
@@ -99,7 +99,7 @@ fn the_path_shows_that_the_uplink_is_failed_over_or_down(shape: Shape) {
     let client = lab.member(1, 0);
     lab.wanpool(["failover", "ppp0", "--to", "ppp1"]).ok();
     let expected = json!({
-        "rule": 1201, "table": 201, "device": "ppp1", "nexthop": "8702 dev ppp1",
+        "rule": 20201, "table": 201, "device": "ppp1", "nexthop": "8702 dev ppp1",
         "nat": format!("masquerade to {}", lab.uplink_address(2)),
         "differs": "its uplink ppp0 is failed-over",
     });

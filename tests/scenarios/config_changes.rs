@@ -123,7 +123,7 @@ fn an_uplink_removed_from_the_config_gives_its_clients_to_the_others(shape: Shap
     lab.wanpool(["assign"]).silent();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2]);
     let is_of_three =
-        |(pref, rule): &(u32, String)| [1103, 1203].contains(pref) || rule.contains("ppp2");
+        |(pref, rule): &(u32, String)| [20113, 20203].contains(pref) || rule.contains("ppp2");
     assert!(!lab.rules().iter().any(is_of_three), "rules of a removed uplink");
     assert_eq!((lab.table(203), lab.table(303)), (vec![], vec![]));
     talk.assert_on_own_uplinks(&lab);

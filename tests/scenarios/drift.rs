@@ -152,23 +152,23 @@ fn each_deleted_object_is_repaired(shape: Shape) {
 /// One alteration of each kind, and part of a step that repairs it.
 const ALTERATIONS: [(&str, &str); 33] = [
     (
-        "ip rule del pref 1201; ip rule add pref 1206 fwmark 0x1/0xff lookup 201 proto 87",
-        "pref 1201",
+        "ip rule del pref 20201; ip rule add pref 20206 fwmark 0x1/0xff lookup 201 proto 87",
+        "pref 20201",
     ),
     (
-        "ip rule del pref 1201; ip rule add pref 1201 fwmark 0x1/0x1ff lookup 201 proto 87",
-        "pref 1201",
+        "ip rule del pref 20201; ip rule add pref 20201 fwmark 0x1/0x1ff lookup 201 proto 87",
+        "pref 20201",
     ),
     (
-        "ip rule del pref 1201; ip rule add pref 1201 fwmark 0x1/0xff lookup 202 proto 87",
-        "pref 1201",
+        "ip rule del pref 20201; ip rule add pref 20201 fwmark 0x1/0xff lookup 202 proto 87",
+        "pref 20201",
     ),
     (
-        "ip rule del pref 1020 iif ppp0; ip rule add pref 1020 iif ppp0 unreachable proto 87",
-        "pref 1020",
+        "ip rule del pref 20020 iif ppp0; ip rule add pref 20020 iif ppp0 unreachable proto 87",
+        "pref 20020",
     ),
-    ("ip rule add pref 1207 fwmark 0x1/0xff lookup 201 proto 87", "ip rule del pref 1207"),
-    ("ip rule add pref 1201 to 10.9.0.0/16 fwmark 0x1/0xff prohibit proto 87", "ip rule del"),
+    ("ip rule add pref 20207 fwmark 0x1/0xff lookup 201 proto 87", "ip rule del pref 20207"),
+    ("ip rule add pref 20201 to 10.9.0.0/16 fwmark 0x1/0xff prohibit proto 87", "ip rule del"),
     ("ip route replace prohibit default table 201 metric 10 proto 87", "table 201"),
     ("ip route replace default dev br0 table 201 metric 10 proto 87", "table 201"),
     ("ip route replace default nhid 8702 table 201 metric 10 proto 87", "table 201"),
@@ -228,14 +228,14 @@ fn altered_and_doubled_objects_are_repaired(shape: Shape) {
     // `ip rule add` takes ours for a copy of such a rule, so only the program repairs these.
     for altered in ["not fwmark 0x1/0xff", "from 192.168.7.0/24 fwmark 0x1/0xff"] {
         let damage =
-            format!("ip rule del pref 1201; ip rule add pref 1201 {altered} lookup 201 proto 87");
-        assert_repaired(&lab, &damage, "pref 1201 ", Repair::Restore, &right);
+            format!("ip rule del pref 20201; ip rule add pref 20201 {altered} lookup 201 proto 87");
+        assert_repaired(&lab, &damage, "pref 20201 ", Repair::Restore, &right);
     }
     // `ip rule restore` adds an exact copy, which `ip rule add` refuses.
     let copy = "unshare -n sh -ec 'ip -4 rule flush; ip -4 rule del pref 0
-                ip rule add pref 1201 fwmark 0x1/0xff lookup 201 proto 87
+                ip rule add pref 20201 fwmark 0x1/0xff lookup 201 proto 87
                 ip -4 rule save' | ip rule restore";
-    assert_repaired(&lab, copy, "ip rule del pref 1201 ", Repair::Steps, &right);
+    assert_repaired(&lab, copy, "ip rule del pref 20201 ", Repair::Steps, &right);
     // An altered jump may be a foreign one: ours is added again, and the altered one is kept.
     for repair in [Repair::Restore, Repair::Steps] {
         lab.gateway.sh("iptables -w -t nat -E WANPOOL RENAMED");

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{EchoServer, FAR, Lab, Shape, Speaker, wait_until};
+use crate::lab::{EchoServer, FAR, Lab, Shape, Speaker, three, wait_until};
 
 with_both_iptables! {
     failback_cut_ends_only_flows_whose_own_uplink_is_back,
@@ -172,4 +172,38 @@ fn failback_drain_ends_flows_on_the_backup_after_the_delay() {
     assert_eq!(report["flows_ended"], 1, "{report}");
     assert_eq!(flow.ask(), Ok(lab.uplink_address(1)), "a new flow");
     lab.wanpool(["assign"]).silent();
+}
+
+#[test]
+fn failback_cut_ends_the_flows_of_hosts_in_no_pool_and_of_the_gateway_too() {
+    let lab =
+        Lab::serving(&(with_backup("", "failback = \"cut\"") + "\n[multipath]\nenable = true\n"));
+    let nobody = lab.member(1, 0);
+    lab.release(nobody);
+    lab.hang_up(1);
+    lab.hang_up(2);
+    wait_until("the devices are gone", || lab.table(301).is_empty() && lab.table(302).is_empty());
+    lab.wanpool(["-q", "restore"]);
+    let mut flow = lab.client(nobody).udp().unwrap();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(3)));
+    let mut own = Speaker::new(&lab.gateway, Ipv4Addr::UNSPECIFIED, FAR).udp().unwrap();
+    assert_eq!(own.ask(), Ok(lab.uplink_address(3)));
+    lab.redial(1);
+    let report = lab.wanpool(["-j", "restore", "1"]).json();
+    assert_eq!(report["flows_ended"], 2, "{report}");
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(1)));
+}
+
+#[test]
+fn flows_without_nat_end_when_a_run_finds_their_device_gone() {
+    let lab = Lab::serving(&three("").replace("\"ppp1\"", "\"ppp1\"\nnat = false"));
+    let client = lab.member(2, 0);
+    lab.provider.sh(&format!("ip route add {client} dev isp2"));
+    assert_eq!(lab.client(client).seen(), Ok(client));
+    let count = lab.connmarks(client).len();
+    lab.hang_up(2);
+    let report = lab.wanpool(["-j", "assign"]).json();
+    assert_eq!(report["flows_ended"], count, "{report}");
+    lab.wanpool(["assign"]).silent();
+    lab.assert_leaves_by_another(client, 2);
 }

@@ -92,7 +92,7 @@ fn assign_repairs_what_is_missing_after_a_clean_run(shape: Shape) {
         "iptables -t nat -F WANPOOL",
         "iptables -t nat -A WANPOOL -o ppp9 -j MASQUERADE",
         "iptables -t mangle -F; iptables -t mangle -X",
-        "ip rule del pref 1000; ip rule del pref 1201; ip route del default table 202 metric 10",
+        "ip rule del pref 20195; ip rule del pref 20201; ip route del default table 202 metric 10",
         "ip nexthop del id 8702",
         "ip nexthop del id 8700",
         "ip link set ppp1 down; ip link set ppp1 up",

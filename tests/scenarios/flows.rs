@@ -73,6 +73,16 @@ fn the_mss_is_clamped_to_the_path_of_the_uplink(shape: Shape) {
         let seen = lab.far.sh(&format!("ss -tinH dst {}", lab.uplink_address(pool)));
         assert!(seen.contains(mss), "the far server may send {mss} to pool {pool}, not {seen}");
     }
+    // Connections that come in are clamped in both directions, too.
+    let inside = lab.member(3, 1);
+    let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(inside, 8080));
+    lab.forward_port(1, inside);
+    let mut conn = lab.visitor(1, 8080).tcp().unwrap();
+    assert_eq!(conn.ask(), Ok(*FAR.ip()));
+    let seen = lab.clients.sh(&format!("ss -tinH state established src {inside}:8080"));
+    assert!(seen.contains("mss:1348 "), "the client may send 1348, not {seen}");
+    let seen = lab.far.sh("ss -tinH dst 10.64.1.2:8080");
+    assert!(seen.contains("mss:1348 "), "the far host may send 1348, not {seen}");
 }
 
 #[test]

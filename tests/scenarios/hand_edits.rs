@@ -55,7 +55,7 @@ fn a_rule_with_any_selector_is_removed_by_printed_steps_and_by_runs() {
     let before = lab.state();
     for action in ["lookup main suppress_prefixlength 8", "lookup 201", "unreachable"] {
         for selectors in RULES {
-            let add = format!("ip rule add pref 1250 {selectors} {action} protocol 87");
+            let add = format!("ip rule add pref 20250 {selectors} {action} protocol 87");
             lab.gateway.sh(&add);
             let check = lab.check();
             lab.run_steps(&check).ok();
@@ -63,7 +63,7 @@ fn a_rule_with_any_selector_is_removed_by_printed_steps_and_by_runs() {
         }
     }
     for selectors in RULES {
-        lab.gateway.sh(&format!("ip rule add pref 1250 {selectors} lookup 201 protocol 87"));
+        lab.gateway.sh(&format!("ip rule add pref 20250 {selectors} lookup 201 protocol 87"));
     }
     lab.wanpool(["assign"]).ok();
     lab.state().assert_is(&before, "after assign");

@@ -1,6 +1,7 @@
 //! Real packets through a gateway: one module for each command or event.
 
 mod assign;
+mod bound_sockets;
 mod check;
 mod client_path;
 mod config_changes;
@@ -39,6 +40,8 @@ mod slice;
 mod two_gateways;
 mod unassigned_clients;
 mod unowned;
+mod upgrade;
 mod uplink_gateway;
 mod uplink_loss;
 mod uplink_recovery;
+mod vpn;

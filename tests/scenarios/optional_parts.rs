@@ -98,3 +98,29 @@ fn a_rule_of_nft_in_a_table_of_wanpool_does_not_stop_routing() {
         lab.state().assert_is(&served, table);
     }
 }
+
+#[test]
+fn with_a_read_only_proc_sys_all_else_is_done_and_the_sysctl_is_named() {
+    let lab = Lab::with().raise();
+    lab.config(&three(""));
+    lab.discover(&lab.everyone());
+    let read_only = |command: &str| {
+        lab.script(&format!(
+            "exec unshare --mount sh -ec 'mount --bind /proc/sys /proc/sys
+             mount -o remount,ro,bind /proc/sys; exec \"$WANPOOL\" {command}'"
+        ))
+    };
+    lab.gateway.sysctl("net/ipv4/ip_dynaddr", "0");
+    lab.gateway.sysctl("net/ipv4/ip_forward", "0");
+    let sysctl = "docker run --sysctl net.ipv4.ip_forward=1";
+    let run = read_only("restore");
+    assert_eq!(run.status, 1, "{run}");
+    assert!(run.stderr.contains(sysctl), "{run}");
+    let check = read_only("pools --check");
+    assert!(check.status == 3 && check.stdout.contains(sysctl), "{check}");
+    lab.gateway.sysctl("net/ipv4/ip_forward", "1");
+    read_only("assign").ok();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    read_only("restore").silent();
+    assert_eq!(read_only("pools --check").ok().stdout, "");
+}

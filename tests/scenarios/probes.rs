@@ -252,3 +252,23 @@ fn the_runtime_state_is_in_run_under_the_path_of_the_state_directory() {
     assert_eq!(records.len(), 3);
     assert_eq!(lab.runtime_state(), "");
 }
+
+#[test]
+fn a_peer_that_has_never_answered_condemns_nothing() {
+    let lab = Lab::three_uplinks();
+    lab.swallow(1, true);
+    for _ in 0..3 {
+        let run = lab.wanpool(["failover", "--probe"]);
+        assert_eq!((run.status, &*run.stdout), (0, ""), "{run}");
+        assert!(run.stderr.contains("uplink 1 (ppp0)"), "{run}");
+        assert!(run.stderr.contains("10.64.1.1 has never answered"), "{run}");
+    }
+    // A timer would tell it once; it has been told.
+    lab.run("--hook failover --probe").silent();
+    lab.assert_all_up(3);
+    lab.swallow(1, false);
+    lab.run("failover --probe").silent();
+    lab.swallow(1, true);
+    lab.run("failover --probe").silent();
+    assert_eq!(lab.run("failover --probe").stdout, "uplink 1 ppp0 failed-over\n");
+}

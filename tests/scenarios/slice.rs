@@ -14,23 +14,32 @@ fn served() -> Lab {
 
 #[test]
 fn the_slice_has_the_rules_of_the_contract() {
+    let lab = served();
     let mut expected = vec![
-        "1000: not from all fwmark 0/0xff lookup main suppress_prefixlength 0".to_owned(),
-        "1180: from all fwmark 0x80/0x80 iif lo lookup main".to_owned(),
-        "1190: from all fwmark 0x80/0x80 lookup 200".to_owned(),
-        "1300: from all iif br0 lookup main suppress_prefixlength 0".to_owned(),
-        "1301: from all iif br0 lookup 200".to_owned(),
+        "20180: from all fwmark 0x80/0x80 iif lo lookup main".to_owned(),
+        "20190: from all fwmark 0x80/0x80 lookup 200".to_owned(),
+        "20195: not from all fwmark 0/0xff lookup main suppress_prefixlength 0".to_owned(),
+        "20300: from all iif br0 lookup main suppress_prefixlength 0".to_owned(),
+        "20301: from all iif br0 lookup 200".to_owned(),
     ];
     for (number, dev) in [(1, "ppp0"), (2, "ppp1"), (3, "ppp2"), (4, "eth1")] {
+        let address = lab.uplink_address(number);
         expected.extend([
-            format!("1010: from all iif {dev} lookup main suppress_prefixlength 0"),
-            format!("1020: from all iif {dev} blackhole"),
-            format!("110{number}: from all fwmark {:#x}/0xff lookup 30{number}", 0x80 + number),
-            format!("120{number}: from all fwmark {number:#x}/0xff lookup 20{number}"),
+            format!("20010: from all iif {dev} lookup main suppress_prefixlength 1"),
+            format!("20020: from all iif {dev} blackhole"),
+            format!("2011{number}: from all fwmark {:#x}/0xff lookup 30{number}", 0x80 + number),
+            format!("2020{number}: from all fwmark {number:#x}/0xff lookup 20{number}"),
+            format!("20280: from all oif {dev} lookup 30{number}"),
+            format!(
+                "20288: from {address} fwmark 0x7f/0xff iif lo lookup main suppress_prefixlength 0"
+            ),
+            format!("20289: from {address} fwmark 0x7f/0xff iif lo lookup 30{number}"),
+            format!("20290: from {address} iif lo lookup main"),
+            format!("20291: from {address} iif lo lookup 30{number}"),
         ]);
     }
     expected.sort();
-    let rules = served().rules();
+    let rules = lab.rules();
     let mut rules: Vec<_> = rules.iter().map(|(pref, rule)| format!("{pref}: {rule}")).collect();
     rules.sort();
     assert_eq!(rules, expected.iter().map(|rule| format!("{rule} proto 87")).collect::<Vec<_>>());
@@ -76,8 +85,11 @@ fn the_slice_has_the_tables_of_the_contract() {
         assert_eq!((pool.len(), pool[2].0.as_str()), (3, "unreachable"));
         let dev = lab.uplink_dev(u8::try_from(number).unwrap());
         let own = lab.table(300 + number);
-        let is_right = own.len() == 1 && own[0].starts_with("default ") && own[0].contains(&dev);
-        assert!(is_right, "{own:?}");
+        assert!(own[0].starts_with("default ") && own[0].contains(&dev), "{own:?}");
+        // The neighbours of an ethernet uplink are not behind its gateway.
+        let rest: Vec<&str> = own[1..].iter().map(|route| &route[..route.len().min(21)]).collect();
+        let wanted: &[&str] = if dev == "eth1" { &["10.65.4.0/24 dev eth1"] } else { &[] };
+        assert_eq!(rest, wanted);
     }
     let shared = routes(&lab, 200);
     assert_eq!((shared[0].0.as_str(), shared[0].1), ("unicast", Some(8700)));

@@ -11,8 +11,8 @@ fn served() -> Lab {
 fn a_rule_put_back_by_hand_without_our_protocol_is_replaced() {
     let lab = served();
     let right = lab.rules();
-    let by_hand = "ip rule add pref 1201 fwmark 0x1/0xff lookup 201";
-    lab.gateway.sh(&format!("ip rule del pref 1201\n{by_hand}"));
+    let by_hand = "ip rule add pref 20201 fwmark 0x1/0xff lookup 201";
+    lab.gateway.sh(&format!("ip rule del pref 20201\n{by_hand}"));
     let check = lab.check();
     assert!(check.drifted().contains(by_hand), "{check}");
     lab.gateway.sh(&check.steps);

@@ -48,6 +48,7 @@ fn a_gateway_given_by_via_is_kept_if_the_configuration_has_none() {
     lab.gateway.sh(DHCP);
     lab.serve(&without_via());
     let before = lab.state();
+    lab.gateway.sh("ip route del default");
     lab.move_gateway(4, NEW);
     lab.wanpool(["restore", "eth1", "--via", "10.65.4.9"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
@@ -55,8 +56,17 @@ fn a_gateway_given_by_via_is_kept_if_the_configuration_has_none() {
     lab.wanpool(["failover", "ppp0"]).ok();
     lab.wanpool(["restore", "ppp0"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    // It survives a link that is down for a moment, and a flush.
+    for loss in ["ip link set eth1 down; ip link set eth1 up", "$WANPOOL flush"] {
+        lab.script(loss).ok();
+        lab.wanpool(["restore"]).ok();
+        lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    }
+    // The main table counts more than what is remembered.
     lab.move_gateway(4, lab.uplink_gateway(4));
-    lab.wanpool(["restore"]).ok();
+    lab.gateway.sh(DHCP);
+    assert!(lab.check().drifted().contains("via 10.65.4.1 dev eth1"));
+    lab.wanpool(["assign"]).ok();
     lab.state().assert_is(&before, "as the main table says");
     lab.assert_each_leaves_by_its_own_uplink(&[4]);
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{EchoServer, Flow, Kind, Lab, Shape, assert_spread, count_seen, three, uplinks};
+use crate::lab::{
+    EchoServer, Flow, Kind, Lab, Shape, assert_spread, count_seen, three, uplinks, wait_until,
+};
 
 with_both_iptables! {
     a_lost_device_needs_no_process_and_other_pools_lose_no_packet,
@@ -129,4 +131,15 @@ fn a_flow_without_nat_continues_by_another_uplink() {
     let carried = lab.carried(2);
     assert_eq!(flow.ask(), Ok(client));
     assert!(lab.carried(2).from_gateway > carried.from_gateway);
+}
+
+#[test]
+fn an_open_flow_leaves_a_line_without_carrier_and_needs_no_process() {
+    let lab = Lab::four_uplinks();
+    let mut flow = lab.client(lab.member(4, 0)).udp().unwrap();
+    assert_eq!(flow.ask(), Ok(lab.uplink_address(4)));
+    lab.carrier(4, false);
+    wait_until("the flow goes on by another line", || {
+        flow.ask().is_ok_and(|seen| seen != lab.uplink_address(4))
+    });
 }

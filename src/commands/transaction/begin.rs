@@ -38,12 +38,14 @@ impl<'a> Run<'a> {
         let kernel = context.open_kernel()?;
         // Like the version of the pool files, the counters are read before what they tell about.
         let counters = kernel.change_counters();
-        let verified = match (scope, &pool_version) {
-            (ReadScope::Changed, Some(version)) => Verified::read(context, &counters, version),
-            _ => None,
+        let mut verified = None;
+        let need = |found: &Snapshot| {
+            if let (ReadScope::Changed, Some(version)) = (scope, &pool_version) {
+                verified = Verified::read(context, &counters, version, found);
+            }
+            if verified.is_some() { [Need::Unchanged; 2] } else { [Need::Read; 2] }
         };
-        let need = if verified.is_some() { Need::Unchanged } else { Need::Read };
-        let snapshot = context.observe(&kernel, need, need).context("nothing was changed")?;
+        let snapshot = context.observe_if(&kernel, need).context("nothing was changed")?;
         let is_flushed = lock.is_some() && context.runtime.is_flushed();
         // A unit starts with a full restore.
         let may_create = !context.options.hook || scope == ReadScope::All;

@@ -34,7 +34,7 @@ impl Run<'_> {
         intent: Intent,
     ) -> Result<Vec<EndedFlows>> {
         let mut ended = Vec::new();
-        for no in flows::uplinks_to_clear(after, intent) {
+        for no in flows::uplinks_to_clear(&self.context.config, after, intent) {
             // To ask for flows takes a walk through the whole conntrack table.
             if self.is_idle && self.flows_ended.contains(no) {
                 continue;
@@ -73,7 +73,9 @@ impl Run<'_> {
         for due in failback::due(config, status, &self.health, clock::since_boot()) {
             let mark = config.kernel_ids.uplink_mark(due.uplink);
             let begun_by = self.kernel.flows_begun_by(mark)?;
-            let (sources, count) = failback::sources(&due, pools, &begun_by);
+            let (sources, count) = failback::sources(&due, pools, &begun_by, |address| {
+                failback::is_inside(config, &self.snapshot.devices, address)
+            });
             if count > 0 {
                 ended.push(EndedFlows { change: Change::EndFlowsFrom { mark, sources }, count });
             }

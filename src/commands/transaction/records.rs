@@ -10,11 +10,21 @@ use crate::commands::print_error;
 use crate::model::UplinkNo;
 use crate::model::health::HealthRecords;
 use crate::model::uplink::State;
-use crate::plan::uplinks::{GatewayStatus, Intent};
+use crate::plan::uplinks::{self, GatewayStatus, Intent};
 use crate::plan::{failback, probes};
 use crate::system::{clock, notify_hook};
 
 impl Run<'_> {
+    /// Writes down the gateways in use. Failure is told, but the run goes on: the kernel has them too.
+    pub fn write_last_gateways(&self, status: &GatewayStatus) {
+        let last = uplinks::last_gateways(&self.context.config, &self.snapshot, status);
+        if last != self.snapshot.last_gateways {
+            if let Err(error) = self.context.runtime.write_last_gateways(&last) {
+                print_error(error);
+            }
+        }
+    }
+
     /// Brings the records up to date with a status.
     pub fn update_records(&mut self, status: &GatewayStatus) {
         let now = clock::since_boot();

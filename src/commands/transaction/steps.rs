@@ -1,7 +1,7 @@
 //! Makes the changes of a run one by one, and shows them as shell commands where somebody asked for
 //! that.
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 
 use super::Run;
 use crate::commands::report::{self, Report};
@@ -22,13 +22,25 @@ impl Run<'_> {
         for (at, change) in changes.iter().enumerate() {
             match self.apply_one(change, report) {
                 Err(error) if change.is_optional() => {
-                    let _ = self.optional_error.set(error);
+                    let _ = self.optional_error.set(self.without_part(change, &error));
                 }
                 Err(error) => return Err(Failure { at, error }),
                 Ok(()) => {}
             }
         }
         Ok(())
+    }
+
+    /// The error of a change that clients can do without, with what follows from it.
+    fn without_part(&self, change: &Change, error: &Error) -> Error {
+        if matches!(change, Change::SetSysctl { .. }) {
+            return anyhow!("{error:#}; clients are served without it");
+        }
+        anyhow!(
+            "{error:#}; clients are served without helpers until their modules are installed, or \
+             helpers is removed in {}",
+            self.context.config.path.display()
+        )
     }
 
     pub fn apply_one(&self, change: &Change, report: &mut Report) -> Result<()> {

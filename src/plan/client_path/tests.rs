@@ -23,12 +23,12 @@ fn one_rule_decides_on_each_kind_of_packet() {
     let config = two_uplinks();
     let routing = routing::wanted(&config, &status(&config, Intent::RestoreAll));
     for (mark, iif, pref, what) in [
-        (0x01, "br0", Some(1201), "a client of pool 1"),
-        (0x81, "br0", Some(1101), "a flow of uplink 1"),
-        (0x83, "br0", Some(1190), "a flow of an uplink that no longer exists"),
-        (0x00, "br0", Some(1301), "a client in no pool"),
-        (0x00, "ppp1", Some(1020), "a packet from an uplink"),
-        (0x81, "ppp1", Some(1020), "the same with a mark"),
+        (0x01, "br0", Some(20201), "a client of pool 1"),
+        (0x81, "br0", Some(20111), "a flow of uplink 1"),
+        (0x83, "br0", Some(20190), "a flow of an uplink that no longer exists"),
+        (0x00, "br0", Some(20301), "a client in no pool"),
+        (0x00, "ppp1", Some(20020), "a packet from an uplink"),
+        (0x81, "ppp1", Some(20020), "the same with a mark"),
         (0x00, "lo", None, "the router itself"),
         (0xff00, "tun0", None, "a mark of another program"),
     ] {
@@ -45,8 +45,8 @@ fn an_altered_path_differs_even_if_it_ends_in_the_same_device() {
         ("nothing", |_| {}, ""),
         (
             "the rule of the pool is deleted",
-            |routing| routing.rules.retain(|rule| rule.pref != 1201),
-            "rule pref 1301 iif br0 lookup 200 in place of pref 1201 fwmark 0x1/0xff lookup 201",
+            |routing| routing.rules.retain(|rule| rule.pref != 20201),
+            "rule pref 20301 iif br0 lookup 200 in place of pref 20201 fwmark 0x1/0xff lookup 201",
         ),
         (
             "the pool's own route is deleted",
@@ -74,7 +74,7 @@ fn an_altered_path_differs_even_if_it_ends_in_the_same_device() {
         ),
         (
             "the rule of another pool is deleted",
-            |routing| routing.rules.retain(|rule| rule.pref != 1202),
+            |routing| routing.rules.retain(|rule| rule.pref != 20202),
             "",
         ),
     ];
@@ -100,8 +100,8 @@ fn a_rule_of_another_program_that_looks_up_the_same_table_is_reported() {
     let packet = packet(0x1, &lan);
     let wanted = wanted(&config, &status, &packet);
     let route = wanted.route.clone().unwrap();
-    let ours = routing.rules.iter().find(|rule| rule.pref == 1201).unwrap();
-    for (from, decides) in [("10.0.0.0/24", 900), ("10.9.0.0/24", 1201)] {
+    let ours = routing.rules.iter().find(|rule| rule.pref == 20201).unwrap();
+    for (from, decides) in [("10.0.0.0/24", 900), ("10.9.0.0/24", 20201)] {
         let from = Some(from.parse().unwrap());
         let theirs = Rule { pref: 900, fwmark: None, from, ..ours.clone() };
         let rules = [&routing.rules[..], &[theirs]].concat();
@@ -182,7 +182,7 @@ fn the_first_thing_that_is_wrong_with_a_path_is_reported() {
 #[test]
 fn an_uplink_masquerades_if_a_rule_says_so_or_without_rights_the_configuration() {
     let config = config(&[(1, 1)], "[uplink.2]\ndev = \"ppp2\"\nnat = false\n");
-    let filter = crate::plan::filter::wanted(&config);
+    let filter = crate::plan::fixtures::wanted_filter(&config);
     for (number, wanted) in [(1, true), (2, false), (3, false)] {
         assert_eq!(is_masqueraded(&config, Some(&filter), &dev(number)), wanted);
         assert_eq!(is_masqueraded(&config, None, &dev(number)), wanted);

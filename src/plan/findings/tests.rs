@@ -1,5 +1,7 @@
 //! Each finding as a table: what is found, and what is not.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::model::routing::MAIN_TABLE;
 use crate::model::{DevName, Mark};
@@ -45,8 +47,9 @@ fn a_rule_of_another_program_is_found_if_it_takes_packets_of_clients() {
     let with = |selectors: &str| Some(selectors.to_owned());
     for (rule, is_found, why) in [
         (rule(900), true, "it matches everything"),
-        (rule(1301), true, "as late as our last rule"),
-        (rule(1302), false, "behind our last rule"),
+        (rule(20301), true, "as late as our last rule"),
+        (rule(20302), false, "behind our last rule"),
+        (Rule { action: RuleAction::Lookup(52), ..rule(900) }, false, "only networks of a VPN"),
         (rule(0), false, "the kernel's own"),
         (Rule::new(900, RuleAction::Nop), false, "it decides nothing"),
         (Rule::new(900, RuleAction::Goto(32766)), true, "it skips our rules"),
@@ -70,14 +73,40 @@ fn a_rule_of_another_program_is_found_if_it_takes_packets_of_clients() {
         (Rule { fwmark: mark(0x100, 0xff00), ..rule(900) }, false, "other bits"),
         (Rule { fwmark: mark(0xca6c, 0xffff_ffff), not: true, ..rule(900) }, true, "wg-quick"),
         (Rule { unsupported_selectors: with("to 10.8.0.0/16"), ..rule(900) }, false, "a VPN"),
-        (Rule { unsupported_selectors: with("oif tun0"), ..rule(900) }, false, "bound sockets"),
+        (Rule { oif: dev("tun0"), ..rule(900) }, false, "bound sockets"),
         (Rule { unsupported_selectors: with("tos 0x10"), ..rule(900) }, true, "some packets"),
     ] {
-        let surroundings = Surroundings { foreign_rules: vec![rule.clone()], ..Default::default() };
+        let surroundings = Surroundings {
+            foreign_rules: vec![rule.clone()],
+            tables_to_internet: BTreeSet::from([500, MAIN_TABLE]),
+            ..Default::default()
+        };
         let wanted =
             format!("a routing rule of higher precedence matches wanpool's traffic: {rule}");
         let found = what(&surroundings, &[]);
         assert_eq!(found, if is_found { vec![wanted] } else { vec![] }, "{why}");
+    }
+}
+
+#[test]
+fn a_rule_behind_ours_is_found_if_its_table_has_routes() {
+    let with_routes = BTreeSet::from([52]);
+    let table = |table, pref| Rule::new(pref, RuleAction::Lookup(table));
+    let mut to_others = table(52, 30000);
+    to_others.unsupported_selectors = Some("l3mdev".to_owned());
+    for (rule, is_found) in [
+        (table(52, 30000), true),
+        (table(53, 30000), false),
+        (table(52, 5270), false),
+        (table(52, OF_THE_KERNEL), false),
+        (to_others, false),
+    ] {
+        let surroundings = Surroundings {
+            foreign_rules: vec![rule.clone()],
+            tables_with_routes: with_routes.clone(),
+            ..Default::default()
+        };
+        assert_eq!(what(&surroundings, &[]).len(), usize::from(is_found), "{rule}");
     }
 }
 

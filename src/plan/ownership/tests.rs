@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::filter::Jump;
-use crate::plan::fixtures::usable;
+use crate::plan::fixtures::{usable, wanted_filter};
 
 /// With these bits of the mark, with and without LAN devices and helpers.
 fn config(shift: u32, lan: bool, helpers: bool) -> Config {
@@ -40,7 +40,7 @@ proptest! {
         before in some_config(), now in some_config(),
         at in any::<(prop::sample::Index, prop::sample::Index)>(), damage in 0..5, no_jump in any::<bool>(),
     ) {
-        let mut found = filter::wanted(&before);
+        let mut found = wanted_filter(&before);
         let chains: Vec<Chain> = found.chains.keys().copied().collect();
         let chain = *at.0.get(&chains);
         let rules = found.chains.get_mut(&chain).unwrap();
@@ -95,7 +95,7 @@ fn a_chain_without_a_rule_of_ours_belongs_to_others_and_so_do_the_jumps_to_it() 
         (Chain::HELPERS, FilterRule::new([Match::InputDevice(dev("ppp0"))], Verdict::Return)),
     ];
     for (chain, rule) in theirs {
-        let mut jumps = filter::wanted(&config).jumps;
+        let mut jumps = wanted_filter(&config).jumps;
         jumps.retain(|jump| jump.to == chain);
         let found =
             Filter { chains: [(chain, vec![rule.clone()])].into(), jumps, ..Filter::default() };
@@ -115,21 +115,21 @@ fn beside_our_marks_a_strange_chain_is_ours_only_with_a_jump_that_we_want() {
     };
     let leads_to_helpers = |jump: &Jump| jump.to == Chain::HELPERS;
 
-    let mut altered = filter::wanted(&with_helpers);
+    let mut altered = wanted_filter(&with_helpers);
     strange(&mut altered);
     assert_eq!(split(&with_helpers, altered.clone()), (altered, vec![]));
 
-    let mut unhooked = filter::wanted(&with_helpers);
+    let mut unhooked = wanted_filter(&with_helpers);
     unhooked.jumps.retain(|jump| !leads_to_helpers(jump));
     strange(&mut unhooked);
     assert_eq!(split(&with_helpers, unhooked).1.len(), 1);
 
     // Another program's, with the jump that we would make if helpers were configured.
     let without = config(0, true, false);
-    let mut foreign = filter::wanted(&without);
-    let jumps = filter::wanted(&with_helpers).jumps.into_iter();
+    let mut foreign = wanted_filter(&without);
+    let jumps = wanted_filter(&with_helpers).jumps.into_iter();
     foreign.jumps.extend(jumps.filter(leads_to_helpers));
     strange(&mut foreign);
     let (rest, conflicts) = split(&without, foreign);
-    assert_eq!((rest, conflicts.len()), (filter::wanted(&without), 1));
+    assert_eq!((rest, conflicts.len()), (wanted_filter(&without), 1));
 }

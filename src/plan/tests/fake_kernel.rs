@@ -16,7 +16,7 @@ use crate::model::snapshot::{Read, Snapshot};
 pub fn apply(kernel: &mut Snapshot, change: &Change) {
     let routing = &mut kernel.routing;
     match change {
-        Change::SetSysctl { key, value } => {
+        Change::SetSysctl { key, value, .. } => {
             kernel.sysctls.insert(key.clone(), value.clone());
         }
         Change::LoadModule(module) => {

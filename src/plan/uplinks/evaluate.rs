@@ -9,13 +9,14 @@
 
 use std::net::Ipv4Addr;
 
+use super::gateway::{gateway, needs_no_gateway};
 use super::{Condition, Device, DownReason, FailoverCause, Intent, UplinkStatus};
 use crate::config::{Config, Uplink};
 use crate::model::UplinkNo;
-use crate::model::routing::{Nexthop, Route, RouteTarget};
+use crate::model::routing::{MainRoute, Nexthop, Route, RouteTarget};
 use crate::model::snapshot::Snapshot;
 use crate::plan::priorities::{MANUAL_FAILOVER_METRIC, OVERRIDE_METRIC, PROBE_FAILOVER_METRIC};
-use crate::plan::routing::failover_mark;
+use crate::plan::routing::{bound_address, failover_mark};
 
 pub fn evaluate(
     config: &Config,
@@ -41,16 +42,61 @@ pub fn evaluate(
         Some(_) => None,
         None => former_device(found, config.kernel_ids.uplink_table(no)),
     };
-    UplinkStatus { condition, device, former_device, via, override_uplink, role: uplink.role }
+    UplinkStatus {
+        condition,
+        device,
+        former_device,
+        via,
+        addresses: addresses(config, found, uplink),
+        routes: routes_beside_default(found, uplink, via),
+        override_uplink,
+        role: uplink.role,
+    }
+}
+
+/// The addresses that sockets of the gateway may be bound to. A loss of the line needs no run: the
+/// addresses that it had stay until it has others, or until another uplink has them.
+fn addresses(config: &Config, found: &Snapshot, uplink: &Uplink) -> Vec<Ipv4Addr> {
+    let mut addresses: Vec<Ipv4Addr> =
+        found.devices.addresses_of(&uplink.dev).map(|address| address.local).collect();
+    if addresses.is_empty() {
+        for rule in &found.routing.rules {
+            addresses.extend(bound_address(config, uplink.no, rule));
+        }
+        addresses.retain(|former| found.devices.addresses.iter().all(|it| it.local != *former));
+    }
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+/// What the table of an uplink needs beside a default route by this gateway. A VPN may have split the
+/// Internet into two halves; these are no neighbours.
+fn routes_beside_default(
+    found: &Snapshot,
+    uplink: &Uplink,
+    via: Option<Ipv4Addr>,
+) -> Vec<MainRoute> {
+    let mut routes: Vec<MainRoute> = Vec::new();
+    if via.is_none() {
+        return routes;
+    }
+    for route in found.main_routes.get(&uplink.dev).into_iter().flatten() {
+        let is_known = routes.iter().any(|known| known.dst == route.dst);
+        if route.dst.prefix_len() > 1 && route.via != via && !is_known {
+            routes.push(*route);
+        }
+    }
+    routes
 }
 
 /// What the objects that earlier runs made say about an uplink. Objects for another device are
 /// ignored: the number may have belonged to another line.
-struct Previous {
+pub(super) struct Previous {
     failover: Option<FailoverCause>,
     /// The gateway in use, if route and nexthop agree. If they do not, somebody altered one of them.
-    agreed_gateway: Option<Ipv4Addr>,
-    last_gateway: Option<Ipv4Addr>,
+    pub agreed_gateway: Option<Ipv4Addr>,
+    pub last_gateway: Option<Ipv4Addr>,
 }
 
 impl Previous {
@@ -58,7 +104,8 @@ impl Previous {
         let table = config.kernel_ids.uplink_table(no);
         let mut routes = Vec::new();
         for route in &found.routing.routes {
-            if route.table == table && route.dev() == Some(&uplink.dev) {
+            let is_default = route.table == table && route.dst.prefix_len() == 0;
+            if is_default && route.dev() == Some(&uplink.dev) {
                 routes.push(route);
             }
         }
@@ -138,42 +185,9 @@ fn failover(routes: &[&Route]) -> Option<FailoverCause> {
 
 fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
     match route.target {
-        RouteTarget::Device { via, .. } => via,
+        RouteTarget::Device { via, .. } | RouteTarget::Uplink { via, .. } => via,
         _ => None,
     }
-}
-
-/// The gateway of an uplink: the one that a person gives with the command, for this run; else the
-/// configured one, which an edit changes in every run. Without these, an intent that renews the
-/// gateway takes the first of: the one that a hook gives, that of a default route in the main table
-/// (DHCP), the last one used if the device needs a gateway. Any other run keeps the gateway in use, if
-/// there is one.
-fn gateway(
-    found: &Snapshot,
-    uplink: &Uplink,
-    no: UplinkNo,
-    previous: &Previous,
-    intent: Intent,
-) -> Option<Ipv4Addr> {
-    let is_renewed = intent.renews_gateway(no);
-    let given = intent.gateway(no);
-    let given_by_person = if matches!(intent, Intent::Restore { .. }) { given } else { None };
-    let kept = if is_renewed { None } else { previous.agreed_gateway };
-    // A gateway that was mistyped for a point-to-point device is forgotten.
-    let remembered =
-        if is_renewed && needs_no_gateway(found, uplink) { None } else { previous.last_gateway };
-    given_by_person
-        .or(uplink.via)
-        .or(given)
-        .or(kept)
-        .or_else(|| found.gateways.get(&uplink.dev).copied())
-        .or(remembered)
-}
-
-/// Whether the device leads to one host only.
-fn needs_no_gateway(found: &Snapshot, uplink: &Uplink) -> bool {
-    let link = found.devices.link(&uplink.dev);
-    link.is_some_and(|link| link.point_to_point) || found.devices.peer_of(&uplink.dev).is_some()
 }
 
 /// Why an uplink is not usable. It is usable if its device is up and has an address and a way to the

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Role;
 use crate::model::UplinkNo;
+use crate::model::routing::MainRoute;
 use crate::model::uplink::State;
 
 /// Which uplinks are in service, and whether multipath is on.
@@ -23,6 +24,10 @@ pub struct UplinkStatus {
     /// The device that was failed over by hand and does not exist any more.
     pub former_device: Option<u32>,
     pub via: Option<Ipv4Addr>,
+    /// The addresses of the device. Those that a down uplink had stay until it has others.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The routes of the main table by its device that lead elsewhere than its default route.
+    pub routes: Vec<MainRoute>,
     /// Where `failover --to` sends the pool while its own uplink is out of service.
     pub override_uplink: Option<UplinkNo>,
     pub role: Role,

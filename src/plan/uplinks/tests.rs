@@ -3,7 +3,7 @@
 mod hooks;
 
 use super::*;
-use crate::model::routing::{Route, RouteTarget};
+use crate::model::routing::{MainRoute, Route, RouteTarget};
 use crate::plan::fixtures::{after, config, dev, no, running, usable};
 use crate::plan::tests::fake_kernel::delete_nexthop;
 use crate::plan::tests::reach;
@@ -45,7 +45,7 @@ fn an_uplink_is_usable_if_it_is_up_and_has_an_address_and_a_next_hop() {
     assert_eq!(condition(&found), Condition::Up);
     found.devices.links[0].point_to_point = false;
     assert_eq!(condition(&found), Condition::Down(DownReason::NoGateway));
-    found.gateways.insert(dev(1), [10, 64, 1, 1].into());
+    found.main_routes.insert(dev(1), vec![default_by([10, 64, 1, 1].into())]);
     assert_eq!(condition(&found), Condition::Up);
     found.devices.addresses.remove(0);
     assert_eq!(condition(&found), Condition::Down(DownReason::NoAddress));
@@ -105,11 +105,16 @@ fn gateway(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 64, 1, last)
 }
 
+/// The default route of the main table by this gateway.
+fn default_by(via: Ipv4Addr) -> MainRoute {
+    MainRoute { dst: Default::default(), via: Some(via) }
+}
+
 /// Uplink 1 is on ethernet, and the main table has a default route by its gateway, .1.
 fn ethernet() -> Snapshot {
     let mut found = usable(&[1, 2]);
     found.devices.links[0].point_to_point = false;
-    found.gateways.insert(dev(1), gateway(1));
+    found.main_routes.insert(dev(1), vec![default_by(gateway(1))]);
     found
 }
 
@@ -131,10 +136,11 @@ fn the_configured_gateway_comes_first_and_a_restore_determines_any_other_anew() 
     assert_eq!(via(&configured, &found, hook), gateway(9), "the configured one");
 
     found = after(&plain, &found, &none(), given(7));
-    assert_eq!(via(&plain, &found, Intent::Keep), gateway(7), "the last one used");
+    assert_eq!(via(&plain, &found, Intent::Keep), gateway(1), "the main table's again");
     assert_eq!(via(&configured, &found, Intent::Keep), gateway(9), "an edit of the configuration");
     assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(1), "the main table's again");
-    found.gateways.clear();
+    found.main_routes.clear();
+    assert_eq!(via(&plain, &found, Intent::Keep), gateway(7), "the last one used");
     assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(7), "there is no other");
     found.devices.links[0].point_to_point = true;
     let status = decide(&plain, &found, Intent::RestoreAll).unwrap();

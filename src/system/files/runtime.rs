@@ -4,8 +4,9 @@
 //!
 //! `uplinks` has the health of each uplink, as JSON. `flushed` exists while hooks and timers must not
 //! create the slice again. `last-heard` and `released` have times of clients, as JSON, for
-//! `assign --prune AGE`. `fingerprint` is the text by which a run
-//! recognises that nothing has changed since the client set and the chains were last verified.
+//! `assign --prune AGE`. `gateways` has the last gateway of each device whose gateway is not in the
+//! configuration, as JSON. `fingerprint` is the text by which a run recognises that nothing has
+//! changed since the client set and the chains were last verified.
 //!
 //! Another state folder belongs to another gateway (a network namespace, a test). Its runtime state
 //! is in a folder below `/run/wanpool` with the path of the state folder. `WANPOOL_RUN_DIR` names a
@@ -21,6 +22,7 @@ use super::dir::{Dir, FILE_MODE, LazyDir};
 use crate::model::health::HealthRecords;
 use crate::system::clock;
 
+mod last_gateways;
 mod last_heard;
 
 const RUN_DIR: &str = "/run/wanpool";
@@ -148,9 +150,9 @@ mod tests {
     /// A text as the program writes it.
     const TEXT: &str = concat!(
         r#"{"1":{"dev":"ppp0","index":7,"state":"failed-over","since":12.5,"healthy_runs":0,"#,
-        r#""unhealthy_runs":3,"last":{"at":99.25,"loss":100,"rtt":null}},"#,
+        r#""unhealthy_runs":3,"last":{"at":99.25,"loss":100,"rtt":null},"heard":null},"#,
         r#""2":{"dev":"ppp1","index":8,"state":"up","since":350735.47,"healthy_runs":4,"#,
-        r#""unhealthy_runs":0,"last":{"at":350735.47,"loss":0,"rtt":0.012345}}}"#,
+        r#""unhealthy_runs":0,"last":{"at":350735.47,"loss":0,"rtt":0.012345},"heard":"10.64.2.1"}}"#,
         "\n"
     );
     const VERSION_0_1_0: &str =
@@ -166,6 +168,7 @@ mod tests {
             healthy_runs: 0,
             unhealthy_runs: 3,
             last: Some(ProbeResult { at: Duration::from_millis(99_250), loss: 100, rtt: None }),
+            heard: None,
         };
         let rtt = Some(Duration::from_micros(12_345));
         let second = UplinkHealth {
@@ -176,6 +179,7 @@ mod tests {
             healthy_runs: 4,
             unhealthy_runs: 0,
             last: Some(ProbeResult { at: NOW, loss: 0, rtt }),
+            heard: Some([10, 64, 2, 1].into()),
         };
         [(1, first), (2, second)]
             .map(|(number, record)| (UplinkNo::new(number).unwrap(), record))

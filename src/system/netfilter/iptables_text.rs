@@ -7,8 +7,10 @@ use std::fmt::Write;
 
 use crate::model::client_set::SET_NAME;
 use crate::model::filter::{Chain, FilterRule, Jump, Match, Table, Verdict};
+use crate::model::routing::UPLINK_REALM;
 use crate::model::{DevName, Mark};
 
+const ANSWER: &str = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY";
 const SYN: &str = "-p tcp -m tcp --tcp-flags SYN,RST SYN";
 
 /// The text of a rule without `-A CHAIN`.
@@ -29,19 +31,28 @@ fn render_match(condition: &Match) -> String {
     match condition {
         Match::InputDevice(dev) => format!("-i {dev}"),
         Match::OutputDevice(dev) => format!("-o {dev}"),
+        Match::NotOutputDevice(dev) => format!("! -o {dev}"),
+        Match::NoMark => "-m mark --mark 0x0".to_owned(),
         Match::Mark(mark) => format!("-m mark --mark {mark}"),
         Match::NotMark(mark) => format!("-m mark ! --mark {mark}"),
+        Match::Connmark(mark) => format!("-m connmark --mark {mark}"),
         Match::NotConnmark(mark) => format!("-m connmark ! --mark {mark}"),
+        Match::Answer => ANSWER.to_owned(),
+        Match::NewFlow => "-m conntrack --ctstate NEW".to_owned(),
+        Match::UplinkRealm => format!("-m realm --realm {UPLINK_REALM:#x}"),
         Match::TcpSyn => SYN.to_owned(),
         Match::TcpDestinationPort(port) => format!("-p tcp -m tcp --dport {port}"),
+        Match::NoIpsecPolicy => "-m policy --dir out --pol none".to_owned(),
     }
 }
 
 fn render_verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Return => "-j RETURN".to_owned(),
+        Verdict::Drop => "-j DROP".to_owned(),
         Verdict::Masquerade => "-j MASQUERADE".to_owned(),
         Verdict::ClampMss => "-j TCPMSS --clamp-mss-to-pmtu".to_owned(),
+        Verdict::SetMss(mss) => format!("-j TCPMSS --set-mss {mss}"),
         Verdict::SetMark(mark) => format!("-j MARK --set-xmark {mark}"),
         Verdict::SetConnmark(mark) => format!("-j CONNMARK --set-xmark {mark}"),
         Verdict::SaveMark { mask } => {
@@ -81,13 +92,26 @@ fn parse_match(words: &[&str]) -> Option<(Match, usize)> {
     Some(match *words {
         ["-i", dev, ..] => (Match::InputDevice(device(dev)?), 2),
         ["-o", dev, ..] => (Match::OutputDevice(device(dev)?), 2),
+        ["!", "-o", dev, ..] => (Match::NotOutputDevice(device(dev)?), 3),
+        ["-m", "mark", "--mark", "0x0", ..] => (Match::NoMark, 4),
         ["-m", "mark", "--mark", value, ..] => (Match::Mark(mark(value)?), 4),
         ["-m", "mark", "!", "--mark", value, ..] => (Match::NotMark(mark(value)?), 5),
+        ["-m", "conntrack", "--ctstate", "ESTABLISHED", "--ctdir", "REPLY", ..] => {
+            (Match::Answer, 6)
+        }
+        ["-m", "conntrack", "--ctstate", "NEW", ..] => (Match::NewFlow, 4),
+        ["-m", "realm", "--realm", realm, ..]
+            if hexadecimal(realm) == Some(UPLINK_REALM.into()) =>
+        {
+            (Match::UplinkRealm, 4)
+        }
+        ["-m", "connmark", "--mark", value, ..] => (Match::Connmark(mark(value)?), 4),
         ["-m", "connmark", "!", "--mark", value, ..] => (Match::NotConnmark(mark(value)?), 5),
         ["-p", "tcp", "-m", "tcp", "--tcp-flags", "SYN,RST", "SYN", ..] => (Match::TcpSyn, 7),
         ["-p", "tcp", "-m", "tcp", "--dport", port, ..] => {
             (Match::TcpDestinationPort(decimal(port)?), 6)
         }
+        ["-m", "policy", "--dir", "out", "--pol", "none", ..] => (Match::NoIpsecPolicy, 6),
         _ => return None,
     })
 }
@@ -95,8 +119,10 @@ fn parse_match(words: &[&str]) -> Option<(Match, usize)> {
 fn parse_verdict(table: Table, words: &[&str]) -> Option<Verdict> {
     Some(match *words {
         ["RETURN"] => Verdict::Return,
+        ["DROP"] => Verdict::Drop,
         ["MASQUERADE"] => Verdict::Masquerade,
         ["TCPMSS", "--clamp-mss-to-pmtu"] => Verdict::ClampMss,
+        ["TCPMSS", "--set-mss", mss] => Verdict::SetMss(decimal(mss)?),
         ["MARK", "--set-xmark", value] => Verdict::SetMark(mark(value)?),
         ["CONNMARK", "--set-xmark", value] => Verdict::SetConnmark(mark(value)?),
         ["CONNMARK", "--save-mark", "--nfmask", nfmask, "--ctmask", ctmask] if nfmask == ctmask => {
@@ -188,9 +214,16 @@ mod tests {
         prop_oneof![
             any_device().prop_map(Match::InputDevice),
             any_device().prop_map(Match::OutputDevice),
+            any_device().prop_map(Match::NotOutputDevice),
+            Just(Match::NoMark),
+            Just(Match::NoIpsecPolicy),
             any_mark().prop_map(Match::Mark),
             any_mark().prop_map(Match::NotMark),
+            any_mark().prop_map(Match::Connmark),
             any_mark().prop_map(Match::NotConnmark),
+            Just(Match::Answer),
+            Just(Match::NewFlow),
+            Just(Match::UplinkRealm),
             Just(Match::TcpSyn),
             any::<u16>().prop_map(Match::TcpDestinationPort),
         ]
@@ -199,11 +232,13 @@ mod tests {
     fn any_verdict() -> impl Strategy<Value = Verdict> {
         prop_oneof![
             Just(Verdict::Return),
+            Just(Verdict::Drop),
             Just(Verdict::Masquerade),
             Just(Verdict::ClampMss),
             Just(Verdict::MarkFromClientSet),
             any_mark().prop_map(Verdict::SetMark),
             any_mark().prop_map(Verdict::SetConnmark),
+            any::<u16>().prop_map(Verdict::SetMss),
             any::<u32>().prop_map(|mask| Verdict::SaveMark { mask }),
             any::<u32>().prop_map(|mask| Verdict::RestoreMark { mask }),
             "[a-z]{1,8}".prop_map(Verdict::Helper),

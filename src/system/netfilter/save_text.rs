@@ -33,6 +33,17 @@ impl<'a> SavedRule<'a> {
         self.target() == Some("RETURN") || words(self.text).contains(&"-g")
     }
 
+    /// Whether the rule excepts packets to some networks, or those that IPsec encrypts, from
+    /// masquerading. Without it, what belongs in a tunnel would leave in clear.
+    fn exempts_from_nat(&self) -> bool {
+        let words = words(self.text);
+        let has_destination =
+            words.windows(2).any(|pair| pair[0] == "-d" && pair[1] != "0.0.0.0/0");
+        let is_for_ipsec = words.windows(2).any(|pair| pair == ["--pol", "ipsec"]);
+        let is_source_nat = self.table == Table::Nat && self.chain == "POSTROUTING";
+        is_source_nat && (has_destination || is_for_ipsec)
+    }
+
     /// The match on a device that an option (`-i`, `-o`) of the rule makes.
     fn device(&self, option: &str) -> Option<DeviceMatch> {
         let words = words(self.text);
@@ -123,7 +134,7 @@ pub fn accepting_rules(text: &str) -> Vec<AcceptingRule> {
         }
         for (at, rule) in rules.iter().enumerate() {
             let is_before_jump = last_jump.get(rule.chain).is_some_and(|&last| at < last);
-            if !is_before_jump || rule.jumps_to().is_some() {
+            if !is_before_jump || rule.jumps_to().is_some() || rule.exempts_from_nat() {
                 continue;
             }
             if rule.leaves_chain() || accepts(&chains, rule) {

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
+use nix::libc::EINVAL;
 
 use super::NetlinkSocket;
 use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG};
 use super::socket::if_exists;
+use crate::error::errno;
 use crate::model::Mark;
 use crate::model::client_set::{FoundSet, SET_NAME};
 
@@ -67,9 +69,16 @@ const BATCH: usize = 2000;
 
 /// The set with all its members.
 pub fn list(socket: &NetlinkSocket) -> Result<FoundSet> {
-    let Some(mut listing) = if_exists(socket.dump_into(build_list(), parse))? else {
-        return Ok(FoundSet::Absent);
+    let found = match if_exists(socket.dump_into(build_list(), parse)) {
+        // The kernel knows no such part of netfilter.
+        Err(error) if errno(&error) == Some(EINVAL) => {
+            return Err(error).context(
+                "the kernel has no ipset: modprobe ip_set_hash_ip; in a container, on the host",
+            );
+        }
+        found => found?,
     };
+    let Some(mut listing) = found else { return Ok(FoundSet::Absent) };
     if let Some(reason) = listing.unusable {
         return Ok(FoundSet::Unusable(reason));
     }

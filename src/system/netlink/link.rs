@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use nix::libc::ENODEV;
 
 use super::NetlinkSocket;
-use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u64, text};
+use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32, native_u64, text};
 use crate::error::{Error, KernelError};
 use crate::model::DevName;
 use crate::model::link::{Address, Link};
@@ -21,6 +21,7 @@ const RTM_GETADDR: u16 = 22;
 const IFINFOMSG: usize = 16;
 const IFADDRMSG: usize = 8;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_STATS64: u16 = 23;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
@@ -70,13 +71,15 @@ fn build_list_without_counters() -> Message {
 pub(super) fn parse_link(message: &Message) -> Result<Link> {
     let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = message.fixed::<IFINFOMSG>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
-    let name = find(&message.attributes(IFINFOMSG)?, IFLA_IFNAME).unwrap_or_default();
+    let attributes = message.attributes(IFINFOMSG)?;
+    let name = find(&attributes, IFLA_IFNAME).unwrap_or_default();
     Ok(Link {
         index: u32::from_ne_bytes([i0, i1, i2, i3]),
         name: DevName::from_kernel(&text(name)),
         up: flags & IFF_UP != 0,
         carrier: flags & IFF_LOWER_UP != 0,
         point_to_point: flags & (IFF_POINTOPOINT | IFF_NOARP) != 0,
+        mtu: find(&attributes, IFLA_MTU).and_then(native_u32).unwrap_or_default(),
     })
 }
 

@@ -1,10 +1,12 @@
 //! Nexthop objects and groups of them: `RTM_NEWNEXTHOP` and its relatives, which `rtnetlink` lacks.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use nix::libc::EOPNOTSUPP;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 
 use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32};
 use super::{DeviceIndex, NetlinkSocket};
+use crate::error::errno;
 use crate::model::routing::Nexthop;
 
 // linux/rtnetlink.h, linux/nexthop.h
@@ -36,7 +38,13 @@ pub struct Found {
 }
 
 pub fn list(socket: &NetlinkSocket, devices: &DeviceIndex) -> Result<Vec<Found>> {
-    let answers = socket.dump(MessageBuilder::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP))?;
+    let request = MessageBuilder::new(&[0; NHMSG]).into_message(RTM_GETNEXTHOP);
+    let answers = match socket.dump(request) {
+        Err(error) if errno(&error) == Some(EOPNOTSUPP) => {
+            return Err(error).context("the kernel has no nexthop objects: they need Linux 5.3");
+        }
+        answers => answers?,
+    };
     answers.iter().map(|message| parse(message, devices)).collect()
 }
 

@@ -1,5 +1,5 @@
-//! Routes: those with the protocol number of wanpool in any table, the gateways and default routes
-//! of other programs, and the route that a packet would take.
+//! Routes: those with the protocol number of wanpool in any table, those of other programs in the main
+//! table and in wanpool's tables, and the route that a packet would take.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,14 +9,15 @@ use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteRealm, RouteScope,
+    RouteType,
 };
 
 use super::message::{Message, decode_known};
 use super::{DeviceIndex, NetlinkSocket};
 use crate::error::Error;
 use crate::model::link::Link;
-use crate::model::routing::{MAIN_TABLE, Route, RouteTarget};
+use crate::model::routing::{MAIN_TABLE, MainRoute, Route, RouteTarget, UPLINK_REALM};
 
 // linux/rtnetlink.h
 pub(super) const RTM_NEWROUTE: u16 = 24;
@@ -31,22 +32,35 @@ pub fn list(socket: &NetlinkSocket, protocol: u8, devices: &DeviceIndex) -> Resu
     Ok(found.iter().map(|message| parse(message, devices)).collect())
 }
 
-/// The gateway that another program's default route with the lowest metric uses on a device, in the
-/// main table.
-pub fn gateway(socket: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Option<Ipv4Addr>> {
+/// The routes of other programs in the main table by a device, in order of metric.
+pub fn in_main(socket: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Vec<MainRoute>> {
     let mut filter = ipv4_filter();
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
-    Ok(best_gateway(&dump(socket, &filter)?, link, our_protocol))
+    Ok(main_routes(&dump(socket, &filter)?, link, our_protocol))
 }
 
-fn best_gateway(routes: &[RouteMessage], link: &Link, our_protocol: u8) -> Option<Ipv4Addr> {
-    let mut gateways = Vec::new();
-    for message in routes.iter().filter(|message| is_foreign_default(message, our_protocol)) {
-        if let Some(gateway) = gateway_through(message, link.index) {
-            gateways.push((metric(message), gateway));
+fn main_routes(found: &[RouteMessage], link: &Link, our_protocol: u8) -> Vec<MainRoute> {
+    let mut routes = Vec::new();
+    for message in found {
+        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
+        if is_unicast && u8::from(message.header.protocol) != our_protocol {
+            let via = gateway_through(message, link.index);
+            routes.push((metric(message), MainRoute { dst: destination(message), via }));
         }
     }
-    gateways.into_iter().min().map(|(_, gateway)| gateway)
+    routes.sort_by_key(|(metric, _)| *metric);
+    routes.into_iter().map(|(_, route)| route).collect()
+}
+
+fn destination(message: &RouteMessage) -> Ipv4Net {
+    let mut address = Ipv4Addr::UNSPECIFIED;
+    for attribute in &message.attributes {
+        if let RouteAttribute::Destination(RouteAddress::Inet(found)) = attribute {
+            address = *found;
+        }
+    }
+    let length = message.header.destination_prefix_length;
+    Ipv4Net::new(address, length.min(32)).unwrap_or_default()
 }
 
 /// The metrics of the default routes that other programs have in a table.
@@ -60,6 +74,17 @@ pub fn foreign_defaults(socket: &NetlinkSocket, table: u32, our_protocol: u8) ->
     };
     routes.retain(|message| is_foreign_default(message, our_protocol));
     Ok(routes.iter().map(metric).collect())
+}
+
+/// The destinations of the routes in a table.
+pub fn destinations(socket: &NetlinkSocket, table: u32) -> Result<Vec<Ipv4Net>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(table)];
+    match dump(socket, &filter) {
+        // The kernel refuses to filter by a table that does not exist.
+        Err(error) if error.is::<Error>() => Ok(vec![]),
+        routes => Ok(routes?.iter().map(destination).collect()),
+    }
 }
 
 fn is_foreign_default(message: &RouteMessage, our_protocol: u8) -> bool {
@@ -80,11 +105,10 @@ fn dump(socket: &NetlinkSocket, filter: &RouteMessage) -> Result<Vec<RouteMessag
 
 pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
     let mut table = u32::from(message.header.table);
-    let (mut dst, mut dev, mut nexthop) = (Ipv4Addr::UNSPECIFIED, None, None);
+    let (mut dev, mut nexthop) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(number) => table = *number,
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => dst = *address,
             RouteAttribute::Oif(index) => dev = devices.name(*index),
             RouteAttribute::NhId(id) => nexthop = Some(*id),
             _ => {}
@@ -98,24 +122,31 @@ pub(super) fn parse(message: &RouteMessage, devices: &DeviceIndex) -> Route {
         (RouteType::Unicast | RouteType::BlackHole, Some(id), _) => RouteTarget::Nexthop(id),
         (RouteType::Unicast, None, Some(dev)) => match gateway_of(&message.attributes) {
             Some(_) if !message.header.flags.contains(RouteFlags::Onlink) => RouteTarget::Other,
+            via if has_uplink_realm(message) => RouteTarget::Uplink { dev, via },
             via => RouteTarget::Device { dev, via },
         },
         _ => RouteTarget::Other,
     };
-    let length = message.header.destination_prefix_length;
-    let dst = Ipv4Net::new(dst, length.min(32)).unwrap_or_default();
+    let dst = destination(message);
     Route { table, dst, tos: message.header.tos, metric: metric(message), target }
 }
 
 /// Whether a route has attributes that the routes of wanpool never have.
 fn has_foreign_attributes(message: &RouteMessage) -> bool {
     use RouteAttribute::{Encap, EncapType, Metrics, PrefSource, Realm, Via};
-    message.attributes.iter().any(|attribute| {
-        matches!(
-            attribute,
-            PrefSource(_) | Metrics(_) | Realm(_) | Via(_) | EncapType(_) | Encap(_)
-        )
+    message.attributes.iter().any(|attribute| match attribute {
+        PrefSource(_) | Metrics(_) | Via(_) | EncapType(_) | Encap(_) => true,
+        Realm(realm) => *realm != uplink_realm(),
+        _ => false,
     })
+}
+
+fn has_uplink_realm(message: &RouteMessage) -> bool {
+    message.attributes.contains(&RouteAttribute::Realm(uplink_realm()))
+}
+
+fn uplink_realm() -> RouteRealm {
+    RouteRealm { source: 0, destination: UPLINK_REALM }
 }
 
 fn metric(message: &RouteMessage) -> u32 {
@@ -203,11 +234,12 @@ fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<R
     }
     builder = match &route.target {
         RouteTarget::Nexthop(id) => builder.nhid(*id),
-        RouteTarget::Device { dev, via: None } => {
-            builder.output_interface(devices.index(dev)?).scope(RouteScope::Link)
-        }
-        RouteTarget::Device { dev, via: Some(via) } => {
-            builder.output_interface(devices.index(dev)?).gateway(*via).onlink()
+        RouteTarget::Device { dev, via } | RouteTarget::Uplink { dev, via } => {
+            builder = builder.output_interface(devices.index(dev)?);
+            match via {
+                None => builder.scope(RouteScope::Link),
+                Some(via) => builder.gateway(*via).onlink(),
+            }
         }
         RouteTarget::Unreachable => builder.kind(RouteType::Unreachable),
         RouteTarget::Throw => builder.kind(RouteType::Throw),
@@ -216,6 +248,9 @@ fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<R
     };
     let mut message = builder.build();
     message.header.tos = route.tos;
+    if matches!(route.target, RouteTarget::Uplink { .. }) {
+        message.attributes.push(RouteAttribute::Realm(uplink_realm()));
+    }
     // A default route has no destination attribute.
     if route.dst.prefix_len() == 0 {
         message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Destination(_)));

@@ -27,6 +27,9 @@ pub(super) const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
 
+/// `suppress_prefixlength` of a rule that has none: −1.
+const NO_SUPPRESSION: u32 = u32::MAX;
+
 /// The rules with this protocol number.
 pub fn list(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
     let mut rules = dump(socket)?;
@@ -79,7 +82,9 @@ pub(super) fn parse(message: &RuleMessage) -> Rule {
             RuleAttribute::FwMark(value) => mark = *value,
             RuleAttribute::FwMask(value) => mask = Some(*value),
             RuleAttribute::Iifname(dev) => rule.iif = Some(DevName::from_kernel(dev)),
-            RuleAttribute::SuppressPrefixLen(0) => rule.suppress_prefixlength_0 = true,
+            RuleAttribute::Oifname(dev) => rule.oif = Some(DevName::from_kernel(dev)),
+            RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) => {}
+            RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefixlength = Some(*length),
             RuleAttribute::Source(IpAddr::V4(from)) => {
                 rule.from = Ipv4Net::new(*from, header.src_len).ok();
             }
@@ -140,8 +145,11 @@ fn build(rule: &Rule, protocol: u8) -> RuleMessage {
     if let Some(dev) = &rule.iif {
         message.attributes.push(RuleAttribute::Iifname(dev.as_str().to_owned()));
     }
-    if rule.suppress_prefixlength_0 {
-        message.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+    if let Some(dev) = &rule.oif {
+        message.attributes.push(RuleAttribute::Oifname(dev.as_str().to_owned()));
+    }
+    if let Some(length) = rule.suppress_prefixlength {
+        message.attributes.push(RuleAttribute::SuppressPrefixLen(length));
     }
     message
 }

@@ -19,9 +19,9 @@ ip route add 172.30.0.0/16 nhid 42
 ip route add default dev side0 table 77
 ip route add 10.9.0.0/16 dev side0 table 201
 ip rule add pref 500 from 192.168.99.0/24 lookup 77
-ip rule add pref 1000 from 192.168.98.0/24 lookup 77
-ip rule add pref 1201 fwmark 0x100/0xff00 lookup 77
-ip rule add pref 1301 iif side0 lookup 77
+ip rule add pref 20000 from 192.168.98.0/24 lookup 77
+ip rule add pref 20201 fwmark 0x100/0xff00 lookup 77
+ip rule add pref 20301 iif side0 lookup 77
 ip rule add pref 31999 to 203.0.113.0/24 lookup 77
 ipset create office hash:ip
 ipset add office 192.168.7.99

@@ -22,13 +22,13 @@ ip nexthop add id 8650 group 8751/44,5
 ip route add default nhid 45 table 78
 ip route add 10.8.0.0/16 nhid 8650 table 301 proto 88
 ip rule add pref 999 fwmark 0x200/0xff00 lookup 78
-ip rule add pref 1000 fwmark 0x300/0xff00 lookup 78
-ip rule add pref 1005 from 192.168.97.0/24 lookup 77 proto 88
-ip rule add pref 1010 iif side0 blackhole
-ip rule add pref 1101 fwmark 0x8100/0xff00 lookup 301
-ip rule add pref 1190 fwmark 0x8000/0x8000 lookup 78
-ip rule add pref 1300 iif side1 lookup main suppress_prefixlength 0
-ip rule add pref 1305 from 192.168.96.0/24 prohibit
+ip rule add pref 20000 fwmark 0x300/0xff00 lookup 78
+ip rule add pref 20005 from 192.168.97.0/24 lookup 77 proto 88
+ip rule add pref 20010 iif side0 blackhole
+ip rule add pref 20111 fwmark 0x8100/0xff00 lookup 301
+ip rule add pref 20190 fwmark 0x8000/0x8000 lookup 78
+ip rule add pref 20300 iif side1 lookup main suppress_prefixlength 0
+ip rule add pref 20305 from 192.168.96.0/24 prohibit
 ip rule add pref 32000 from 192.168.95.0/24 lookup 78
 ip rule add pref 32001 to 192.168.94.0/24 lookup 78
 ipset create office-net hash:net counters

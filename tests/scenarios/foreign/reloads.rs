@@ -69,7 +69,8 @@ fn flushes_by_other_programs_are_repaired(shape: Shape) {
          ip rule add pref 32766 lookup main
          ip rule add pref 32767 lookup default"
             .to_owned(),
-        "ip nexthop flush; ip rule del pref 1000; iptables -w -t mangle -F; ipset flush".to_owned(),
+        "ip nexthop flush; ip rule del pref 20195; iptables -w -t mangle -F; ipset flush"
+            .to_owned(),
     ] {
         assert_repaired(&lab, &reload, true);
     }

@@ -21,8 +21,10 @@ fn report(event: Event, found: &mut Snapshot) -> Intent {
         Event::SameGateway => via = Some(gateway(1)),
         Event::NoGateway => {}
         Event::NewGateway => via = Some(gateway(9)),
-        Event::NewGatewayInMain => drop(found.gateways.insert(dev(1), gateway(9))),
-        Event::NoGatewayAnywhere => drop(found.gateways.remove(&dev(1))),
+        Event::NewGatewayInMain => {
+            found.main_routes.insert(dev(1), vec![default_by(gateway(9))]);
+        }
+        Event::NoGatewayAnywhere => drop(found.main_routes.remove(&dev(1))),
         Event::NewDevice => {
             via = Some(gateway(1));
             delete_nexthop(&mut found.routing, 8701);
@@ -66,12 +68,18 @@ fn a_hook_never_undoes_a_failover_by_hand_and_that_of_a_probe_only_with_a_new_ga
 
             // Flows, probes and a later restore use the current gateway in any case.
             reach(&config, &found, &none(), intent);
-            let target = RouteTarget::Device { dev: dev(1), via: Some(gateway(via)) };
             let routing = after(&config, &found, &none(), intent).routing;
             let in_table =
                 |route: &&Route| route.table == 301 && route.target != RouteTarget::Throw;
             let mut own = routing.routes.iter().filter(in_table);
-            assert!(own.all(|route| route.target == target), "{cause:?}, {event:?}");
+            let gateway = Some(gateway(via));
+            let is_by_gateway = |route: &Route| match &route.target {
+                RouteTarget::Uplink { via, .. } | RouteTarget::Device { via, .. } => {
+                    *via == gateway
+                }
+                _ => false,
+            };
+            assert!(own.all(is_by_gateway), "{cause:?}, {event:?}");
         }
     }
 }

@@ -52,12 +52,14 @@ fn a_rule_is_reported_if_it_accepts_packets_before_a_jump_to_wanpool() {
                 -A PREROUTING -i eth5 -j quiet\n-A quiet -j RETURN\n-A PREROUTING -j WANPOOL\n\
                 -A PREROUTING -i eth7 -j ACCEPT\n-A vpn -p esp -j ACCEPT\nCOMMIT\n\
                 *filter\n-A FORWARD -j ACCEPT\n-A FORWARD -j WANPOOL\nCOMMIT\n\
-                *nat\n-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT\n-A POSTROUTING -j WANPOOL\n";
+                *nat\n-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT
+-A POSTROUTING -m policy --dir out --pol ipsec -j ACCEPT
+-A POSTROUTING -s 10.9.0.0/16 -j ACCEPT\n-A POSTROUTING -j WANPOOL\n";
     let found = accepting_rules(text);
     assert_eq!(
         texts(&found),
         [
-            "nat POSTROUTING -d 10.9.0.0/16 -j ACCEPT",
+            "nat POSTROUTING -s 10.9.0.0/16 -j ACCEPT",
             "mangle PREROUTING -i eth8 -j vpn",
             "mangle PREROUTING ! -i eth6 -j RETURN",
         ]

@@ -123,16 +123,23 @@ fn a_route_that_wanpool_never_makes_has_another_target() {
 }
 
 #[test]
-fn the_gateway_is_that_of_the_default_route_with_the_lowest_metric() {
+fn the_routes_of_the_main_table_by_a_device_are_read_in_order_of_metric() {
     let [br0, ppp0] = links();
     let routes =
         |all: &[&str]| -> Vec<RouteMessage> { all.iter().map(|hex| decode(hex)).collect() };
-    let gateway = |all: &[&str], link| best_gateway(&routes(all), link, 87);
-    let octet = |last| Some(Ipv4Addr::new(192, 168, 7, last));
-    assert_eq!(gateway(&[MULTIPATH, WITH_MTU, CONNECTED], &br0), octet(253));
-    assert_eq!(gateway(&[MULTIPATH, CONNECTED], &br0), octet(252));
-    assert_eq!(gateway(&[MULTIPATH], &ppp0), None);
-    assert_eq!(best_gateway(&routes(&[WITH_MTU]), &br0, 4), None, "a route of wanpool itself");
+    let found = |all: &[&str], link, protocol| {
+        let mut found = Vec::new();
+        for route in main_routes(&routes(all), link, protocol) {
+            let via = route.via.map_or("none".to_owned(), |via| via.to_string());
+            found.push(format!("{} {via}", route.dst));
+        }
+        found
+    };
+    let (first, second) = ("0.0.0.0/0 192.168.7.253", "0.0.0.0/0 192.168.7.252");
+    let connected = "192.168.7.0/24 none";
+    assert_eq!(found(&[MULTIPATH, WITH_MTU, CONNECTED], &br0, 87), [first, connected, second]);
+    assert_eq!(found(&[MULTIPATH], &ppp0, 87), ["0.0.0.0/0 none"]);
+    assert!(found(&[WITH_MTU], &br0, 4).is_empty(), "a route of wanpool itself");
 }
 
 #[test]
@@ -147,7 +154,9 @@ fn any_route() -> impl Strategy<Value = Route> {
     let dev = prop::sample::select(vec!["br0", "ppp0"]).prop_map(DevName::from_kernel);
     let target = prop_oneof![
         any::<u32>().prop_map(RouteTarget::Nexthop),
-        (dev, any::<Option<Ipv4Addr>>()).prop_map(|(dev, via)| RouteTarget::Device { dev, via }),
+        (dev.clone(), any::<Option<Ipv4Addr>>())
+            .prop_map(|(dev, via)| RouteTarget::Device { dev, via }),
+        (dev, any::<Option<Ipv4Addr>>()).prop_map(|(dev, via)| RouteTarget::Uplink { dev, via }),
         Just(RouteTarget::Unreachable),
         Just(RouteTarget::Other),
     ];

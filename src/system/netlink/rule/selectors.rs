@@ -5,9 +5,6 @@ use std::net::IpAddr;
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage, RulePortRange};
 
-/// `suppress_prefixlength` of a rule that has none: −1.
-const NO_SUPPRESSION: u32 = u32::MAX;
-
 /// `FRA_PAD`, and `FRA_SPORT_MASK` and `FRA_DPORT_MASK`, which come with a port.
 const NO_SELECTORS: [u16; 3] = [18, 28, 29];
 
@@ -27,13 +24,11 @@ fn unsupported_selector(attribute: &RuleAttribute, dst_len: u8) -> Option<String
     use RuleAttribute as A;
     Some(match attribute {
         A::Priority(_) | A::Table(_) | A::Goto(_) | A::FwMark(_) | A::FwMask(_) => return None,
-        A::Iifname(_) | A::Source(IpAddr::V4(_)) | A::Protocol(_) => return None,
-        A::SuppressPrefixLen(0 | NO_SUPPRESSION) => return None,
-        A::SuppressPrefixLen(length) => format!("suppress_prefixlength {length}"),
+        A::Iifname(_) | A::Oifname(_) | A::Source(IpAddr::V4(_)) => return None,
+        A::Protocol(_) | A::SuppressPrefixLen(_) => return None,
         A::SuppressIfGroup(group) => format!("suppress_ifgroup {group}"),
         A::Source(from) => format!("from {from}"),
         A::Destination(to) => format!("to {to}/{dst_len}"),
-        A::Oifname(dev) => format!("oif {dev}"),
         A::IpProtocol(protocol) => format!("ipproto {}", u8::from(*protocol)),
         A::SourcePortRange(ports) => format!("sport {}", port_range(ports)),
         A::DestinationPortRange(ports) => format!("dport {}", port_range(ports)),

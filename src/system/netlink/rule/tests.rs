@@ -86,13 +86,13 @@ fn a_rule_of_another_program_is_read_in_the_words_of_ip_rule() {
              0900 1100 70707030 00000000  0800 0600 88130000  0c00 1400 00000000 05000000
              0800 1700 0a001400  0800 1800 50005000  0500 1600 06000000  0600 1d00 ffff0000
              0800 0100 01020300  0800 0200 0a000000",
-            "pref 5000 from 10.0.0.0/8 tos 0x10 oif ppp0 uidrange 0-5 sport 10-20 dport 80 \
-             ipproto 6 to 1.2.3.0/24 lookup 7",
+            "pref 5000 from 10.0.0.0/8 tos 0x10 uidrange 0-5 sport 10-20 dport 80 \
+             ipproto 6 to 1.2.3.0/24 oif ppp0 lookup 7",
         ),
         (
             "02000000 09000001 00000000  0800 0f00 09000000  0800 0e00 08000000  0500 1500 00000000
              0800 0600 8c130000  0c00 0c00 0000000000000009  0800 0d00 03000000  0800 0b00 04000300",
-            "pref 5004 suppress_prefixlength 8 tun_id 9 suppress_ifgroup 3 realms 3/4 lookup 9",
+            "pref 5004 tun_id 9 suppress_ifgroup 3 realms 3/4 lookup 9 suppress_prefixlength 8",
         ),
         (
             "02000000 00000002 00000000  0800 0600 89130000  0800 0400 fe7f0000",
@@ -123,16 +123,19 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         Just(RuleAction::Nop),
     ];
     let mark = any::<(u32, u32)>().prop_map(|(value, mask)| Mark { value, mask });
-    let iif = "[a-z0-9._-]{1,15}".prop_map(|name| DevName::from_kernel(&name));
+    let dev = "[a-z0-9._-]{1,15}".prop_map(|name| DevName::from_kernel(&name));
+    let devices = (option::of(dev.clone()), option::of(dev));
+    let suppress = prop_oneof![Just(None), (0..=32u32).prop_map(Some)];
     let from = (any::<std::net::Ipv4Addr>(), 0..=32u8)
         .prop_map(|(address, length)| Ipv4Net::new(address, length).unwrap());
-    let flags = any::<(u32, bool, bool)>();
-    (flags, action, option::of(mark), option::of(iif), option::of(from)).prop_map(
-        |((pref, not, suppress_prefixlength_0), action, fwmark, iif, from)| Rule {
+    let flags = (any::<(u32, bool)>(), suppress);
+    (flags, action, option::of(mark), devices, option::of(from)).prop_map(
+        |(((pref, not), suppress_prefixlength), action, fwmark, (iif, oif), from)| Rule {
             not,
-            suppress_prefixlength_0,
+            suppress_prefixlength,
             fwmark,
             iif,
+            oif,
             from,
             ..Rule::new(pref, action)
         },

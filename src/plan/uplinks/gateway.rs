@@ -1,0 +1,86 @@
+//! Decides which gateway an uplink has.
+
+use std::net::Ipv4Addr;
+
+use super::evaluate::Previous;
+use super::{Condition, GatewayStatus, Intent};
+use crate::config::{Config, Uplink};
+use crate::model::UplinkNo;
+use crate::model::link::{LastGateway, LastGateways};
+use crate::model::snapshot::Snapshot;
+
+/// The gateway of an uplink: the one that a person gives with the command, for this run; else the
+/// configured one, which an edit changes in every run; else the one that a hook gives; else what the
+/// main table says now, because DHCP clients change it without an event that reaches a hook. What is
+/// remembered counts only where the main table says nothing.
+pub fn gateway(
+    found: &Snapshot,
+    uplink: &Uplink,
+    no: UplinkNo,
+    previous: &Previous,
+    intent: Intent,
+) -> Option<Ipv4Addr> {
+    let is_renewed = intent.renews_gateway(no);
+    let given = intent.gateway(no);
+    let given_by_person = if matches!(intent, Intent::Restore { .. }) { given } else { None };
+    // If the main table has several, the one in use stays until the gateway is determined anew.
+    let kept = if is_renewed { None } else { previous.agreed_gateway };
+    given_by_person
+        .or(uplink.via)
+        .or(given)
+        .or(kept.filter(|kept| found.main_gateways(&uplink.dev).any(|it| it == *kept)))
+        .or_else(|| found.main_gateways(&uplink.dev).next())
+        .or_else(|| remembered_gateway(found, uplink, previous, is_renewed))
+}
+
+/// The gateway in use, or else the last one that was written down.
+fn remembered_gateway(
+    found: &Snapshot,
+    uplink: &Uplink,
+    previous: &Previous,
+    is_renewed: bool,
+) -> Option<Ipv4Addr> {
+    // A gateway that was mistyped for a point-to-point device is forgotten.
+    if is_renewed && needs_no_gateway(found, uplink) {
+        return None;
+    }
+    let index = found.devices.link(&uplink.dev).map(|link| link.index);
+    let written = found.last_gateways.get(&uplink.dev).filter(|last| Some(last.index) == index);
+    let of_kernel = previous.agreed_gateway.or(previous.last_gateway);
+    let via = of_kernel.or(written.map(|last| last.via))?;
+    let Some(last) = written else { return Some(via) };
+    // The device may have moved to another network, in which this gateway is not. Some providers have
+    // a gateway outside the network of the address.
+    let mut addresses = found.devices.addresses_of(&uplink.dev).peekable();
+    let has_no_address = addresses.peek().is_none();
+    let is_there = addresses.any(|address| {
+        address.reaches(via) || (last.via == via && last.addresses.contains(&address.local))
+    });
+    if has_no_address || is_there { Some(via) } else { None }
+}
+
+/// What is to be remembered of gateways: those in use that are not in the configuration. That of an
+/// uplink which is down stays.
+pub fn last_gateways(config: &Config, found: &Snapshot, status: &GatewayStatus) -> LastGateways {
+    let mut all = LastGateways::new();
+    for (no, uplink) in &config.uplinks {
+        let Some(status) = status.uplinks.get(no).filter(|_| uplink.via.is_none()) else {
+            continue;
+        };
+        if matches!(status.condition, Condition::Down(_)) {
+            if let Some(last) = found.last_gateways.get(&uplink.dev) {
+                all.insert(uplink.dev.clone(), last.clone());
+            }
+        } else if let (Some(via), Some(device)) = (status.via, status.device) {
+            let addresses = status.addresses.clone();
+            all.insert(uplink.dev.clone(), LastGateway { index: device.index, via, addresses });
+        }
+    }
+    all
+}
+
+/// Whether the device leads to one host only.
+pub fn needs_no_gateway(found: &Snapshot, uplink: &Uplink) -> bool {
+    let link = found.devices.link(&uplink.dev);
+    link.is_some_and(|link| link.point_to_point) || found.devices.peer_of(&uplink.dev).is_some()
+}
