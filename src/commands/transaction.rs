@@ -247,7 +247,7 @@ impl Run<'_> {
         }
         let depended_on = Dependencies::current(&self.context.config, &self.snapshot);
         let need = |found: &Snapshot| {
-            // What was right before the devices or the routes of others changed may be wrong now.
+            // What was right before a device or multipath changed may be wrong now.
             let is_same = Dependencies::current(&self.context.config, found) == depended_on;
             [set, if is_same { filter } else { Need::Read }]
         };

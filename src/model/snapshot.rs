@@ -89,7 +89,7 @@ pub struct Surroundings {
     /// Of the tables that these rules look up, those that lead to the whole Internet: by a default
     /// route or by its two halves.
     pub tables_to_internet: BTreeSet<u32>,
-    /// Of these tables, those that have any route.
+    /// Of the tables that these rules look up, those that have any route.
     pub tables_with_routes: BTreeSet<u32>,
     pub accepting_rules: Vec<AcceptingRule>,
     /// The other kind of iptables (nft or legacy), if both hold rules.

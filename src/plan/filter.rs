@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::uplinks::{self, GatewayStatus};
+use super::uplinks::{GatewayStatus, is_multipath_on};
 use crate::config::{Config, Lan, Uplink};
 use crate::model::filter::{Chain, Filter, FilterRule, Jump, Match, Verdict};
 use crate::model::snapshot::Snapshot;
@@ -15,7 +15,7 @@ use crate::model::{DevName, UplinkNo};
 pub struct Dependencies {
     /// The MTUs of the uplinks that exist.
     mtus: Vec<(UplinkNo, u32)>,
-    /// The gateway can be reached from outside.
+    /// Whether multipath is on.
     multipath: bool,
 }
 
@@ -26,7 +26,7 @@ impl Dependencies {
         for (&no, uplink) in &config.uplinks {
             mtus.extend(found.devices.link(&uplink.dev).map(|link| (no, link.mtu)));
         }
-        Self { mtus, multipath: uplinks::current(config, found).multipath }
+        Self { mtus, multipath: is_multipath_on(&found.routing.rules) }
     }
 }
 

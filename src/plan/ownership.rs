@@ -15,6 +15,9 @@ use crate::model::snapshot::{Conflict, Read, Snapshot};
 
 /// Removes the chains of others, and the jumps to them, from the snapshot. Each is a conflict.
 pub fn split_foreign(config: &Config, found: &mut Snapshot) {
+    if found.filter.get().is_none() {
+        return;
+    }
     let wanted = filter::wanted(config, found, &uplinks::current(config, found));
     let Read::Is(filter) = &mut found.filter else { return };
     for chain in foreign_chains(&wanted, filter) {

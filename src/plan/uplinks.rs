@@ -206,7 +206,7 @@ fn drop_dead_overrides(status: &mut GatewayStatus) {
     }
 }
 
-fn is_multipath_on(rules: &[Rule]) -> bool {
+pub fn is_multipath_on(rules: &[Rule]) -> bool {
     rules.iter().any(|rule| [MULTIPATH_LOCAL, MULTIPATH].contains(&rule.pref))
 }
 
