@@ -6,13 +6,21 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::Value;
+
+/// The time after which a command hangs: longer than any takes on the busiest machine.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// The environment of every command in the lab.
 #[derive(Clone, Default)]
@@ -74,15 +82,26 @@ impl Netns {
         command
     }
 
-    /// Runs `command` inside, with `input` on its stdin, to its end.
+    /// Runs `command` inside, with `input` on its stdin, to its end. What hangs is killed with its
+    /// child processes, so that the test fails and the others go on.
     pub fn output(&self, mut command: Command, input: &str) -> Output {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
         let mut child =
             self.enter(|| command.spawn()).unwrap_or_else(|why| panic!("{command:?}: {why}"));
+        let group = Pid::from_raw(child.id().try_into().expect("a process id"));
         let mut stdin = child.stdin.take().expect("its stdin is a pipe");
+        let (ended, end) = mpsc::channel::<()>();
         thread::scope(|scope| {
             scope.spawn(move || stdin.write_all(input.as_bytes()));
-            child.wait_with_output().expect("its output")
+            scope.spawn(move || {
+                if end.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+                    let _ = killpg(group, Signal::SIGKILL);
+                }
+            });
+            let output = child.wait_with_output().expect("its output");
+            drop(ended);
+            output
         })
     }
 
