@@ -7,6 +7,7 @@ pub mod address;
 pub mod change;
 pub mod client_set;
 pub mod filter;
+pub mod foreign_filter;
 pub mod health;
 pub mod kernel_ids;
 pub mod link;

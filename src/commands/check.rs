@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Outcome};
 use crate::error::FLUSHED;
+use crate::model::DevName;
 use crate::plan;
 use crate::plan::client_set::PoolEdit;
 use crate::plan::findings::{self, Finding};
@@ -33,8 +34,9 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let found = context.observe(&kernel, Need::Read, Need::Read)?;
     let status = uplinks::decide(config, &found, Intent::Keep).context(WHAT)?;
     let changes = plan::changes(config, &found, &status, PoolEdit::none(&pools))?;
-    let surroundings = kernel.surroundings(&context.tables())?;
-    let mut findings = findings::find(config, &pools, &surroundings, &found.sysctls);
+    let is_lan = |dev: &DevName| config.is_lan(dev.as_str());
+    let surroundings = kernel.surroundings(&context.tables(), is_lan)?;
+    let mut findings = findings::find(config, &pools, &found, &surroundings);
     let conflict = plan::first_conflict(&found);
     if plan::is_absent(&found) && context.runtime.is_flushed() {
         findings.push(Finding { what: FLUSHED.to_owned(), remedy: "wanpool restore".to_owned() });

@@ -21,6 +21,10 @@ pub struct Link {
     /// The device needs no gateway: `IFF_POINTOPOINT` or `IFF_NOARP`.
     pub point_to_point: bool,
     pub mtu: u32,
+    /// The device is part of a VRF.
+    pub in_vrf: bool,
+    /// Names besides the first (`ip link property`).
+    pub other_names: Vec<String>,
 }
 
 /// An address of the gateway itself.

@@ -141,6 +141,18 @@ pub struct MainRoute {
     pub via: Option<Ipv4Addr>,
 }
 
+/// A route that another program has in the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignRoute {
+    pub dst: Ipv4Net,
+    /// Of a multipath route, there are several.
+    pub devs: Vec<DevName>,
+    pub via: Option<Ipv4Addr>,
+    pub metric: u32,
+    /// `rtm_protocol`: the program that made it.
+    pub protocol: u8,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub pref: u32,

@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use super::DevName;
 use super::client_set::FoundSet;
 use super::filter::{AcceptingRule, Filter};
+use super::foreign_filter::ForeignTable;
 use super::link::{Devices, LastGateways};
-use super::routing::{MainRoute, Routing, Rule};
+use super::routing::{ForeignRoute, MainRoute, Routing, Rule};
 
 /// The outcome of reading a part of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,15 @@ pub struct Surroundings {
     /// Of the tables that these rules look up, those that have any route.
     pub tables_with_routes: BTreeSet<u32>,
     pub accepting_rules: Vec<AcceptingRule>,
+    /// The rules of the packet filter that packets of clients pass.
+    pub filter_tables: Vec<ForeignTable>,
+    /// The unicast routes of other programs in the main table.
+    pub main_routes: Vec<ForeignRoute>,
+    /// The address of the gateway on which a resolver listens for clients.
+    pub resolver: Option<Ipv4Addr>,
+    /// The file with saved rules of wanpool that would be loaded at boot without the set that they
+    /// need.
+    pub saved_rules: Option<&'static str>,
     /// The other kind of iptables (nft or legacy), if both hold rules.
     pub other_iptables: Option<&'static str>,
     /// Default routes of other programs in wanpool's tables: table and metric.

@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::priorities::{UNASSIGNED, UPLINK_LOCAL};
+use super::uplinks::current;
 use crate::config::{Config, Lan};
 use crate::model::filter::{AcceptingRule, DeviceMatch};
 use crate::model::pools::Pools;
 use crate::model::routing::{Rule, RuleAction};
-use crate::model::snapshot::{Conflict, Surroundings};
+use crate::model::snapshot::{Conflict, Snapshot, Surroundings};
+
+mod filter;
+mod filter_path;
+mod main_table;
+mod uplinks;
 
 /// Something that is wrong, and what repairs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +42,16 @@ const NEARLY_FULL: u64 = 90;
 pub fn find(
     config: &Config,
     pools: &Pools,
+    found: &Snapshot,
     surroundings: &Surroundings,
-    sysctls: &BTreeMap<String, String>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(forwarding(sysctls));
-    findings.extend(rp_filter(sysctls));
+    findings.extend(forwarding(&found.sysctls));
+    findings.extend(rp_filter(&found.sysctls));
+    findings.extend(uplinks::find(config, &found.devices));
+    let status = current(config, found);
+    findings.extend(main_table::find(config, &found.devices, &status, surroundings));
+    findings.extend(filter::find(config, pools, &found.devices, &surroundings.filter_tables));
     for rule in &surroundings.foreign_rules {
         findings.extend(conflicting_rule(config, pools, surroundings, rule));
     }
@@ -69,6 +79,12 @@ pub fn find(
         findings.push(Finding::new(
             format!("flowtable {name} forwards flows without marks and rules"),
             "remove it from the nftables ruleset, or remove the uplinks from it",
+        ));
+    }
+    if let Some(file) = surroundings.saved_rules {
+        findings.push(Finding::new(
+            format!("{file} holds wanpool's rules, and loads at boot only if the set exists"),
+            "systemctl enable wanpool-set.service",
         ));
     }
     findings.extend(full_conntrack_table(surroundings));

@@ -61,6 +61,8 @@ pub fn usable(uplinks: &[u8]) -> Snapshot {
             carrier: true,
             point_to_point: true,
             mtu: 1492,
+            in_vrf: false,
+            other_names: vec![],
         });
         devices.addresses.push(Address {
             dev: dev(no),

@@ -224,6 +224,8 @@ mod tests {
         let any = Config { lan: Lan::AllButUplinks, ..lan.clone() };
         let two = Config { lan: Lan::Devices(vec![dev("br1"), dev("br0")]), ..lan.clone() };
         let named = |name, up, carrier| Link {
+            in_vrf: false,
+            other_names: vec![],
             index: 1,
             name: dev(name),
             up,

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::model::routing::MAIN_TABLE;
 use crate::model::{DevName, Mark};
-use crate::plan::fixtures::{config, pools};
+use crate::plan::fixtures::{config, pools, usable};
 
 fn what(surroundings: &Surroundings, sysctls: &[(&str, &str)]) -> Vec<String> {
     let config = config(&[(1, 1), (2, 1)], "");
     let pools = pools(&[(1, "10.0.0.1"), (2, "10.0.0.2")]);
     let sysctls = sysctls.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    find(&config, &pools, surroundings, &sysctls).into_iter().map(|finding| finding.what).collect()
+    let found = Snapshot { sysctls, ..usable(&[1, 2]) };
+    find(&config, &pools, &found, surroundings).into_iter().map(|finding| finding.what).collect()
 }
 
 const NOTHING: &[&str] = &[];

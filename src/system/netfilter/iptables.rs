@@ -15,12 +15,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use iptables::IPTables;
 use nix::unistd::geteuid;
 
-use super::{iptables_text, save_text};
+use super::{foreign_text, iptables_text, save_text};
 use crate::error::Error;
 use crate::model::filter::{AcceptingRule, Chain, Filter, FilterRule, Jump, Table};
+use crate::model::foreign_filter::ForeignTable;
 
 /// Where programs are searched after PATH. A ppp hook has no PATH.
 const USUAL_PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The line with which `iptables-save` begins the table `filter`.
+const FILTER_TABLE: &str = "*filter\n";
 
 pub struct Iptables {
     save: PathBuf,
@@ -60,9 +64,15 @@ impl Iptables {
         Ok(Filter { unreadable, ..save_text::parse(&text) })
     }
 
-    /// The rules of other programs that accept packets before a jump to wanpool's chains.
-    pub fn accepting_rules(&self) -> Result<Vec<AcceptingRule>> {
-        Ok(save_text::accepting_rules(&self.saved()?.0))
+    /// The rules of other programs that accept packets before a jump to wanpool's chains, and the tables
+    /// with the rules that packets of clients pass.
+    pub fn foreign_rules(&self) -> Result<(Vec<AcceptingRule>, Vec<ForeignTable>)> {
+        let (mut text, _) = self.saved()?;
+        if !text.contains(FILTER_TABLE) {
+            // It is not one of wanpool's tables, and may be one that cannot be read.
+            text += &run(&self.save, &["-t", "filter"], "").unwrap_or_default();
+        }
+        Ok((save_text::accepting_rules(&text), foreign_text::parse(&text)))
     }
 
     /// What `iptables-save` prints, and the tables of wanpool that it cannot print, with the reason.

@@ -54,7 +54,7 @@ impl<'a> SavedRule<'a> {
 }
 
 /// The words of a rule. A text in double quotes, such as a comment, is one word.
-fn words(rule: &str) -> Vec<&str> {
+pub(super) fn words(rule: &str) -> Vec<&str> {
     let (mut words, mut start) = (Vec::new(), 0);
     let (mut is_quoted, mut is_escaped) = (false, false);
     for (at, c) in rule.char_indices() {

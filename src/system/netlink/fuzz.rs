@@ -81,6 +81,7 @@ fn parse_with_every_function(message: &Message) {
     }
     drop(nftables::parse_generation(message));
     drop(nftables::parse_flowtable_name(message));
+    nftables::parse_foreign(message, &devices);
     for skip in [0, 4, 8, 16] {
         let attributes = message.attributes(skip).unwrap_or_default();
         drop(kernel_error(i32::MIN, &attributes).to_string());

@@ -45,7 +45,16 @@ pub fn links() -> [Link; 2] {
 
 fn link(index: u32, name: &str, point_to_point: bool) -> Link {
     let name = DevName::from_kernel(name);
-    Link { index, name, up: true, carrier: true, point_to_point, mtu: 1500 }
+    Link {
+        index,
+        name,
+        up: true,
+        carrier: true,
+        point_to_point,
+        mtu: 1500,
+        in_vrf: false,
+        other_names: vec![],
+    }
 }
 
 /// The settings of a property test: the number of cases, and no file for cases that failed.

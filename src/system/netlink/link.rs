@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 use nix::libc::ENODEV;
 
 use super::NetlinkSocket;
-use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32, native_u64, text};
+use super::message::{
+    AF_INET, Message, MessageBuilder, attributes, find, ipv4, native_u32, native_u64, text,
+};
 use crate::error::{Error, KernelError};
 use crate::model::DevName;
 use crate::model::link::{Address, Link};
@@ -22,8 +24,12 @@ const IFINFOMSG: usize = 16;
 const IFADDRMSG: usize = 8;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_STATS64: u16 = 23;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -80,7 +86,22 @@ pub(super) fn parse_link(message: &Message) -> Result<Link> {
         carrier: flags & IFF_LOWER_UP != 0,
         point_to_point: flags & (IFF_POINTOPOINT | IFF_NOARP) != 0,
         mtu: find(&attributes, IFLA_MTU).and_then(native_u32).unwrap_or_default(),
+        in_vrf: slave_kind(&attributes).is_some_and(|kind| kind == "vrf"),
+        other_names: other_names(&attributes),
     })
+}
+
+/// The kind of the device that this one is a part of.
+fn slave_kind(link: &[(u16, &[u8])]) -> Option<String> {
+    let info = attributes(find(link, IFLA_LINKINFO)?).ok()?;
+    find(&info, IFLA_INFO_SLAVE_KIND).map(text)
+}
+
+fn other_names(link: &[(u16, &[u8])]) -> Vec<String> {
+    let properties = attributes(find(link, IFLA_PROP_LIST).unwrap_or_default());
+    let properties = properties.unwrap_or_default();
+    let names = properties.iter().filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+    names.map(|(_, name)| text(name)).collect()
 }
 
 /// How many bytes each device has received and sent.

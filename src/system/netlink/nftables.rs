@@ -1,9 +1,17 @@
-//! nftables: the generation of the ruleset, and the flowtables (`linux/netfilter/nf_tables.h`).
+//! nftables: the generation of the ruleset, the flowtables, and the rules that packets of clients pass
+//! (`linux/netfilter/nf_tables.h`).
 
 use anyhow::Result;
 
+#[cfg(test)]
+use super::DeviceIndex;
 use super::NetlinkSocket;
 use super::message::{Message, MessageBuilder, NFGENMSG, big_endian_u32, find, text};
+
+mod expressions;
+mod rules;
+
+pub use rules::foreign_tables;
 
 /// `NFNL_SUBSYS_NFTABLES`, the upper byte of the message type.
 const SUBSYSTEM: u16 = 10 << 8;
@@ -27,6 +35,7 @@ pub fn flowtables(socket: &NetlinkSocket) -> Vec<String> {
     answers.iter().filter_map(parse_flowtable_name).collect()
 }
 
+/// For the objects of all address families.
 fn build(command: u16) -> Message {
     MessageBuilder::new(&[0; NFGENMSG]).into_message(SUBSYSTEM | command)
 }
@@ -37,6 +46,15 @@ pub(super) fn parse_generation(answer: &Message) -> Result<Option<u32>> {
 
 pub(super) fn parse_flowtable_name(answer: &Message) -> Option<String> {
     find(&answer.attributes(NFGENMSG).ok()?, NFTA_FLOWTABLE_NAME).map(text)
+}
+
+/// All that reads chains, rules and elements, for tests with malformed messages.
+#[cfg(test)]
+pub(super) fn parse_foreign(message: &Message, devices: &DeviceIndex) {
+    drop(rules::parse_hooked_chain(message));
+    drop(rules::parse_rule(message));
+    drop(expressions::read_element(&message.payload));
+    drop(expressions::read(&message.payload, devices, &|_| vec![], ""));
 }
 
 #[cfg(test)]

@@ -16,8 +16,11 @@ use rtnetlink::packet_route::route::{
 use super::message::{Message, decode_known};
 use super::{DeviceIndex, NetlinkSocket};
 use crate::error::Error;
+use crate::model::DevName;
 use crate::model::link::Link;
-use crate::model::routing::{MAIN_TABLE, MainRoute, Route, RouteTarget, UPLINK_REALM};
+use crate::model::routing::{
+    ForeignRoute, MAIN_TABLE, MainRoute, Route, RouteTarget, UPLINK_REALM,
+};
 
 // linux/rtnetlink.h
 pub(super) const RTM_NEWROUTE: u16 = 24;
@@ -50,6 +53,45 @@ fn main_routes(found: &[RouteMessage], link: &Link, our_protocol: u8) -> Vec<Mai
     }
     routes.sort_by_key(|(metric, _)| *metric);
     routes.into_iter().map(|(_, route)| route).collect()
+}
+
+/// All unicast routes of other programs in the main table.
+pub fn foreign_in_main(
+    socket: &NetlinkSocket,
+    devices: &DeviceIndex,
+    our_protocol: u8,
+) -> Result<Vec<ForeignRoute>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE)];
+    let mut routes = Vec::new();
+    for message in dump(socket, &filter)? {
+        let protocol = u8::from(message.header.protocol);
+        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
+        if is_unicast && protocol != our_protocol {
+            routes.push(ForeignRoute {
+                dst: destination(&message),
+                devs: devices_of(&message, devices),
+                via: gateway_of(&message.attributes),
+                metric: metric(&message),
+                protocol,
+            });
+        }
+    }
+    Ok(routes)
+}
+
+fn devices_of(message: &RouteMessage, devices: &DeviceIndex) -> Vec<DevName> {
+    let mut found = Vec::new();
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => found.extend(devices.name(*index)),
+            RouteAttribute::MultiPath(hops) => {
+                found.extend(hops.iter().filter_map(|hop| devices.name(hop.interface_index)));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn destination(message: &RouteMessage) -> Ipv4Net {

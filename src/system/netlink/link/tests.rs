@@ -26,6 +26,16 @@ fn a_device_is_read_with_its_flags() {
 }
 
 #[test]
+fn a_device_is_read_with_its_vrf_and_its_other_names() {
+    // IFLA_LINKINFO with the kind veth and the slave kind vrf; IFLA_PROP_LIST with one name.
+    let more = "1800 1200  0900 0100 76657468 00000000  0700 0400 76726600
+                1000 3480  0c00 3500 656e7031 73306600";
+    let [br0, _] = links();
+    let expected = Link { in_vrf: true, other_names: vec!["enp1s0f".to_owned()], ..br0 };
+    assert_eq!(parse_link(&answer(16, &format!("{BR0} {more}"))).unwrap(), expected);
+}
+
+#[test]
 fn the_traffic_of_a_device_is_read_from_its_counters() {
     let counters = "2400 1700 0700000000000000 0800000000000000 0090000000000000 00000a0000000000";
     let found = parse_traffic(&answer(16, &format!("{BR0} {counters}"))).unwrap();
