@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: &Assign) -> Result<()> {
     run.finish(pools, changes, Intent::Keep)
 }
 
-/// Assigns all clients that are discovered. Before that, `--prune` releases those that have left, and
+/// Assigns all clients that are discovered, and those with a pin of their own. Before that, `--prune` releases those that have left, and
 /// after it `--rebalance` levels the pools.
 fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<ClientChange>> {
     let Run { context, kernel, snapshot, .. } = run;
@@ -73,6 +73,7 @@ fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<
             }
         }
     }
+    new.extend(clients::unplaced_pins(config, devices, pools));
     changes.extend(assign::assign(config, pools, &new));
     if args.rebalance {
         changes.extend(rebalance(config, pools, &with_flows));

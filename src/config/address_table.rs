@@ -44,6 +44,14 @@ impl<T> AddressTable<T> {
         None
     }
 
+    /// The single addresses in the table, in order.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        let single = self.values.keys().filter(|net| net.prefix_len() == 32);
+        let mut addresses: Vec<Ipv4Addr> = single.map(|net| net.addr()).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
     /// Host bits of the prefix are ignored. Returns the value that the prefix had.
     pub fn insert(&mut self, net: Ipv4Net, value: T) -> Option<T> {
         let length = net.prefix_len();
@@ -110,6 +118,14 @@ mod tests {
         ] {
             assert_eq!(table.find_covering(net(given)).is_some(), is_covered, "{given}");
         }
+    }
+
+    #[test]
+    fn single_addresses_are_listed_in_order() {
+        let prefixes = ["10.0.0.9", "10.0.0.0/8", "10.0.0.1", "10.0.0.1/31"];
+        let nets = prefixes.map(|text| text.parse().or(format!("{text}/32").parse()).unwrap());
+        let table: AddressTable<()> = nets.into_iter().map(|net| (net, ())).collect();
+        assert_eq!(table.addresses(), [[10, 0, 0, 1], [10, 0, 0, 9]].map(Ipv4Addr::from));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rustc_hash::FxHashSet;
 use crate::config::{Config, Lan};
 use crate::error::Error;
 use crate::model::link::{Devices, Link, Neighbour};
+use crate::model::pools::Pools;
 use crate::model::{Client, DevName};
 
 /// The LAN devices that exist, or those of them in `only`. Each device in `only` must exist and be a
@@ -82,6 +83,14 @@ impl<'a> ClientTest<'a> {
     pub fn is_client(&self, client: Client) -> bool {
         !self.own.contains(&client.address()) && !self.config.is_excluded(client)
     }
+}
+
+/// The clients with a pin of their own that are in no pool. They need not be heard: those behind another
+/// router or on a tunnel are in no neighbour table.
+pub fn unplaced_pins(config: &Config, devices: &Devices, pools: &Pools) -> Vec<Client> {
+    let test = ClientTest::new(config, devices);
+    let pinned = config.pins.addresses().into_iter().filter_map(|it| Client::new(it).ok());
+    pinned.filter(|&client| test.is_client(client) && pools.pool_of(client).is_none()).collect()
 }
 
 /// The clients in a list that are on the LAN devices, or on those of `only`; each once, in the order

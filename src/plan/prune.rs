@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 
 use crate::config::{Config, Lan};
-use crate::model::link::{Devices, LastHeard, Sighting};
+use crate::model::link::{Address, Devices, LastHeard, Sighting};
 use crate::model::pools::Pools;
 use crate::model::{Client, DevName};
 
@@ -92,13 +92,47 @@ pub fn is_still_silent(released: &LastHeard, sighting: &Sighting, now: Duration)
     }
 }
 
-/// Whether a client that shows no sign of life may be released: it is not pinned, and in no network of
-/// a device that is down.
+/// Whether a client that shows no sign of life may be released: it is not pinned, ARP would show it, and
+/// it is in no network of a device that is down.
 fn may_leave(config: &Config, devices: &Devices) -> impl Fn(Client) -> bool {
     let unreachable = networks_of_down_devices(config, devices);
+    let shown = ShownByArp::new(config, devices);
     move |client| {
         let is_cut_off = unreachable.iter().any(|network| network.contains(&client.address()));
-        !is_cut_off && config.pin(client).is_none()
+        !is_cut_off && shown.contains(client) && config.pin(client).is_none()
+    }
+}
+
+/// The clients that the neighbour table can have. One behind another router, or on a tunnel, never is
+/// in it.
+enum ShownByArp {
+    /// A device that borrows an address, with routes to its hosts, can have any neighbour.
+    Any,
+    In(Vec<Ipv4Net>),
+}
+
+impl ShownByArp {
+    fn new(config: &Config, devices: &Devices) -> Self {
+        let mut all = Vec::new();
+        for link in &devices.links {
+            if link.point_to_point || !config.is_lan(link.name.as_str()) {
+                continue;
+            }
+            let addresses = || devices.addresses_of(&link.name);
+            let networks: Vec<Ipv4Net> = addresses().filter_map(Address::network).collect();
+            if networks.is_empty() && addresses().next().is_some() {
+                return ShownByArp::Any;
+            }
+            all.extend(networks);
+        }
+        ShownByArp::In(all)
+    }
+
+    fn contains(&self, client: Client) -> bool {
+        match self {
+            ShownByArp::Any => true,
+            ShownByArp::In(networks) => networks.iter().any(|net| net.contains(&client.address())),
+        }
     }
 }
 
@@ -145,106 +179,4 @@ pub fn require_lan_up(config: &Config, devices: &Devices) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::link::{Address, Link};
-    use crate::plan::fixtures::{config, pools};
-
-    #[test]
-    fn only_clients_that_show_no_sign_of_life_and_are_not_pinned_are_candidates() {
-        let config = config(&[(1, 1)], "[pin]\n\"10.0.0.4\" = 1\n");
-        let pools = pools(&[(1, "10.0.0.1"), (1, "10.0.0.2"), (1, "10.0.0.3"), (1, "10.0.0.4")]);
-        let client = |text: &str| text.parse::<Client>().unwrap();
-        let with_flows = HashSet::from([client("10.0.0.2").address()]);
-        let mut devices = Devices::default();
-        let candidates = |devices: &Devices| {
-            let found = [Sighting { client: client("10.0.0.1"), silent_for: None }];
-            candidates(&config, devices, &pools, &found, &with_flows)
-        };
-        assert_eq!(candidates(&devices), [client("10.0.0.3")]);
-        devices.addresses.push(Address {
-            dev: DevName::from_kernel("br0"),
-            local: [10, 0, 0, 254].into(),
-            peer: None,
-            broadcast: None,
-            prefix: 24,
-        });
-        assert_eq!(candidates(&devices), [], "its device is down");
-    }
-
-    #[test]
-    fn the_last_sign_of_life_counts_whoever_gave_it() {
-        let config = config(&[(1, 1)], "[pin]\n\"10.0.0.9\" = 1\n");
-        let seconds = Duration::from_secs;
-        let client = |last: u8| Client::new([10, 0, 0, last].into()).unwrap();
-        let sighting = |last, age| Sighting { client: client(last), silent_for: age };
-        let addresses: Vec<String> = (1..=9).map(|last| client(last).to_string()).collect();
-        let pools = pools(&addresses.iter().map(|it| (1, it.as_str())).collect::<Vec<_>>());
-        // 1: a flow; 2: an entry without age; 3: heard lately; 4: heard long ago; 5: as 4, but heard
-        // lately by an earlier run; 6: only an earlier run knows it, lately; 7: the same, long ago; 8:
-        // never heard; 9: pinned.
-        let found = [
-            sighting(1, Some(seconds(900))),
-            sighting(2, None),
-            sighting(3, Some(seconds(99))),
-            sighting(4, Some(seconds(100))),
-            sighting(5, Some(seconds(100))),
-        ];
-        let known = LastHeard::from([
-            (client(4), seconds(800)),
-            (client(5), seconds(950)),
-            (client(6), seconds(950)),
-            (client(7), seconds(900)),
-            (client(9), seconds(0)),
-        ]);
-        let (now, with_flows) = (seconds(1000), HashSet::from([client(1).address()]));
-        let heard = last_heard(&pools, &found, &with_flows, &known, now);
-        let times: Vec<u64> = heard.values().map(Duration::as_secs).collect();
-        assert_eq!(times, [1000, 1000, 901, 900, 950, 950, 900, 1000, 0]);
-        let silent = silent_for(&config, &Devices::default(), &heard, seconds(100), now);
-        assert_eq!(silent, [client(4), client(7)]);
-
-        let released = LastHeard::from([(client(4), seconds(900))]);
-        for (last, age, expected) in [
-            (4, Some(seconds(100)), true),
-            (4, Some(seconds(99)), true),
-            (4, Some(seconds(98)), false),
-            (4, None, false),
-            (5, Some(seconds(100)), false),
-        ] {
-            let found = is_still_silent(&released, &sighting(last, age), now);
-            assert_eq!(found, expected, "{last} {age:?}");
-        }
-    }
-
-    #[test]
-    fn a_lan_device_that_is_down_or_absent_stops_the_run() {
-        let lan = config(&[(1, 1)], "");
-        let dev = DevName::from_kernel;
-        let any = Config { lan: Lan::AllButUplinks, ..lan.clone() };
-        let two = Config { lan: Lan::Devices(vec![dev("br1"), dev("br0")]), ..lan.clone() };
-        let named = |name, up, carrier| Link {
-            in_vrf: false,
-            other_names: vec![],
-            index: 1,
-            name: dev(name),
-            up,
-            carrier,
-            point_to_point: false,
-            mtu: 1500,
-        };
-        let link = |up, carrier| named("br0", up, carrier);
-        for (mut links, is_fine) in [
-            (vec![link(true, true)], true),
-            (vec![link(true, false)], false),
-            (vec![link(false, true)], false),
-            (vec![], false),
-        ] {
-            links.push(named("br1", true, true));
-            let devices = Devices { links, ..Devices::default() };
-            assert_eq!(require_lan_up(&lan, &devices).is_ok(), is_fine);
-            assert_eq!(require_lan_up(&two, &devices).is_ok(), is_fine);
-            assert!(require_lan_up(&any, &devices).is_err(), "no device has an address");
-        }
-    }
-}
+mod tests;

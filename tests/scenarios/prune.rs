@@ -197,3 +197,23 @@ fn a_client_behind_a_device_that_is_down_is_not_silent() {
     lab.wanpool(["assign", "--prune", "1ms"]).refused(1).naming(&["br0", "the link is down"]);
     assert_eq!(lab.pool_sizes(), [10, 10, 10]);
 }
+
+/// Hosts behind another router of the LAN are never in the neighbour table.
+#[test]
+fn clients_that_arp_cannot_show_are_placed_by_their_pin_and_never_released() {
+    let lab = Lab::new();
+    lab.discover(&lab.everyone());
+    lab.config(&(three("") + "\n[pin]\n\"192.168.50.7\" = 3\n\"192.168.60.0/24\" = 2\n"));
+    lab.gateway.sh("ip route add 192.168.50.0/24 via 192.168.7.10");
+    lab.clients.sh("ip addr add 192.168.50.7/32 dev lo; ip addr add 192.168.50.8/32 dev lo");
+    lab.wanpool(["restore"]).ok();
+    let placed = lab.wanpool(["assign"]);
+    assert!(placed.ok().lines().contains(&"192.168.50.7 pool 3 ppp2"), "{placed}");
+    lab.wanpool(["assign", "192.168.50.8", "--pool", "1"]).ok();
+    for command in ["assign --prune", "assign --prune 1s", "assign"] {
+        lab.run(command).silent();
+    }
+    lab.assert_leaves_by([192, 168, 50, 7].into(), &[3]);
+    lab.assert_leaves_by([192, 168, 50, 8].into(), &[1]);
+    lab.check().clean();
+}
