@@ -60,7 +60,7 @@ pub enum Command {
 
     /// Show the pools, the clients of a pool, or the path of a client
     #[command(override_usage = "wanpool pools [UPLINK | CLIENT]\n\
-                       \x20      wanpool pools { --check | --metrics }")]
+                       \x20      wanpool pools { --check | --dns | --metrics }")]
     Pools(Pools),
 
     /// Take an uplink out of service
@@ -81,7 +81,7 @@ pub enum Command {
     /// Without UPLINK, the command applies the configuration and the pool files to the kernel and
     /// puts all available uplinks in service. Use it at boot, and after you have edited one of these
     /// files. With UPLINK, it puts this uplink back in service. No connection breaks.
-    #[command(override_usage = "wanpool restore [UPLINK [--via GATEWAY]]")]
+    #[command(override_usage = "wanpool restore [UPLINK [--via GATEWAY] [--dns SERVERS]]")]
     Restore(Restore),
 
     /// Spread other traffic over all uplinks
@@ -159,6 +159,10 @@ pub struct Pools {
     #[arg(long, conflicts_with_all = ["of", "metrics"])]
     pub check: bool,
 
+    /// Print the name servers of each uplink in service, as lines of a servers-file for dnsmasq
+    #[arg(long, conflicts_with_all = ["of", "check", "metrics"])]
+    pub dns: bool,
+
     /// Print metrics for the textfile collector of the Prometheus node_exporter
     #[arg(long, conflicts_with = "of")]
     pub metrics: bool,
@@ -189,6 +193,10 @@ pub struct Restore {
     // It is no address type, because a hook may give an empty text or a list.
     #[arg(long, value_name = "GATEWAY", requires = "uplink")]
     pub via: Option<String>,
+
+    /// Keep these name servers for pools --dns: addresses separated by spaces
+    #[arg(long, value_name = "SERVERS", requires = "uplink")]
+    pub dns: Option<String>,
 }
 
 #[derive(Args, Debug)]

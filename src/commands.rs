@@ -24,6 +24,7 @@ mod health_columns;
 mod help;
 mod metrics;
 mod multipath;
+mod name_servers;
 mod pools;
 mod probe;
 mod prune;

@@ -18,6 +18,7 @@ use crate::model::{Client, DevName, KernelIds, UplinkNo};
 mod address_table;
 mod file;
 mod kernel_ids;
+mod name_servers;
 mod pins;
 mod probe;
 mod source;
@@ -107,7 +108,19 @@ pub struct Uplink {
     pub clamp_mss: bool,
     pub role: Role,
     pub failback: Failback,
+    pub dns: NameServers,
     pub probe: ProbeSettings,
+}
+
+/// Where the name servers of an uplink come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NameServers {
+    /// A hook told them when the uplink came up.
+    #[default]
+    FromHook,
+    /// The other end of the uplink is one.
+    Peer,
+    Configured(Vec<Ipv4Addr>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::health_columns::{self, HealthColumns};
-use super::{Context, Outcome, check, client_path, discovery, metrics};
+use super::{Context, Outcome, check, client_path, discovery, metrics, name_servers};
 use crate::cli;
 use crate::error::Error;
 use crate::model::health::HealthRecords;
@@ -66,6 +66,10 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
     if args.metrics && context.output.is_json() {
         let why = "metrics have a format of their own; pools --json has the same values";
         return Err(Error::usage("--metrics", why).into());
+    }
+    if args.dns {
+        name_servers::run(context)?;
+        return Ok(Outcome::Done);
     }
     let pools = context.pool_files.read();
     if args.metrics {

@@ -20,7 +20,31 @@ pub fn run(context: &Context, args: &Restore) -> Result<()> {
         _ => ReadScope::Changed,
     };
     warn_if_temporary(context, intent);
-    Run::begin_for_uplinks(context, "restore", scope)?.finish_uplinks(intent)
+    let servers = name_servers(context, args)?;
+    let run = Run::begin_for_uplinks(context, "restore", scope)?;
+    if let (Intent::Restore { uplink, .. } | Intent::Returned { uplink, .. }, false) =
+        (intent, servers.is_empty())
+    {
+        run.keep_name_servers(uplink, &servers);
+    }
+    run.finish_uplinks(intent)
+}
+
+/// A hook passes on what its caller gave it, perhaps with IPv6 addresses among it.
+fn name_servers(context: &Context, args: &Restore) -> Result<Vec<Ipv4Addr>, Error> {
+    let mut servers = Vec::new();
+    for word in args.dns.as_deref().unwrap_or_default().split([' ', ',']) {
+        match word.parse() {
+            Ok(server) => servers.push(server),
+            Err(_) if context.options.hook || word.is_empty() => {}
+            Err(_) => {
+                let place =
+                    format!("invalid value '{}' for '--dns <SERVERS>'", word.escape_debug());
+                return Err(Error::usage(place, "invalid IPv4 address syntax; see wanpool help"));
+            }
+        }
+    }
+    Ok(servers)
 }
 
 /// `None` if a hook names a device that is no uplink.

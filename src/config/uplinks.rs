@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::name_servers::{DnsValue, check_dns};
 use super::probe::{ProbeSection, check_probe};
 use super::source::Source;
 use super::{Failback, Role, Uplink};
@@ -26,6 +27,7 @@ pub(super) struct UplinkSection {
     #[serde(default)]
     role: Role,
     failback: Option<Spanned<String>>,
+    dns: Option<Spanned<DnsValue>>,
     #[serde(default)]
     probe: ProbeSection,
 }
@@ -90,6 +92,7 @@ fn check_uplink(
         clamp_mss: section.clamp_mss,
         role: section.role,
         failback,
+        dns: check_dns(section.dns, source)?,
         probe: check_probe(&section.probe.or(probe), source)?,
     })
 }

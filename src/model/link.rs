@@ -87,6 +87,10 @@ pub struct LastGateway {
     pub index: u32,
     pub via: Ipv4Addr,
     pub addresses: Vec<Ipv4Addr>,
+    /// The gateway of the main table at the time when another one was told. It is out of date as long
+    /// as the main table has it.
+    #[serde(default)]
+    pub instead_of: Option<Ipv4Addr>,
 }
 
 pub type LastGateways = BTreeMap<DevName, LastGateway>;

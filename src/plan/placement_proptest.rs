@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::assign::{self, ClientChange};
 use super::rebalance::rebalance;
-use crate::config::{Config, Failback, Role, Uplink};
+use crate::config::{Config, Failback, NameServers, Role, Uplink};
 use crate::model::pools::Pools;
 use crate::model::probe::ProbeSettings;
 use crate::model::{Client, UplinkNo};
@@ -62,7 +62,8 @@ fn uplink(no: UplinkNo, weight: u8) -> Uplink {
     let dev = format!("ppp{no}").parse().unwrap();
     let (role, failback) = (Role::Primary, Failback::Keep);
     let probe = ProbeSettings::default();
-    Uplink { no, dev, weight, via: None, nat: true, clamp_mss: true, role, failback, probe }
+    let dns = NameServers::FromHook;
+    Uplink { no, dev, weight, via: None, nat: true, clamp_mss: true, role, failback, dns, probe }
 }
 
 impl Gateway {

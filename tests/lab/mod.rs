@@ -15,6 +15,7 @@
 mod check;
 mod child_guard;
 mod debian;
+mod dhcp;
 mod doctest;
 mod echo_server;
 mod fault_scenario;
@@ -51,6 +52,7 @@ use tempfile::TempDir;
 pub use check::Check;
 pub use child_guard::ChildGuard;
 pub use debian::Debian;
+pub use dhcp::DHCP_CLIENTS;
 pub use doctest::{Doctest, Piece, exchanges, matches};
 pub use echo_server::EchoServer;
 pub use fault_scenario::FaultScenario;

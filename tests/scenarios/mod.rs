@@ -7,6 +7,7 @@ mod check_gateway;
 mod client_path;
 mod config_changes;
 mod conflicts;
+mod dhcp_clients;
 mod drift;
 mod dry_run;
 mod failback;

@@ -1,5 +1,6 @@
 //! The health records after a run, and the events for the admin's hook.
 
+use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -20,6 +21,18 @@ impl Run<'_> {
         let last = uplinks::last_gateways(&self.context.config, &self.snapshot, status);
         if last != self.snapshot.last_gateways {
             if let Err(error) = self.context.runtime.write_last_gateways(&last) {
+                print_error(error);
+            }
+        }
+    }
+
+    /// Keeps the name servers of an uplink for `pools --dns`. Failure is told, but the run goes on.
+    pub fn keep_name_servers(&self, no: UplinkNo, servers: &[Ipv4Addr]) {
+        let context = self.context;
+        let Some(uplink) = context.config.uplinks.get(&no) else { return };
+        let is_known = || context.runtime.name_servers(&uplink.dev) == servers;
+        if self.lock.is_some() && !is_known() {
+            if let Err(error) = context.runtime.write_name_servers(&uplink.dev, servers) {
                 print_error(error);
             }
         }

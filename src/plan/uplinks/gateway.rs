@@ -9,10 +9,11 @@ use crate::model::UplinkNo;
 use crate::model::link::{LastGateway, LastGateways};
 use crate::model::snapshot::Snapshot;
 
-/// The gateway of an uplink: the one that a person gives with the command, for this run; else the
-/// configured one, which an edit changes in every run; else the one that a hook gives; else what the
-/// main table says now, because DHCP clients change it without an event that reaches a hook. What is
-/// remembered counts only where the main table says nothing.
+/// The gateway of an uplink: the one that a person gives with the command; else the configured one,
+/// which an edit changes in every run; else the one that a hook gives; else what the main table says
+/// now, because DHCP clients change it without an event that reaches a hook. What is remembered counts
+/// where the main table says nothing, or still says what it said before the gateway was told: dhclient
+/// does not change the route when a renewal brings another router.
 pub fn gateway(
     found: &Snapshot,
     uplink: &Uplink,
@@ -28,9 +29,27 @@ pub fn gateway(
     given_by_person
         .or(uplink.via)
         .or(given)
+        .or_else(|| told_gateway(found, uplink, no, intent))
         .or(kept.filter(|kept| found.main_gateways(&uplink.dev).any(|it| it == *kept)))
         .or_else(|| found.main_gateways(&uplink.dev).next())
         .or_else(|| remembered_gateway(found, uplink, previous, is_renewed))
+}
+
+/// The gateway that was told after the one that the main table has. A person who restores the uplink asks
+/// for that of the main table.
+fn told_gateway(
+    found: &Snapshot,
+    uplink: &Uplink,
+    no: UplinkNo,
+    intent: Intent,
+) -> Option<Ipv4Addr> {
+    if matches!(intent, Intent::Restore { uplink, .. } if uplink == no) {
+        return None;
+    }
+    let index = found.devices.link(&uplink.dev)?.index;
+    let last = found.last_gateways.get(&uplink.dev).filter(|last| last.index == index)?;
+    let is_unchanged = found.main_gateways(&uplink.dev).next() == Some(last.instead_of?);
+    is_unchanged.then_some(last.via)
 }
 
 /// The gateway in use, or else the last one that was written down.
@@ -73,7 +92,11 @@ pub fn last_gateways(config: &Config, found: &Snapshot, status: &GatewayStatus) 
             }
         } else if let (Some(via), Some(device)) = (status.via, status.device) {
             let addresses = status.addresses.clone();
-            all.insert(uplink.dev.clone(), LastGateway { index: device.index, via, addresses });
+            let is_in_main = found.main_gateways(&uplink.dev).any(|it| it == via);
+            let first = found.main_gateways(&uplink.dev).next();
+            let instead_of = first.filter(|_| !is_in_main);
+            let last = LastGateway { index: device.index, via, addresses, instead_of };
+            all.insert(uplink.dev.clone(), last);
         }
     }
     all

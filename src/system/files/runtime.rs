@@ -5,7 +5,7 @@
 //! `uplinks` has the health of each uplink, as JSON. `flushed` exists while hooks and timers must not
 //! create the slice again. `last-heard` and `released` have times of clients, as JSON, for
 //! `assign --prune AGE`. `gateways` has the last gateway of each device whose gateway is not in the
-//! configuration, as JSON. `fingerprint` is the text by which a run recognises that nothing has
+//! configuration, as JSON. `dns` has the name servers of each device that a hook told. `fingerprint` is the text by which a run recognises that nothing has
 //! changed since the client set and the chains were last verified.
 //!
 //! Another state folder belongs to another gateway (a network namespace, a test). Its runtime state
@@ -24,6 +24,7 @@ use crate::system::clock;
 
 mod last_gateways;
 mod last_heard;
+mod name_servers;
 
 const RUN_DIR: &str = "/run/wanpool";
 const UPLINKS: &str = "uplinks";

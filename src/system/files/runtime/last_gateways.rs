@@ -33,10 +33,11 @@ mod tests {
             index: 4,
             via: [10, 0, 0, 1].into(),
             addresses: vec![[10, 0, 0, 7].into()],
+            instead_of: None,
         };
         let gateways = LastGateways::from([("eth2".parse().unwrap(), last)]);
         state.write_last_gateways(&gateways).unwrap();
-        let text = "{\"eth2\":{\"index\":4,\"via\":\"10.0.0.1\",\"addresses\":[\"10.0.0.7\"]}}\n";
+        let text = "{\"eth2\":{\"index\":4,\"via\":\"10.0.0.1\",\"addresses\":[\"10.0.0.7\"],\"instead_of\":null}}\n";
         assert_eq!(std::fs::read_to_string(state.path().join(GATEWAYS)).unwrap(), text);
         assert_eq!(state.last_gateways(), gateways);
         std::fs::write(state.path().join(GATEWAYS), &text[..20]).unwrap();
