@@ -81,7 +81,8 @@ pub enum Command {
     /// Without UPLINK, the command applies the configuration and the pool files to the kernel and
     /// puts all available uplinks in service. Use it at boot, and after you have edited one of these
     /// files. With UPLINK, it puts this uplink back in service. No connection breaks.
-    #[command(override_usage = "wanpool restore [UPLINK [--via GATEWAY] [--dns SERVERS]]")]
+    #[command(override_usage = "wanpool restore [UPLINK [--via GATEWAY] [--dns SERVERS]]\n\
+                       \x20      wanpool restore --empty-set")]
     Restore(Restore),
 
     /// Spread other traffic over all uplinks
@@ -197,6 +198,10 @@ pub struct Restore {
     /// Keep these name servers for pools --dns: addresses separated by spaces
     #[arg(long, value_name = "SERVERS", requires = "uplink")]
     pub dns: Option<String>,
+
+    /// Only create the client set, empty, if it does not exist, so that saved firewall rules load
+    #[arg(long, conflicts_with = "uplink")]
+    pub empty_set: bool,
 }
 
 #[derive(Args, Debug)]

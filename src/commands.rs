@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, Pools};
+use crate::cli::{Cli, Command, Pools, Restore};
 use crate::error::{self, Error};
 use crate::output;
 use crate::system::files::config;
@@ -17,6 +17,7 @@ mod client_path;
 pub mod complete;
 mod context;
 mod discovery;
+mod empty_set;
 mod failover;
 mod fingerprint;
 mod flush;
@@ -45,6 +46,11 @@ pub enum Outcome {
 pub fn run(cli: Cli) -> Result<Outcome> {
     if let Some(Command::Help(args)) = &cli.command {
         help::run(args)?;
+        return Ok(Outcome::Done);
+    }
+    if let Some(Command::Restore(Restore { empty_set: true, .. })) = &cli.command {
+        // The rules of others must load whatever the configuration is.
+        empty_set::run(&cli.options)?;
         return Ok(Outcome::Done);
     }
     if cli.options.hook && config::is_unwritten(&cli.options.config) {

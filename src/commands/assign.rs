@@ -91,7 +91,10 @@ fn named_or_listed(
 ) -> Result<Vec<Client>> {
     let config = &run.context.config;
     let devices = &run.snapshot.devices;
-    if !args.release {
+    if run.context.options.hook {
+        // A DHCP server also has hosts that are no clients.
+        named.retain(|&client| clients::may_be_client(config, devices, client));
+    } else if !args.release {
         for &client in &named {
             if let Some(why) = clients::refusal(config, devices, client) {
                 bail!("assign: {why}");

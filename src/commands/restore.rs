@@ -16,7 +16,7 @@ pub fn run(context: &Context, args: &Restore) -> Result<()> {
         return report::print_nothing(context);
     };
     let scope = match intent {
-        Intent::RestoreAll => ReadScope::All,
+        Intent::RestoreAll { .. } => ReadScope::All,
         _ => ReadScope::Changed,
     };
     warn_if_temporary(context, intent);
@@ -49,7 +49,8 @@ fn name_servers(context: &Context, args: &Restore) -> Result<Vec<Ipv4Addr>, Erro
 
 /// `None` if a hook names a device that is no uplink.
 fn intent(context: &Context, args: &Restore) -> Result<Option<Intent>> {
-    let Some(name) = &args.uplink else { return Ok(Some(Intent::RestoreAll)) };
+    let by_hook = context.options.hook;
+    let Some(name) = &args.uplink else { return Ok(Some(Intent::RestoreAll { by_hook })) };
     let Some(uplink) = context.uplink(name)? else { return Ok(None) };
     let via = args.via.as_deref();
     Ok(Some(if context.options.hook {

@@ -102,10 +102,10 @@ impl Run<'_> {
             self.context.runtime.delete_fingerprint();
         }
         // A device that is absent may come later, or may be misspelt.
-        report.tell_all_down = intent == Intent::RestoreAll && !self.is_idle;
+        report.tell_all_down = intent.is_restore_all() && !self.is_idle;
         let mut failures = Vec::new();
         if let Err(error) = self.commit(pools, &report.commands) {
-            if intent != Intent::RestoreAll {
+            if !intent.is_restore_all() {
                 return Err(error);
             }
             // Uplinks are restored even if the disk is full or read-only.

@@ -90,6 +90,11 @@ pub fn diff(config: &Config, found: &Read<FoundSet>, edit: PoolEdit) -> Result<D
     Ok(diff)
 }
 
+/// Creates a set without members.
+pub fn create_empty() -> Change {
+    Change::CreateSet { max: MIN_ROOM, buckets: buckets(0) }
+}
+
 /// The entries of some clients.
 fn entries_of(config: &Config, pools: &Pools, clients: &[Client]) -> Vec<Entry> {
     let mut entries = Vec::new();

@@ -120,6 +120,16 @@ fn is_on_lan(config: &Config, neighbour: &Neighbour, only: &[String]) -> bool {
     config.is_lan(dev) && (only.is_empty() || only.iter().any(|name| name == dev))
 }
 
+/// Whether a host that a DHCP server tells of can be a client. One in a network of a device that is not of
+/// the LAN is none.
+pub fn may_be_client(config: &Config, devices: &Devices, client: Client) -> bool {
+    let mut elsewhere = devices.addresses.iter().filter(|it| !config.is_lan(it.dev.as_str()));
+    let is_elsewhere = elsewhere.any(|address| {
+        address.network().is_some_and(|network| network.contains(&client.address()))
+    });
+    !is_elsewhere && refusal(config, devices, client).is_none()
+}
+
 /// Why an address that a person typed cannot be a client, if it cannot.
 pub fn refusal(config: &Config, devices: &Devices, client: Client) -> Option<String> {
     if config.is_excluded(client) {

@@ -100,7 +100,7 @@ pub fn after(config: &Config, found: &Snapshot, pools: &Pools, intent: Intent) -
 
 /// A gateway on which all has been built and these uplinks are usable.
 pub fn running(config: &Config, uplinks: &[u8]) -> Snapshot {
-    after(config, &usable(uplinks), &Pools::default(), Intent::RestoreAll)
+    after(config, &usable(uplinks), &Pools::default(), Intent::RESTORE_ALL)
 }
 
 /// The changes that a run with this intent makes.

@@ -78,7 +78,7 @@ mod tests {
             (&[], lost, &[]),
             (&[1, 2, 3], fail_over, &[1]),
             (&[1, 2, 3], probed, &[1, 2]),
-            (&[1, 2, 3], Intent::RestoreAll, &[]),
+            (&[1, 2, 3], Intent::RESTORE_ALL, &[]),
             (&[2, 3], Intent::Keep, &[]),
         ] {
             let status = uplinks::decide(&config, &running(&config, usable), intent).unwrap();

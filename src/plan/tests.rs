@@ -75,7 +75,7 @@ proptest! {
         let mut found = usable(&is_usable);
         if !is_empty {
             let old_pools = pools(&[(before[0].0, "10.0.0.1")]);
-            let then = fixtures::after(&old, &usable(&was_usable), &old_pools, Intent::RestoreAll);
+            let then = fixtures::after(&old, &usable(&was_usable), &old_pools, Intent::RESTORE_ALL);
             found = Snapshot { devices: found.devices, ..then };
             // The kernel has deleted the objects of devices that have gone.
             for number in was_usable.iter().filter(|number| !is_usable.contains(number)) {
@@ -83,7 +83,7 @@ proptest! {
                 found.routing.routes.retain(|route| route.dev() != Some(&dev(*number)));
             }
         }
-        reach(&new, &found, &pools(&[(after[0].0, "10.0.0.2")]), Intent::RestoreAll);
+        reach(&new, &found, &pools(&[(after[0].0, "10.0.0.2")]), Intent::RESTORE_ALL);
     }
 
     #[test]
@@ -211,7 +211,7 @@ fn a_route_leaves_a_nexthop_that_goes_before_the_nexthop_is_deleted() {
     for edit in [foreign, only_member, doubled, doubled_by_nexthop] {
         let mut found = running(&config, &[1, 2, 3]);
         edit(&mut found.routing);
-        reach(&config, &found, &Pools::default(), Intent::RestoreAll);
+        reach(&config, &found, &Pools::default(), Intent::RESTORE_ALL);
     }
 
     // The uplink that `failover --to` named is no longer usable, and another one is named.
@@ -238,7 +238,7 @@ fn backups_are_active_only_while_no_primary_is_and_come_last_in_every_table() {
         [(&[1, 2, 3][..], &[1][..], &[2, 3][..]), (&[2, 3], &[2, 3], &[2, 3]), (&[1], &[1], &[])]
     {
         let found = usable(up);
-        reach(&config, &found, &Pools::default(), Intent::RestoreAll);
+        reach(&config, &found, &Pools::default(), Intent::RESTORE_ALL);
         let routing = running(&config, up).routing;
         assert_eq!(routing.nexthops.get(&8700), Some(&group(active)), "{up:?}");
         let of_backups = if backups.is_empty() { None } else { Some(group(backups)) };
@@ -259,7 +259,7 @@ fn a_jump_of_another_program_to_our_chain_is_left_alone() {
     let ours = filter(&mut found).jumps[0].clone();
     let theirs = Jump { from: "MINE".into(), ..ours.clone() };
     filter(&mut found).jumps.extend([theirs.clone(), ours.clone()]);
-    let changes = changes(&config, &found, &Pools::default(), Intent::RestoreAll);
+    let changes = changes(&config, &found, &Pools::default(), Intent::RESTORE_ALL);
     assert!(changes.contains(&Change::DeleteJump(ours)), "our duplicate");
     assert!(!changes.contains(&Change::DeleteJump(theirs.clone())));
     let removal = removal(&found).unwrap();

@@ -27,8 +27,11 @@ pub use status::{Condition, Device, DownReason, FailoverCause, GatewayStatus, Up
 pub enum Intent {
     /// Nothing: every usable uplink is in service, and a failover stays as it is.
     Keep,
-    /// Every usable uplink is put in service, and multipath is as configured.
-    RestoreAll,
+    /// Every usable uplink is put in service, and multipath is as configured. A unit that is reloaded
+    /// (`by_hook`) undoes no failover.
+    RestoreAll {
+        by_hook: bool,
+    },
     /// This uplink is put back in service, by this gateway if one is given.
     Restore {
         uplink: UplinkNo,
@@ -59,10 +62,18 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// A person restores everything.
+    #[cfg(test)]
+    pub const RESTORE_ALL: Intent = Intent::RestoreAll { by_hook: false };
+
+    pub fn is_restore_all(self) -> bool {
+        matches!(self, Intent::RestoreAll { .. })
+    }
+
     /// Whether the gateway of an uplink is determined anew rather than kept.
     fn renews_gateway(self, no: UplinkNo) -> bool {
         match self {
-            Intent::RestoreAll => true,
+            Intent::RestoreAll { .. } => true,
             Intent::Restore { uplink, .. } | Intent::Returned { uplink, .. } => uplink == no,
             Intent::Probed { back, .. } => back.contains(no),
             _ => false,
@@ -84,7 +95,7 @@ impl Intent {
 pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<GatewayStatus> {
     let multipath = match intent {
         Intent::Multipath(on) => on,
-        Intent::RestoreAll => config.multipath.enable,
+        Intent::RestoreAll { .. } => config.multipath.enable,
         _ if found.routing.rules.is_empty() => config.multipath.enable,
         _ => is_multipath_on(&found.routing.rules),
     };

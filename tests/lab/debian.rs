@@ -5,9 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the package depends on or recommends, systemd, and what the lab and the demonstration need.
-const PACKAGES: [&str; 8] =
-    ["iptables", "iproute2", "kmod", "systemd", "ipset", "conntrack", "nftables", "socat"];
+/// What the package depends on or recommends, systemd, what the lab and the demonstration need, and a
+/// firewall that an admin may have.
+const PACKAGES: [&str; 9] = [
+    "iptables",
+    "iproute2",
+    "kmod",
+    "systemd",
+    "ipset",
+    "conntrack",
+    "nftables",
+    "socat",
+    "iptables-persistent",
+];
 
 /// $1 is the finished folder; the rest is the command that makes it. One test makes it, and others
 /// wait. What an interrupted test has left is deleted.
@@ -54,6 +64,10 @@ impl Debian {
         command.arg(made.with_extension("lock")).args(["sh", "-ec", MAKE, "sh"]).arg(&made);
         command.args(["mmdebstrap", "--mode=root", "--variant=minbase"]);
         command.arg("--aptopt=Acquire::Retries \"3\"");
+        // At its installation, iptables-persistent saves the rules of this machine.
+        command.arg(
+            "--customize-hook=rm -f \"$1\"/etc/iptables/rules.v4 \"$1\"/etc/iptables/rules.v6",
+        );
         command.args([&format!("--include={}", PACKAGES.join(",")), self.name()]);
         let output = command.output().expect("flock (apt install util-linux)");
         let printed = String::from_utf8_lossy(&output.stderr);

@@ -4,6 +4,7 @@ mod bench;
 mod debian;
 mod demo;
 mod dependencies;
+mod firewalls;
 pub mod install;
 pub mod need_rust;
 pub mod package;

@@ -14,14 +14,14 @@ impl Run<'_> {
         let mut pools = self.pools.clone();
         let pool_error = self.pool_error.as_ref().map(|error| format!("{error:#}"));
         let mut client_changes = Vec::new();
-        if intent == Intent::RestoreAll && pool_error.is_none() {
+        if intent.is_restore_all() && pool_error.is_none() {
             // An uplink may have been removed from the configuration, or a client excluded.
             client_changes = assign::apply_config(&self.context.config, &mut pools);
             assign::ensure_pools(&self.context.config, &mut pools);
         }
         let mut failures = Vec::new();
         match pool_error {
-            Some(error) if intent == Intent::RestoreAll => failures.push(without_placing(&error)),
+            Some(error) if intent.is_restore_all() => failures.push(without_placing(&error)),
             Some(error) => print_error(without_placing(&error)),
             None => {}
         }

@@ -21,7 +21,7 @@ fn packet(mark: u32, iif: &DevName) -> Packet<'_> {
 #[test]
 fn one_rule_decides_on_each_kind_of_packet() {
     let config = two_uplinks();
-    let routing = routing::wanted(&config, &status(&config, Intent::RestoreAll));
+    let routing = routing::wanted(&config, &status(&config, Intent::RESTORE_ALL));
     for (mark, iif, pref, what) in [
         (0x01, "br0", Some(20201), "a client of pool 1"),
         (0x81, "br0", Some(20111), "a flow of uplink 1"),
@@ -79,7 +79,7 @@ fn an_altered_path_differs_even_if_it_ends_in_the_same_device() {
         ),
     ];
     let config = two_uplinks();
-    let status = status(&config, Intent::RestoreAll);
+    let status = status(&config, Intent::RESTORE_ALL);
     let lan = DevName::from_kernel("br0");
     let packet = packet(0x1, &lan);
     for (what, damage, told) in cases {
@@ -94,7 +94,7 @@ fn an_altered_path_differs_even_if_it_ends_in_the_same_device() {
 #[test]
 fn a_rule_of_another_program_that_looks_up_the_same_table_is_reported() {
     let config = two_uplinks();
-    let status = status(&config, Intent::RestoreAll);
+    let status = status(&config, Intent::RESTORE_ALL);
     let routing = routing::wanted(&config, &status);
     let lan = DevName::from_kernel("br0");
     let packet = packet(0x1, &lan);
@@ -114,9 +114,9 @@ fn a_rule_of_another_program_that_looks_up_the_same_table_is_reported() {
 #[test]
 fn without_an_uplink_in_service_a_path_is_unreachable() {
     let config = two_uplinks();
-    let none_up = uplinks::decide(&config, &usable(&[]), Intent::RestoreAll).unwrap();
+    let none_up = uplinks::decide(&config, &usable(&[]), Intent::RESTORE_ALL).unwrap();
     let lan = DevName::from_kernel("br0");
-    for (status, unreachable) in [(none_up, true), (status(&config, Intent::RestoreAll), false)] {
+    for (status, unreachable) in [(none_up, true), (status(&config, Intent::RESTORE_ALL), false)] {
         for mark in [0x1, 0x0] {
             let path = wanted(&config, &status, &packet(mark, &lan));
             assert_eq!(path.is_unreachable(), unreachable, "{path:?}");
@@ -129,8 +129,8 @@ fn the_devices_of_a_group_are_all_its_members() {
     let config = two_uplinks();
     let lan = DevName::from_kernel("br0");
     for (intent, mark, by) in [
-        (Intent::RestoreAll, 0x1, vec![dev(1)]),
-        (Intent::RestoreAll, 0x0, vec![dev(1), dev(2)]),
+        (Intent::RESTORE_ALL, 0x1, vec![dev(1)]),
+        (Intent::RESTORE_ALL, 0x0, vec![dev(1), dev(2)]),
         (Intent::FailOver { uplink: no(1), to: None }, 0x1, vec![dev(2)]),
     ] {
         let routing = routing::wanted(&config, &status(&config, intent));
@@ -147,16 +147,16 @@ fn the_first_thing_that_is_wrong_with_a_path_is_reported() {
     let lan = DevName::from_kernel("br0");
     let failed_over = Intent::FailOver { uplink: no(1), to: None };
     for (intent, entry, refusal, told) in [
-        (Intent::RestoreAll, Some(mark), None, ""),
-        (Intent::RestoreAll, None, None, ""),
+        (Intent::RESTORE_ALL, Some(mark), None, ""),
+        (Intent::RESTORE_ALL, None, None, ""),
         (
-            Intent::RestoreAll,
+            Intent::RESTORE_ALL,
             Some(None),
             None,
             "the set says nothing, the pool file 0x1/0xff: wanpool restore",
         ),
         (
-            Intent::RestoreAll,
+            Intent::RESTORE_ALL,
             Some(mark),
             Some("Network is unreachable"),
             "the kernel does not forward: Network is unreachable",

@@ -131,7 +131,7 @@ impl Previous {
     fn is_undone_by(&self, intent: Intent, no: UplinkNo, via: Option<Ipv4Addr>) -> bool {
         let by_probe = self.failover == Some(FailoverCause::Probe);
         match intent {
-            Intent::RestoreAll => true,
+            Intent::RestoreAll { by_hook } => !by_hook,
             Intent::Restore { uplink, .. } => uplink == no,
             Intent::Probed { back, .. } => by_probe && back.contains(no),
             // A line that was dialled again has no mark. Where the mark still exists, the hook reports

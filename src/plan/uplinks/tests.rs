@@ -32,7 +32,7 @@ fn a_failover_lasts_until_a_restore_and_a_lost_nexthop_is_no_failover() {
 
     found = after(&config, &running(&config, &[1, 2]), &none(), fail_over_1());
     assert_eq!(condition(&config, &found, Intent::Keep), MANUAL);
-    assert_eq!(condition(&config, &found, Intent::RestoreAll), Condition::Up);
+    assert_eq!(condition(&config, &found, Intent::RESTORE_ALL), Condition::Up);
     let other = Intent::Restore { uplink: no(2), via: None };
     assert_eq!(condition(&config, &found, other), MANUAL);
 }
@@ -86,7 +86,7 @@ fn probes_take_out_all_but_one_and_put_back_only_what_probes_took_out() {
     assert_eq!(up(&found, Intent::Keep), [3]);
     assert_eq!(up(&found, probed(&[], &[1, 2])), [2, 3], "1 was failed over by hand");
     assert_eq!(up(&found, probed(&[3], &[2])), [2]);
-    assert_eq!(up(&found, Intent::RestoreAll), [1, 2, 3]);
+    assert_eq!(up(&found, Intent::RESTORE_ALL), [1, 2, 3]);
     found = after(&config, &found, &none(), Intent::FailOver { uplink: no(2), to: None });
     assert_eq!(up(&found, probed(&[], &[1, 2])), [3], "2 is failed over by hand now");
 }
@@ -138,12 +138,12 @@ fn the_configured_gateway_comes_first_and_a_restore_determines_any_other_anew() 
     found = after(&plain, &found, &none(), given(7));
     assert_eq!(via(&plain, &found, Intent::Keep), gateway(1), "the main table's again");
     assert_eq!(via(&configured, &found, Intent::Keep), gateway(9), "an edit of the configuration");
-    assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(1), "the main table's again");
+    assert_eq!(via(&plain, &found, Intent::RESTORE_ALL), gateway(1), "the main table's again");
     found.main_routes.clear();
     assert_eq!(via(&plain, &found, Intent::Keep), gateway(7), "the last one used");
-    assert_eq!(via(&plain, &found, Intent::RestoreAll), gateway(7), "there is no other");
+    assert_eq!(via(&plain, &found, Intent::RESTORE_ALL), gateway(7), "there is no other");
     found.devices.links[0].point_to_point = true;
-    let status = decide(&plain, &found, Intent::RestoreAll).unwrap();
+    let status = decide(&plain, &found, Intent::RESTORE_ALL).unwrap();
     assert_eq!(status.uplinks[&no(1)].via, None, "the device needs none");
 }
 

@@ -53,7 +53,7 @@ fn a_hook_never_undoes_a_failover_by_hand_and_that_of_a_probe_only_with_a_new_ga
         [(Intent::Keep, Condition::Up), (fail_over_1(), MANUAL), (by_probe, PROBE)]
     {
         for (event, via) in events {
-            let running = after(&config, &ethernet(), &none(), Intent::RestoreAll);
+            let running = after(&config, &ethernet(), &none(), Intent::RESTORE_ALL);
             let mut found = after(&config, &running, &none(), before);
             let intent = report(event, &mut found);
             let is_undone = match cause {
