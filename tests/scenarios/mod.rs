@@ -36,6 +36,7 @@ mod probe_targets;
 mod probes;
 mod prune;
 mod rebalance;
+mod resolvers;
 mod scan_output;
 mod seed_script;
 mod slice;
