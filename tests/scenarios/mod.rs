@@ -21,6 +21,7 @@ mod hand_edits;
 mod hooks;
 mod hooks_lan;
 mod idempotence;
+mod lan_services;
 mod lan_traffic;
 mod last_uplink;
 mod metrics;

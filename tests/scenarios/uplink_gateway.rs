@@ -2,8 +2,9 @@
 //! route in main. Default routes in main are never changed.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use crate::lab::{Lab, Shape, four, three};
+use crate::lab::{Lab, Shape, Speaker, four, three};
 
 with_both_iptables! {
     restore_via_sets_a_changed_gateway,
@@ -226,5 +227,40 @@ fn two_lines_with_one_gateway_are_heard_by_it_with_any_rp_filter() {
         lab.check().found(&["eth8 and eth9 share the network 192.168.8.0/24"]);
         let of_eth1 = lab.gateway.sh("cat /proc/sys/net/ipv4/conf/eth1/rp_filter");
         assert_eq!(of_eth1.trim(), rp_filter.to_string(), "a line of its own");
+    }
+}
+
+/// Two cards in one segment: each answers ARP for its own address only, so that no packet for one line
+/// comes in by the other.
+#[test]
+fn of_two_cards_in_one_segment_each_answers_for_itself() {
+    let lab = Lab::new();
+    lab.provider.sh("ip link add seg type bridge; ip addr add 192.168.8.1/24 dev seg
+        ip link set seg up");
+    for (number, address) in [(8, "192.168.8.101"), (9, "192.168.8.102")] {
+        let provider = lab.provider.path().display().to_string();
+        lab.gateway.sh(&format!(
+            "ip link add eth{number} type veth peer name isp{number} netns {provider}
+             ip addr add {address}/24 dev eth{number}
+             ip link set eth{number} up"
+        ));
+        lab.provider.sh(&format!("ip link set isp{number} master seg; ip link set isp{number} up"));
+    }
+    lab.serve(TWIN_LINES);
+    let asked = |dev: &str| {
+        // The answer to the broadcast, not to what is known already.
+        lab.provider.sh(&format!("ip link set {dev} down; ip neigh flush dev seg"));
+        let to = std::net::SocketAddrV4::new([192, 168, 8, 102].into(), 9);
+        let speaker = Speaker::new(&lab.provider, [192, 168, 8, 1].into(), to);
+        let _ = speaker.patience(Duration::from_secs(1)).udp().and_then(|mut conn| conn.ask());
+        let known =
+            lab.provider.sh(&format!("ip neigh show dev seg 192.168.8.102; ip link set {dev} up"));
+        known.contains("lladdr")
+    };
+    assert!(asked("isp8"), "eth9 answers for its address");
+    assert!(!asked("isp9"), "eth8 answers for the address of eth9");
+    for dev in ["eth8", "eth9"] {
+        let sysctl = |name| lab.gateway.read_sysctl(&format!("net/ipv4/conf/{dev}/{name}"));
+        assert_eq!((sysctl("arp_ignore"), sysctl("arp_announce")), ("1".into(), "2".into()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{EchoServer, FAR, Shape, Speaker, three, wait_until};
+use crate::lab::{EchoServer, FAR, Lab, Machine, Shape, Speaker, three, wait_until};
 
 with_both_iptables! {
     what_belongs_to_an_uplink_stays_on_it_beside_a_vpn_for_all_addresses,
@@ -98,4 +98,74 @@ fn a_vpn_with_a_table_of_its_own_reaches_the_lan(shape: Shape) {
     lab.check().clean();
     lab.gateway.sh("ip rule del pref 5270; ip rule add pref 30000 lookup 52");
     lab.check().found(&["stands behind wanpool's", "pref 30000 lookup 52", "below 20010"]);
+}
+
+/// Devices of a real WireGuard, in user space: this machine's kernel may have none.
+const WITH_WIREGUARD: &str = "
+export WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go
+mkdir -p /dev/net /etc/wireguard; [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
+";
+
+/// wg-quick for all addresses, started after wanpool: the tunnel lives, carries the gateway and the
+/// clients, and leaves all as it was.
+#[test]
+fn a_real_wg_quick_for_all_addresses_works_beside_wanpool() {
+    let lab = Lab::new();
+    lab.gateway.sh("ip route add default dev ppp0");
+    lab.serve(&three(""));
+    let before = lab.kernel_state();
+    let ours = Machine::like_this_one(&lab, "ours", &lab.gateway);
+    let theirs = Machine::like_this_one(&lab, "theirs", &lab.far);
+    let [our_key, their_key] = [1, 2].map(|_| ours.sh("wg genkey").trim().to_owned());
+    let public = |key: &str| ours.sh(&format!("echo {key} | wg pubkey")).trim().to_owned();
+    theirs.sh(&format!(
+        "{WITH_WIREGUARD}
+cat >/etc/wireguard/wg0.conf <<END
+[Interface]
+PrivateKey = {their_key}
+Address = 10.8.0.1/24
+ListenPort = 51900
+[Peer]
+PublicKey = {}
+AllowedIPs = 10.8.0.2/32, 192.168.7.0/24
+END
+wg-quick up wg0 2>&1",
+        public(&our_key)
+    ));
+    ours.sh(&format!(
+        "{WITH_WIREGUARD}
+cat >/etc/wireguard/wg0.conf <<END
+[Interface]
+PrivateKey = {our_key}
+Address = 10.8.0.2/24
+[Peer]
+PublicKey = {}
+AllowedIPs = 0.0.0.0/0
+Endpoint = {}:51900
+PersistentKeepalive = 1
+END
+wg-quick up wg0 2>&1",
+        public(&their_key),
+        FAR.ip()
+    ));
+    let inside = SocketAddrV4::new([10, 8, 0, 1].into(), 7000);
+    let _server = EchoServer::start(&lab.far, inside);
+    let gateway = Speaker::new(&lab.gateway, Ipv4Addr::UNSPECIFIED, inside);
+    let own: Ipv4Addr = [10, 8, 0, 2].into();
+    wait_until("the tunnel is up", || gateway.seen() == Ok(own));
+    let mut flow = gateway.udp().unwrap();
+    for _ in 0..10 {
+        assert_eq!(flow.ask(), Ok(own), "a flow of the gateway");
+    }
+    let client = lab.member(2, 0);
+    assert_eq!(lab.client(client).to(inside).seen(), Ok(client), "a client goes by the VPN");
+    lab.wanpool(["assign"]).silent();
+    lab.wanpool(["failover", "ppp1"]).ok();
+    lab.wanpool(["restore"]).ok();
+    assert_eq!(flow.ask(), Ok(own), "after a failover");
+    lab.check().naming(&["not fwmark 0xca6c", "preference above 20301"]);
+    ours.sh("wg-quick down wg0 2>&1");
+    lab.kernel_state().assert_is(&before, "without the tunnel");
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
+    lab.check().clean();
 }
