@@ -55,8 +55,8 @@ pub enum Condition {
     },
     /// Whether the first packet of a flow meets it.
     NewFlow(bool),
-    /// ICMP and the like: hardly what a client needs most.
-    OtherProtocol,
+    /// ICMP, or a flow whose destination was translated: not what clients send to the Internet.
+    OtherTraffic,
     /// One of several.
     Any(Vec<Condition>),
     Unknown,

@@ -165,7 +165,7 @@ fn fit_of(packet: &Packet, condition: &Condition) -> Fit {
         }
         Condition::Mark { mark, negated } => Fit::certain(mark.matches(packet.mark) != *negated),
         Condition::NewFlow(meets) => Fit::certain(*meets),
-        Condition::OtherProtocol => Fit::Never,
+        Condition::OtherTraffic => Fit::Never,
         Condition::Any(conditions) => {
             conditions.iter().map(|it| fit_of(packet, it)).max().unwrap_or(Fit::Never)
         }

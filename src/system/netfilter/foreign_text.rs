@@ -102,7 +102,7 @@ fn read_condition(words: &[&str], negated: bool) -> (Option<Condition>, usize) {
         },
         ["-p", "tcp" | "udp" | "all", ..] => (Some(Condition::Unknown), 2),
         ["-p", ..] => {
-            let condition = if negated { Condition::Unknown } else { Condition::OtherProtocol };
+            let condition = if negated { Condition::Unknown } else { Condition::OtherTraffic };
             (Some(condition), 2)
         }
         ["--mark", mark, ..] => match read_mark(mark) {
@@ -113,6 +113,7 @@ fn read_condition(words: &[&str], negated: bool) -> (Option<Condition>, usize) {
             let has_new = states.split(',').any(|state| state == "NEW");
             (Some(Condition::NewFlow(has_new != negated)), 2)
         }
+        ["--ctstatus", "DNAT", ..] if !negated => (Some(Condition::OtherTraffic), 2),
         // The connmark of a new flow is not known.
         ["-m", "connmark", "!", "--mark", _, ..] => (Some(Condition::Unknown), 5),
         ["-m", "connmark", "--mark", _, ..] => (Some(Condition::Unknown), 4),
@@ -172,7 +173,7 @@ mod tests {
             ("-j REJECT --reject-with icmp-port-unreachable", vec![], Effect::Drop),
             (
                 "-p icmp -m icmp --icmp-type 8 -j ACCEPT",
-                vec![Condition::OtherProtocol, Condition::Unknown, Condition::Unknown],
+                vec![Condition::OtherTraffic, Condition::Unknown, Condition::Unknown],
                 Effect::Accept,
             ),
             ("-p udp -j MARK --set-xmark 0xa/0xffffffff", vec![Condition::Unknown], {

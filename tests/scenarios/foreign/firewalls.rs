@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::reloads::{assert_repaired, served};
 use super::snapshot::foreign;
-use crate::lab::{EchoServer, FAR, Iptables, Lab, Shape};
+use crate::lab::{EchoServer, FAR, Iptables, Lab, Machine, Shape, wait_until};
 
 with_both_iptables! {
     docker_keeps_its_published_port_through_restarts,
@@ -97,13 +97,41 @@ fn ufw(lab: &Lab, commands: &str) -> String {
 fn ufw_reloads_are_repaired(shape: Shape) {
     assert!(std::path::Path::new("/usr/sbin/ufw").exists(), "the test needs ufw (apt install ufw)");
     let lab = served(shape);
-    let enable = "ufw route allow in on br0; ufw allow in on br0; ufw --force enable";
-    lab.gateway.sh(&ufw(&lab, enable));
+    // By default, ufw forwards nothing.
+    lab.gateway.sh(&ufw(&lab, "ufw allow in on br0; ufw --force enable"));
+    lab.wanpool(["assign"]).ok();
+    let remedy = "ufw route allow in on br0";
+    lab.check().found(&["packets from br0 to ", "dropped by the policy of FORWARD", remedy]);
+    lab.gateway.sh(&ufw(&lab, remedy));
+    lab.check().clean();
     assert!(lab.filter().contains("ufw-user-forward -i br0 -j ACCEPT"), "{}", lab.filter());
     // ufw sets sysctls too, a strict rp_filter among them.
     lab.wanpool(["assign"]).ok();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
     assert_repaired(&lab, &ufw(&lab, "ufw reload"), false);
+}
+
+/// The real firewalld with the LAN in its zone for LANs, which forwards nothing to another zone.
+#[test]
+fn what_firewalld_drops_is_found_and_its_own_command_repairs_it() {
+    let lab = served(Lab::with());
+    let machine = Machine::like_this_one(&lab, "firewall", &lab.gateway);
+    machine.sh("mkdir -p /run/dbus; dbus-daemon --system --fork --nopidfile
+         setsid firewalld --nofork --nopid >/dev/null 2>&1 </dev/null &");
+    wait_until("firewalld runs", || machine.run("firewall-cmd --state").status == 0);
+    for dev in ["ppp0", "ppp1", "ppp2", "eth1"] {
+        machine.sh(&format!("firewall-cmd -q --zone=external --change-interface={dev}"));
+    }
+    machine.sh("firewall-cmd -q --zone=internal --change-interface=br0");
+    lab.wanpool(["assign"]).ok();
+    let check = lab.check();
+    check.found(&["packets from br0 to ", "inet firewalld filter_FORWARD", "firewall-cmd --zone"]);
+    let patience = std::time::Duration::from_millis(100);
+    let client = lab.client(lab.member(1, 0)).patience(patience);
+    assert!(client.udp().and_then(|mut conn| conn.ask()).is_err(), "it drops nothing");
+    machine.sh(check.findings[0].rsplit_once(": ").expect("a remedy").1);
+    lab.check().clean();
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
 }
 
 #[test]

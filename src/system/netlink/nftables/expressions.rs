@@ -48,11 +48,14 @@ const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
 const NFT_CT_STATE: u32 = 0;
+const NFT_CT_STATUS: u32 = 2;
 const NFT_CT_MARK: u32 = 3;
 const NF_DROP: i32 = 0;
 const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
+/// `IPS_DST_NAT` of linux/netfilter/nf_conntrack_common.h.
+const STATUS_DNAT: u32 = 1 << 5;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`.
 const STATE_NEW: u32 = 8;
 const IPPROTO_TCP: u8 = 6;
@@ -74,6 +77,8 @@ enum Value {
     OutputIndex,
     /// The bits of the state of the flow that a mask keeps.
     State(u32),
+    /// The bits of the status of the flow that a mask keeps.
+    Status(u32),
     /// The bits of the mark that a mask keeps, and the bits that are set beside them.
     Mark {
         kept: u32,
@@ -225,6 +230,7 @@ impl Reader<'_> {
         let Some(register) = number(NFTA_BITWISE_DREG) else { return };
         let result = match (source, operand(NFTA_BITWISE_MASK), operand(NFTA_BITWISE_XOR)) {
             (Value::State(kept), Some(mask), Some(0)) => Value::State(kept & mask),
+            (Value::Status(kept), Some(mask), Some(0)) => Value::Status(kept & mask),
             (Value::Mark { kept, set }, Some(mask), Some(xor)) => {
                 Value::Mark { kept: kept & mask, set: (set & mask) ^ xor }
             }
@@ -248,16 +254,17 @@ impl Reader<'_> {
                 0 => Condition::NewFlow((kept & STATE_NEW != 0) == negated),
                 state => Condition::NewFlow((kept & STATE_NEW == state) != negated),
             },
+            Value::Status(STATUS_DNAT) if negated && right == [0; 4] => Condition::OtherTraffic,
             Value::Mark { kept, set: 0 } => {
                 Condition::Mark { mark: Mark { value: native_u32(right)?, mask: *kept }, negated }
             }
             Value::Protocol if negated => Condition::Unknown,
             Value::Protocol => match right {
                 [IPPROTO_TCP | IPPROTO_UDP, ..] => Condition::Unknown,
-                _ => Condition::OtherProtocol,
+                _ => Condition::OtherTraffic,
             },
             Value::Family if (right.first() == Some(&NFPROTO_IPV4)) != negated => return None,
-            Value::Family => Condition::OtherProtocol,
+            Value::Family => Condition::OtherTraffic,
             _ => Condition::Unknown,
         })
     }
@@ -315,6 +322,7 @@ fn meta(key: Option<u32>) -> Value {
 fn ct(key: Option<u32>) -> Value {
     match key {
         Some(NFT_CT_STATE) => Value::State(u32::MAX),
+        Some(NFT_CT_STATUS) => Value::Status(u32::MAX),
         Some(NFT_CT_MARK) => Value::Connmark { kept: u32::MAX, set: 0 },
         _ => Value::Unknown,
     }

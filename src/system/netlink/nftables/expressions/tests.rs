@@ -111,7 +111,17 @@ fn a_rule_is_read_as_conditions_and_an_effect() {
         ),
         (
             vec![load("meta", NFT_META_L4PROTO), compare(NFT_CMP_EQ, &[1]), accept()],
-            vec![Condition::OtherProtocol],
+            vec![Condition::OtherTraffic],
+            Effect::Accept,
+        ),
+        (
+            vec![
+                load("ct", NFT_CT_STATUS),
+                mask(STATUS_DNAT, 0),
+                compare(NFT_CMP_NEQ, &number(0)),
+                accept(),
+            ],
+            vec![Condition::OtherTraffic],
             Effect::Accept,
         ),
         (
