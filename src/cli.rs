@@ -46,8 +46,9 @@ pub enum Command {
 
     /// Assign clients to pools
     ///
-    /// Without CLIENT and --from, the command assigns all new clients that wanpool scan finds. A
-    /// pinned client goes to the pool of its pin. Any other new client goes to the pool with the
+    /// Without CLIENT and --from, the command assigns all new clients that wanpool scan finds, and
+    /// those with a pin of their own address, whether they were heard or not. A pinned client goes to
+    /// the pool of its pin. Any other new client goes to the pool with the
     /// fewest clients relative to its weight. Clients that are in a pool stay there.
     ///
     /// The command writes the pool files first and then updates the kernel. It also adds missing

@@ -5,7 +5,7 @@ use crate::lab::{Lab, Shape, four, three, uplinks};
 
 with_both_iptables! {
     check_is_clean_with_any_rp_filter_and_any_state_of_the_uplinks,
-    tailscale_wireguard_and_docker_are_no_findings,
+    tailscale_strongswan_wireguard_and_docker_are_no_findings,
 }
 
 fn check_is_clean_with_any_rp_filter_and_any_state_of_the_uplinks(shape: Shape) {
@@ -66,6 +66,9 @@ ip rule add pref 5230 fwmark 0x80000/0xff0000 lookup default
 ip rule add pref 5250 fwmark 0x80000/0xff0000 unreachable
 ip rule add pref 5270 lookup 52
 ip route add 100.100.0.0/16 dev tailscale0 table 52
+ip rule add pref 220 lookup 220
+ip route add 172.30.0.0/24 dev ppp1 table 220
+ip rule add pref 1000 l3mdev
 ip rule add not fwmark 51820 lookup 51820
 ip rule add lookup main suppress_prefixlength 0
 ip route add default dev ppp1 table 77
@@ -92,6 +95,8 @@ COMMIT
 -A POSTROUTING -j ts-postrouting
 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 -A POSTROUTING -o br0 -j ACCEPT
+-A POSTROUTING -m policy --dir out --pol ipsec -j ACCEPT
+-A POSTROUTING -d 172.30.0.0/24 -j ACCEPT
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 -A ts-postrouting -m mark --mark 0x40000/0xff0000 -j MASQUERADE
 -A DOCKER -i docker0 -j RETURN
@@ -106,7 +111,7 @@ COMMIT
 END
 ";
 
-fn tailscale_wireguard_and_docker_are_no_findings(shape: Shape) {
+fn tailscale_strongswan_wireguard_and_docker_are_no_findings(shape: Shape) {
     let lab = shape.rp_filter(2).raise();
     lab.gateway.sh(BESIDE);
     lab.serve(&four(""));
