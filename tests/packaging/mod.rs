@@ -7,5 +7,6 @@ mod dependencies;
 mod firewalls;
 pub mod install;
 pub mod need_rust;
+mod networkd;
 pub mod package;
 mod units;

@@ -3,6 +3,7 @@
 mod assign;
 mod bound_sockets;
 mod check;
+mod check_firewalls;
 mod check_gateway;
 mod client_path;
 mod config_changes;

@@ -225,6 +225,13 @@ fn two_lines_with_one_gateway_are_heard_by_it_with_any_rp_filter() {
             lab.provider.sh("ip neigh flush all");
         }
         lab.check().found(&["eth8 and eth9 share the network 192.168.8.0/24"]);
+        // Each is probed by its own line, and heard.
+        for _ in 0..3 {
+            lab.wanpool(["failover", "--probe"]).silent();
+        }
+        for row in lab.wanpool(["-j", "pools"]).json().as_array().unwrap() {
+            assert_eq!((&row["state"], &row["loss"]), (&"up".into(), &0.into()), "{row}");
+        }
         let of_eth1 = lab.gateway.sh("cat /proc/sys/net/ipv4/conf/eth1/rp_filter");
         assert_eq!(of_eth1.trim(), rp_filter.to_string(), "a line of its own");
     }

@@ -1,5 +1,5 @@
-//! Routes: those with the protocol number of wanpool in any table, those of other programs in the main
-//! table and in wanpool's tables, and the route that a packet would take.
+//! Routes: those with the protocol number of wanpool in any table, and the route that a packet would
+//! take. [`foreign`] has those of other programs.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,12 +15,12 @@ use rtnetlink::packet_route::route::{
 
 use super::message::{Message, decode_known};
 use super::{DeviceIndex, NetlinkSocket};
-use crate::error::Error;
-use crate::model::DevName;
 use crate::model::link::Link;
-use crate::model::routing::{
-    ForeignRoute, MAIN_TABLE, MainRoute, Route, RouteTarget, UPLINK_REALM,
-};
+use crate::model::routing::{Route, RouteTarget, UPLINK_REALM};
+
+mod foreign;
+
+pub use foreign::{destinations, foreign_defaults, foreign_in_main, in_main};
 
 // linux/rtnetlink.h
 pub(super) const RTM_NEWROUTE: u16 = 24;
@@ -35,65 +35,6 @@ pub fn list(socket: &NetlinkSocket, protocol: u8, devices: &DeviceIndex) -> Resu
     Ok(found.iter().map(|message| parse(message, devices)).collect())
 }
 
-/// The routes of other programs in the main table by a device, in order of metric.
-pub fn in_main(socket: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Vec<MainRoute>> {
-    let mut filter = ipv4_filter();
-    filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
-    Ok(main_routes(&dump(socket, &filter)?, link, our_protocol))
-}
-
-fn main_routes(found: &[RouteMessage], link: &Link, our_protocol: u8) -> Vec<MainRoute> {
-    let mut routes = Vec::new();
-    for message in found {
-        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
-        if is_unicast && u8::from(message.header.protocol) != our_protocol {
-            let via = gateway_through(message, link.index);
-            routes.push((metric(message), MainRoute { dst: destination(message), via }));
-        }
-    }
-    routes.sort_by_key(|(metric, _)| *metric);
-    routes.into_iter().map(|(_, route)| route).collect()
-}
-
-/// All unicast routes of other programs in the main table.
-pub fn foreign_in_main(
-    socket: &NetlinkSocket,
-    devices: &DeviceIndex,
-    our_protocol: u8,
-) -> Result<Vec<ForeignRoute>> {
-    let mut filter = ipv4_filter();
-    filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE)];
-    let mut routes = Vec::new();
-    for message in dump(socket, &filter)? {
-        let protocol = u8::from(message.header.protocol);
-        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
-        if is_unicast && protocol != our_protocol {
-            routes.push(ForeignRoute {
-                dst: destination(&message),
-                devs: devices_of(&message, devices),
-                via: gateway_of(&message.attributes),
-                metric: metric(&message),
-                protocol,
-            });
-        }
-    }
-    Ok(routes)
-}
-
-fn devices_of(message: &RouteMessage, devices: &DeviceIndex) -> Vec<DevName> {
-    let mut found = Vec::new();
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => found.extend(devices.name(*index)),
-            RouteAttribute::MultiPath(hops) => {
-                found.extend(hops.iter().filter_map(|hop| devices.name(hop.interface_index)));
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 fn destination(message: &RouteMessage) -> Ipv4Net {
     let mut address = Ipv4Addr::UNSPECIFIED;
     for attribute in &message.attributes {
@@ -103,35 +44,6 @@ fn destination(message: &RouteMessage) -> Ipv4Net {
     }
     let length = message.header.destination_prefix_length;
     Ipv4Net::new(address, length.min(32)).unwrap_or_default()
-}
-
-/// The metrics of the default routes that other programs have in a table.
-pub fn foreign_defaults(socket: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
-    let mut filter = ipv4_filter();
-    filter.attributes = vec![RouteAttribute::Table(table)];
-    let mut routes = match dump(socket, &filter) {
-        // The kernel refuses to filter by a table that does not exist.
-        Err(error) if error.is::<Error>() => return Ok(vec![]),
-        routes => routes?,
-    };
-    routes.retain(|message| is_foreign_default(message, our_protocol));
-    Ok(routes.iter().map(metric).collect())
-}
-
-/// The destinations of the routes in a table.
-pub fn destinations(socket: &NetlinkSocket, table: u32) -> Result<Vec<Ipv4Net>> {
-    let mut filter = ipv4_filter();
-    filter.attributes = vec![RouteAttribute::Table(table)];
-    match dump(socket, &filter) {
-        // The kernel refuses to filter by a table that does not exist.
-        Err(error) if error.is::<Error>() => Ok(vec![]),
-        routes => Ok(routes?.iter().map(destination).collect()),
-    }
-}
-
-fn is_foreign_default(message: &RouteMessage, our_protocol: u8) -> bool {
-    message.header.destination_prefix_length == 0
-        && u8::from(message.header.protocol) != our_protocol
 }
 
 fn ipv4_filter() -> RouteMessage {

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Mark;
-use crate::model::filter::DeviceMatch;
 use crate::model::foreign_filter::{Condition, Effect, ForeignRule};
 use crate::system::netlink::DeviceIndex;
 use crate::system::netlink::message::{attributes, big_endian_u32, find, native_u32, text};
+
+mod value;
+
+use value::{NFT_CT_MARK, NFT_META_MARK, Value};
 
 // linux/netfilter/nf_tables.h
 const NFTA_EXPR_NAME: u16 = 1;
@@ -40,59 +42,15 @@ const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFT_REG_VERDICT: u32 = 0;
 const NFT_CMP_EQ: u32 = 0;
 const NFT_CMP_NEQ: u32 = 1;
-const NFT_META_MARK: u32 = 3;
-const NFT_META_IIF: u32 = 4;
-const NFT_META_OIF: u32 = 5;
-const NFT_META_IIFNAME: u32 = 6;
-const NFT_META_OIFNAME: u32 = 7;
-const NFT_META_NFPROTO: u32 = 15;
-const NFT_META_L4PROTO: u32 = 16;
-const NFT_CT_STATE: u32 = 0;
-const NFT_CT_STATUS: u32 = 2;
-const NFT_CT_MARK: u32 = 3;
 const NF_DROP: i32 = 0;
 const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
-/// `IPS_DST_NAT` of linux/netfilter/nf_conntrack_common.h.
-const STATUS_DNAT: u32 = 1 << 5;
-/// `NF_CT_STATE_BIT(IP_CT_NEW)`.
-const STATE_NEW: u32 = 8;
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-const NFPROTO_IPV4: u8 = 2;
 
 /// An element of a set, or of a map to verdicts.
 pub struct Element {
     key: Vec<u8>,
     verdict: Option<Effect>,
-}
-
-/// What a register holds.
-#[derive(Clone, PartialEq)]
-enum Value {
-    InputName,
-    OutputName,
-    InputIndex,
-    OutputIndex,
-    /// The bits of the state of the flow that a mask keeps.
-    State(u32),
-    /// The bits of the status of the flow that a mask keeps.
-    Status(u32),
-    /// The bits of the mark that a mask keeps, and the bits that are set beside them.
-    Mark {
-        kept: u32,
-        set: u32,
-    },
-    /// The connmark, whose byte for wanpool is that of the mark.
-    Connmark {
-        kept: u32,
-        set: u32,
-    },
-    Protocol,
-    Family,
-    Bytes(Vec<u8>),
-    Unknown,
 }
 
 /// The rules that the expressions of one rule are. `elements` lists a set.
@@ -141,14 +99,14 @@ impl Reader<'_> {
         let number = |kind| find(data, kind).and_then(big_endian_u32);
         match name {
             "meta" => match (number(NFTA_META_DREG), number(NFTA_META_SREG)) {
-                (Some(register), _) => self.load(register, meta(number(NFTA_META_KEY))),
+                (Some(register), _) => self.load(register, Value::meta(number(NFTA_META_KEY))),
                 (None, Some(source)) if number(NFTA_META_KEY) == Some(NFT_META_MARK) => {
                     self.set_mark(source);
                 }
                 _ => {}
             },
             "ct" => match (number(NFTA_CT_DREG), number(NFTA_CT_SREG)) {
-                (Some(register), _) => self.load(register, ct(number(NFTA_CT_KEY))),
+                (Some(register), _) => self.load(register, Value::ct(number(NFTA_CT_KEY))),
                 (None, Some(source)) if number(NFTA_CT_KEY) == Some(NFT_CT_MARK) => {
                     self.set_mark(source);
                 }
@@ -173,8 +131,8 @@ impl Reader<'_> {
                 let right = right.unwrap_or_default();
                 let right = find(&right, NFTA_DATA_VALUE).unwrap_or_default();
                 let condition = match number(NFTA_CMP_OP) {
-                    Some(NFT_CMP_EQ) => self.compare(&source, right, false),
-                    Some(NFT_CMP_NEQ) => self.compare(&source, right, true),
+                    Some(NFT_CMP_EQ) => source.compare(right, false, self.devices),
+                    Some(NFT_CMP_NEQ) => source.compare(right, true, self.devices),
                     _ => Some(Condition::Unknown),
                 };
                 self.conditions.extend(condition);
@@ -242,38 +200,6 @@ impl Reader<'_> {
         self.load(register, result);
     }
 
-    /// The condition that a comparison is, or `None` if it always holds.
-    fn compare(&self, left: &Value, right: &[u8], negated: bool) -> Option<Condition> {
-        Some(match left {
-            Value::InputName => Condition::Input(device(right, negated)),
-            Value::OutputName => Condition::Output(device(right, negated)),
-            Value::InputIndex => Condition::Input(self.device_of(right, negated)),
-            Value::OutputIndex => Condition::Output(self.device_of(right, negated)),
-            Value::State(kept) => match native_u32(right)? {
-                // `ct state new` is: the masked state is not 0.
-                0 => Condition::NewFlow((kept & STATE_NEW != 0) == negated),
-                state => Condition::NewFlow((kept & STATE_NEW == state) != negated),
-            },
-            Value::Status(STATUS_DNAT) if negated && right == [0; 4] => Condition::OtherTraffic,
-            Value::Mark { kept, set: 0 } => {
-                Condition::Mark { mark: Mark { value: native_u32(right)?, mask: *kept }, negated }
-            }
-            Value::Protocol if negated => Condition::Unknown,
-            Value::Protocol => match right {
-                [IPPROTO_TCP | IPPROTO_UDP, ..] => Condition::Unknown,
-                _ => Condition::OtherTraffic,
-            },
-            Value::Family if (right.first() == Some(&NFPROTO_IPV4)) != negated => return None,
-            Value::Family => Condition::OtherTraffic,
-            _ => Condition::Unknown,
-        })
-    }
-
-    fn device_of(&self, index: &[u8], negated: bool) -> DeviceMatch {
-        let name = native_u32(index).and_then(|index| self.devices.name(index));
-        DeviceMatch { pattern: name.map_or(String::new(), |name| name.to_string()), negated }
-    }
-
     fn lookup(&mut self, data: &[(u16, &[u8])]) {
         let number = |kind| find(data, kind).and_then(big_endian_u32);
         let source = self.value(number(NFTA_LOOKUP_SREG));
@@ -291,7 +217,7 @@ impl Reader<'_> {
         }
         let mut any = Vec::new();
         for Element { key, verdict } in elements {
-            let condition = self.compare(&source, &key, false).unwrap_or(Condition::Unknown);
+            let condition = source.compare(&key, false, self.devices).unwrap_or(Condition::Unknown);
             if is_map {
                 self.conditions.push(condition);
                 self.end(verdict.unwrap_or(Effect::Other));
@@ -304,38 +230,6 @@ impl Reader<'_> {
             self.conditions.push(Condition::Any(any));
         }
     }
-}
-
-fn meta(key: Option<u32>) -> Value {
-    match key {
-        Some(NFT_META_MARK) => Value::Mark { kept: u32::MAX, set: 0 },
-        Some(NFT_META_IIF) => Value::InputIndex,
-        Some(NFT_META_OIF) => Value::OutputIndex,
-        Some(NFT_META_IIFNAME) => Value::InputName,
-        Some(NFT_META_OIFNAME) => Value::OutputName,
-        Some(NFT_META_NFPROTO) => Value::Family,
-        Some(NFT_META_L4PROTO) => Value::Protocol,
-        _ => Value::Unknown,
-    }
-}
-
-fn ct(key: Option<u32>) -> Value {
-    match key {
-        Some(NFT_CT_STATE) => Value::State(u32::MAX),
-        Some(NFT_CT_STATUS) => Value::Status(u32::MAX),
-        Some(NFT_CT_MARK) => Value::Connmark { kept: u32::MAX, set: 0 },
-        _ => Value::Unknown,
-    }
-}
-
-/// A name that is not ended by NUL is the beginning of a name.
-fn device(name: &[u8], negated: bool) -> DeviceMatch {
-    let end = name.iter().position(|&byte| byte == 0);
-    let mut pattern = String::from_utf8_lossy(&name[..end.unwrap_or(name.len())]).into_owned();
-    if end.is_none() {
-        pattern.push('+');
-    }
-    DeviceMatch { pattern, negated }
 }
 
 fn verdict(data: &[(u16, &[u8])]) -> Option<Effect> {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::foreign::main_routes;
 use super::*;
 use crate::model::DevName;
 use crate::system::netlink::golden::{answer, assert_request, cases, links};

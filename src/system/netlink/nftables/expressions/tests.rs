@@ -1,6 +1,9 @@
 //! Rules as the kernel lists them: what `nft --debug=netlink` shows, as bytes.
 
+use super::value::*;
 use super::*;
+use crate::model::Mark;
+use crate::model::filter::DeviceMatch;
 use crate::system::netlink::golden::links;
 use crate::system::netlink::message::MessageBuilder;
 

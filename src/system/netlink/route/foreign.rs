@@ -1,0 +1,100 @@
+//! Routes of other programs: those in the main table, and those in tables that wanpool or a rule uses.
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+
+use super::{destination, dump, gateway_of, gateway_through, ipv4_filter, metric};
+use crate::error::Error;
+use crate::model::DevName;
+use crate::model::link::Link;
+use crate::model::routing::{ForeignRoute, MAIN_TABLE, MainRoute};
+use crate::system::netlink::{DeviceIndex, NetlinkSocket};
+
+/// The routes of other programs in the main table by a device, in order of metric.
+pub fn in_main(socket: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Vec<MainRoute>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
+    Ok(main_routes(&dump(socket, &filter)?, link, our_protocol))
+}
+
+pub(super) fn main_routes(found: &[RouteMessage], link: &Link, our_protocol: u8) -> Vec<MainRoute> {
+    let mut routes = Vec::new();
+    for message in found {
+        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
+        if is_unicast && u8::from(message.header.protocol) != our_protocol {
+            let via = gateway_through(message, link.index);
+            routes.push((metric(message), MainRoute { dst: destination(message), via }));
+        }
+    }
+    routes.sort_by_key(|(metric, _)| *metric);
+    routes.into_iter().map(|(_, route)| route).collect()
+}
+
+/// All unicast routes of other programs in the main table.
+pub fn foreign_in_main(
+    socket: &NetlinkSocket,
+    devices: &DeviceIndex,
+    our_protocol: u8,
+) -> Result<Vec<ForeignRoute>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE)];
+    let mut routes = Vec::new();
+    for message in dump(socket, &filter)? {
+        let protocol = u8::from(message.header.protocol);
+        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
+        if is_unicast && protocol != our_protocol {
+            routes.push(ForeignRoute {
+                dst: destination(&message),
+                devs: devices_of(&message, devices),
+                via: gateway_of(&message.attributes),
+                metric: metric(&message),
+                protocol,
+            });
+        }
+    }
+    Ok(routes)
+}
+
+fn devices_of(message: &RouteMessage, devices: &DeviceIndex) -> Vec<DevName> {
+    let mut found = Vec::new();
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => found.extend(devices.name(*index)),
+            RouteAttribute::MultiPath(hops) => {
+                found.extend(hops.iter().filter_map(|hop| devices.name(hop.interface_index)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The metrics of the default routes that other programs have in a table.
+pub fn foreign_defaults(socket: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(table)];
+    let mut routes = match dump(socket, &filter) {
+        // The kernel refuses to filter by a table that does not exist.
+        Err(error) if error.is::<Error>() => return Ok(vec![]),
+        routes => routes?,
+    };
+    routes.retain(|message| is_foreign_default(message, our_protocol));
+    Ok(routes.iter().map(metric).collect())
+}
+
+/// The destinations of the routes in a table.
+pub fn destinations(socket: &NetlinkSocket, table: u32) -> Result<Vec<Ipv4Net>> {
+    let mut filter = ipv4_filter();
+    filter.attributes = vec![RouteAttribute::Table(table)];
+    match dump(socket, &filter) {
+        // The kernel refuses to filter by a table that does not exist.
+        Err(error) if error.is::<Error>() => Ok(vec![]),
+        routes => Ok(routes?.iter().map(destination).collect()),
+    }
+}
+
+fn is_foreign_default(message: &RouteMessage, our_protocol: u8) -> bool {
+    message.header.destination_prefix_length == 0
+        && u8::from(message.header.protocol) != our_protocol
+}
