@@ -70,6 +70,11 @@ impl Devices {
         self.links.iter().find(|link| link.name == *dev)
     }
 
+    /// The device that has this name besides its first one.
+    pub fn named_otherwise(&self, dev: &DevName) -> Option<&Link> {
+        self.links.iter().find(|link| link.other_names.iter().any(|name| name == dev.as_str()))
+    }
+
     pub fn addresses_of<'a>(&'a self, dev: &'a DevName) -> impl Iterator<Item = &'a Address> {
         self.addresses.iter().filter(move |address| address.dev == *dev)
     }

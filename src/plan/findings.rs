@@ -84,7 +84,7 @@ pub fn find(
     if let Some(file) = surroundings.saved_rules {
         findings.push(Finding::new(
             format!("{file} holds wanpool's rules, and loads at boot only if the set exists"),
-            "systemctl enable wanpool-set.service",
+            "install wanpool-set.service and wanpool-set.conf, or save the rules after wanpool flush",
         ));
     }
     findings.extend(full_conntrack_table(surroundings));

@@ -109,10 +109,13 @@ fn dns_address(line: &str) -> Option<Ipv4Addr> {
 /// set and nothing makes the set before.
 fn saved_rules(root: &Path) -> Option<&'static str> {
     const FILE: &str = "/etc/iptables/rules.v4";
-    const UNIT: &str = "etc/systemd/system/netfilter-persistent.service.wants/wanpool-set.service";
     let text = fs::read_to_string(root.join(FILE.trim_start_matches('/'))).ok()?;
     let needs_set = text.contains(&format!("--map-set {SET_NAME} "));
-    let is_made = fs::symlink_metadata(root.join(UNIT)).is_ok();
+    // The folders of systemd.unit(5).
+    let is_made = ["etc", "run", "usr/local/lib", "usr/lib"].iter().any(|dir| {
+        let folder = root.join(dir).join("systemd/system/netfilter-persistent.service.d");
+        fs::symlink_metadata(folder.join("wanpool-set.conf")).is_ok()
+    });
     (needs_set && !is_made).then_some(FILE)
 }
 
@@ -148,7 +151,7 @@ mod tests {
         assert_eq!(saved_rules(root.path()), None);
         write("etc/iptables/rules.v4", rules);
         assert_eq!(saved_rules(root.path()), Some("/etc/iptables/rules.v4"));
-        write("etc/systemd/system/netfilter-persistent.service.wants/wanpool-set.service", "");
+        write("usr/lib/systemd/system/netfilter-persistent.service.d/wanpool-set.conf", "");
         assert_eq!(saved_rules(root.path()), None);
     }
 }

@@ -71,7 +71,8 @@ fn a_second_name_of_a_device_is_found() {
     let lab = Lab::with().serving(&two());
     lab.gateway.sh("ip link property add dev ppp2 altname enp3s0f1");
     lab.config(&(two() + "\n[uplink.3]\ndev = \"enp3s0f1\"\n"));
-    lab.wanpool(["restore"]);
+    let restored = lab.wanpool(["restore"]);
+    assert!(restored.stdout.contains("another name of a device"), "{restored}");
     lab.check().found(&["enp3s0f1 is another name of ppp2", "write ppp2 in dev of uplink 3"]);
     lab.config(&three(""));
     lab.wanpool(["restore"]).ok();
@@ -86,5 +87,5 @@ fn saved_rules_that_need_the_set_are_found() {
     lab.gateway.sh(&format!("iptables-save >{}/rules.v4", etc.display()));
     let mount = format!("mkdir -p /etc/iptables; mount --bind {} /etc/iptables", etc.display());
     let check = lab.check_where(&mount);
-    check.found(&["/etc/iptables/rules.v4 holds wanpool's rules", "enable wanpool-set.service"]);
+    check.found(&["/etc/iptables/rules.v4 holds wanpool's rules", "install wanpool-set.service"]);
 }

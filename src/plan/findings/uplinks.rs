@@ -15,14 +15,12 @@ pub fn find(config: &Config, devices: &Devices) -> Vec<Finding> {
             )),
             Some(_) => {}
             None => {
-                let mut links = devices.links.iter();
-                let named = links.find(|link| link.other_names.iter().any(|it| it == dev.as_str()));
-                findings.extend(named.map(|link| {
-                    Finding::new(
+                if let Some(link) = devices.named_otherwise(dev) {
+                    findings.push(Finding::new(
                         format!("{dev} is another name of {}", link.name),
                         format!("write {} in dev of uplink {}", link.name, uplink.no),
-                    )
-                }));
+                    ));
+                }
             }
         }
     }

@@ -193,7 +193,10 @@ fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
 /// Why an uplink is not usable. It is usable if its device is up and has an address and a way to the
 /// next hop.
 pub fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<DownReason> {
-    let Some(link) = found.devices.link(&uplink.dev) else { return Some(DownReason::NoDevice) };
+    let Some(link) = found.devices.link(&uplink.dev) else {
+        let is_other_name = found.devices.named_otherwise(&uplink.dev).is_some();
+        return Some(if is_other_name { DownReason::OtherName } else { DownReason::NoDevice });
+    };
     let has_address = found.devices.addresses_of(&uplink.dev).next().is_some();
     let has_next_hop = via.is_some() || needs_no_gateway(found, uplink);
     if !link.up {

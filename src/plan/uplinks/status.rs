@@ -80,6 +80,8 @@ pub enum FailoverCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownReason {
     NoDevice,
+    /// The configuration has an alternative name of the device.
+    OtherName,
     NotUp,
     NoCarrier,
     NoAddress,
@@ -94,6 +96,9 @@ impl DownReason {
     pub fn text(self) -> &'static str {
         match self {
             DownReason::NoDevice => "no such device",
+            DownReason::OtherName => {
+                "dev is another name of a device; write the name that wanpool pools --check prints"
+            }
             DownReason::NotUp => "the device is not up",
             DownReason::NoCarrier => "the device has no carrier",
             DownReason::NoAddress | DownReason::AddressLost => "the device has no address",
