@@ -186,7 +186,9 @@ fn a_mark_that_is_overwritten_is_found(shape: Shape) {
          nft 'add chain ip q c { type filter hook prerouting priority -149; }'
          nft add rule ip q c meta l4proto udp meta mark set ct mark
          nft add rule ip q c meta mark set meta mark and 0xffff00ff or 0x1200
-         nft add rule ip q c iifname wg0 meta mark set 10",
+         nft add rule ip q c iifname wg0 meta mark set 10
+         nft add rule ip q c iifname br0 accept
+         nft add rule ip q c meta mark set 10",
     );
     lab.check().clean();
     lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);

@@ -40,6 +40,15 @@ fn a_gateway_without_a_way_out_of_its_own_is_found() {
     lab.wanpool(["restore"]).ok();
     lab.gateway.sh("ip route del default");
     lab.check().clean();
+    // The kernel passes over a route without carrier.
+    lab.gateway.sh("ip route add default via 10.65.4.1 dev eth1 metric 1
+        ip route add default dev ppp0 metric 2");
+    lab.carrier(4, false);
+    lab.wanpool(["assign"]).ok();
+    lab.check().clean();
+    lab.carrier(4, true);
+    lab.wanpool(["assign"]).ok();
+    lab.gateway.sh("ip route del default; ip route del default");
     // A resolver for clients.
     let at = |address: &str| format!("{address}:53").parse().unwrap();
     for (address, is_found) in [("127.0.0.1", false), ("192.168.7.1", true), ("0.0.0.0", true)] {

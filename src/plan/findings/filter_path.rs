@@ -87,6 +87,13 @@ pub fn met_rules<'a>(
             if let Effect::Jump(to) | Effect::Goto(to) = &rule.effect {
                 pending.push(to);
             }
+            let ends = matches!(
+                rule.effect,
+                Effect::Accept | Effect::Drop | Effect::Return | Effect::Goto(_)
+            );
+            if ends && fit(packet, rule) == Fit::Always {
+                break;
+            }
         }
     }
     met

@@ -5,10 +5,10 @@ use std::cmp::Reverse;
 
 use super::Finding;
 use crate::config::Config;
-use crate::model::UplinkNo;
 use crate::model::link::Devices;
 use crate::model::routing::ForeignRoute;
 use crate::model::snapshot::Surroundings;
+use crate::model::{DevName, UplinkNo};
 use crate::plan::uplinks::GatewayStatus;
 
 /// `RTPROT_KERNEL`, `RTPROT_DHCP`.
@@ -23,7 +23,7 @@ pub fn find(
 ) -> Vec<Finding> {
     let routes = &surroundings.main_routes;
     let mut findings = bound_destinations(config, devices, status, routes);
-    findings.extend(no_way_out(config, status, surroundings));
+    findings.extend(no_way_out(config, devices, status, surroundings));
     findings
 }
 
@@ -79,6 +79,7 @@ fn bound_destinations(
 /// The gateway itself has no way out, or only one by an uplink that is out.
 fn no_way_out(
     config: &Config,
+    devices: &Devices,
     status: &GatewayStatus,
     surroundings: &Surroundings,
 ) -> Option<Finding> {
@@ -86,8 +87,14 @@ fn no_way_out(
     if status.multipath || status.up().next().is_none() {
         return None;
     }
+    // The kernel passes over the routes by an uplink without carrier.
+    let has_carrier = |dev: &DevName| devices.link(dev).is_some_and(|link| link.carrier);
     let mut defaults: Vec<&ForeignRoute> = Vec::new();
-    defaults.extend(surroundings.main_routes.iter().filter(|it| it.dst.prefix_len() <= 1));
+    for route in &surroundings.main_routes {
+        if route.dst.prefix_len() <= 1 && route.devs.iter().any(has_carrier) {
+            defaults.push(route);
+        }
+    }
     let specific = |route: &&&ForeignRoute| (Reverse(route.dst.prefix_len()), route.metric);
     let Some(best) = defaults.iter().min_by_key(specific) else {
         let at = surroundings.resolver?;

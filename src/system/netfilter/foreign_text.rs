@@ -82,7 +82,7 @@ fn read_target(option: &str, target: &str, options: &[&str]) -> Effect {
         ("DROP" | "REJECT", _) => Effect::Drop,
         ("RETURN", _) => Effect::Return,
         ("MARK" | "CONNMARK", ["--set-xmark", mark, ..]) => {
-            Effect::SetMark { bits: read_mark(mark).map_or(u32::MAX, |mark| mark.mask) }
+            Effect::SetMark { bits: read_mark(mark).map_or(u32::MAX, |it| it.mask | it.value) }
         }
         // A target of an extension, with options or in capitals, decides nothing.
         (_, []) => Effect::Jump(target.to_owned()),
@@ -180,6 +180,7 @@ mod tests {
                 Effect::SetMark { bits: u32::MAX }
             }),
             ("-j MARK --set-xmark 0xa00/0xff00", vec![], Effect::SetMark { bits: 0xff00 }),
+            ("-j MARK --set-xmark 0x1/0x0", vec![], Effect::SetMark { bits: 1 }),
             ("-j LOG --log-prefix \"x -j DROP\"", vec![], Effect::Other),
             (
                 "-s 10.0.0.0/8 -m connmark --mark 0x1 -j ACCEPT",
