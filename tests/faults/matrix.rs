@@ -32,7 +32,7 @@ matrix! {
     rebalance_can_be_terminated_at_any_call: terminate_at_every_call, rebalance, 20;
 
     each_failed_call_of_assign_is_reported: fail_every_call, assign, 60;
-    each_failed_call_of_restore_is_reported: fail_every_call, restore, 100;
+    each_failed_call_of_restore_is_reported: fail_every_call, restore, 70;
     each_failed_call_of_failover_is_reported: fail_every_call, failover, 30;
     each_failed_call_of_rebalance_is_reported: fail_every_call, rebalance, 60;
     each_failed_call_while_a_commit_is_finished_is_reported: fail_every_call, recovery, 20;
@@ -168,9 +168,14 @@ fn fail_every_call(scenario: &FaultScenario, at_least: usize) {
     let calls = scenario.trace.changing();
     let starts_child = |call: &Call| call.name.contains("clone") || call.name.contains("fork");
     let last_child = calls.iter().rposition(|(_, call)| starts_child(call));
+    let mut kinds = BTreeSet::new();
     let mut count = 0;
     for (number, &(at, call)) in calls.iter().enumerate() {
-        for &error in errors(call) {
+        // The first call of a kind fails with each error, the others with one error after another.
+        let all = errors(call);
+        let is_first = kinds.insert((&call.name, call.object()));
+        let one = number % all.len();
+        for &error in if is_first { all } else { &all[one..=one] } {
             let what = format!("{} with {} at {call}", scenario.command, error.0);
             let mut outcome = outcome(scenario, call, error);
             if scenario.runs_hook() && Some(number) == last_child {

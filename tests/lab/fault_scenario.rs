@@ -60,9 +60,10 @@ impl FaultScenario {
         scenario
     }
 
-    /// `restore` at boot: the pool files are there, and the kernel is empty.
+    /// `restore` at boot: the pool files are there, and the kernel is empty. A third uplink would add no
+    /// other call.
     pub fn restore() -> FaultScenario {
-        let lab = Lab::with().without_ethernet().rp_filter(1).serving(&three(""));
+        let lab = Lab::with().without_ethernet().rp_filter(1).serving(&two());
         FaultScenario::record(lab, "restore", Reset::Flush)
     }
 

@@ -87,7 +87,7 @@ impl Call {
     }
 
     /// Its first argument, without the numbers that differ from run to run.
-    fn object(&self) -> String {
+    pub fn object(&self) -> String {
         let arguments = self.line.split_once('(').map_or("", |(_, arguments)| arguments);
         let first = arguments.split([',', ')']).next().unwrap_or_default();
         first.chars().filter(|c| !c.is_ascii_digit()).collect()
