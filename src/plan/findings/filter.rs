@@ -2,7 +2,7 @@
 //! bits of wanpool's marks.
 
 use super::Finding;
-use super::filter_path::{DroppedBy, Packet, dropped_by, met_rules};
+use super::filter_path::{DroppedBy, Packet, Sources, dropped_by, met_rules};
 use crate::config::{Config, Lan, Uplink};
 use crate::model::DevName;
 use crate::model::foreign_filter::{Effect, ForeignTable, Hook, HookedChain};
@@ -16,10 +16,11 @@ pub fn find(
     tables: &[ForeignTable],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let sources = &Sources::of(pools);
     for dev in lan_devices(config, pools, devices) {
         for table in tables {
             for hooked in &table.hooks {
-                let gateway = Gateway { config, pools, devices, lan: dev };
+                let gateway = Gateway { config, sources, devices, lan: dev };
                 findings.extend(match hooked.hook {
                     Hook::Forward => gateway.dropped(table, hooked),
                     Hook::Prerouting => gateway.overwritten_mark(table, hooked),
@@ -57,7 +58,7 @@ fn has_client(pools: &Pools, devices: &Devices, dev: &DevName) -> bool {
 /// The gateway as clients behind one device see it.
 struct Gateway<'a> {
     config: &'a Config,
-    pools: &'a Pools,
+    sources: &'a Sources,
     devices: &'a Devices,
     lan: &'a DevName,
 }
@@ -65,7 +66,7 @@ struct Gateway<'a> {
 impl Gateway<'_> {
     fn packet(&self, uplink: &Uplink) -> Packet<'_> {
         Packet {
-            pools: self.pools,
+            sources: self.sources,
             input: self.lan.as_str(),
             output: None,
             mark: self.config.kernel_ids.pool_mark(uplink.no).value,

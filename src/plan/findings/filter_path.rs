@@ -3,17 +3,44 @@
 //! certain.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
+use crate::model::Client;
 use crate::model::filter::DeviceMatch;
 use crate::model::foreign_filter::{Condition, Effect, ForeignRule, ForeignTable, HookedChain};
 use crate::model::pools::Pools;
 
 pub struct Packet<'a> {
-    pub pools: &'a Pools,
+    pub sources: &'a Sources,
     pub input: &'a str,
     /// Not known before routing.
     pub output: Option<&'a str>,
     pub mark: u32,
+}
+
+/// The addresses of all clients, in order.
+pub struct Sources(Vec<Ipv4Addr>);
+
+impl Sources {
+    pub fn of(pools: &Pools) -> Self {
+        let mut addresses: Vec<Ipv4Addr> = pools.clients().map(Client::address).collect();
+        addresses.sort_unstable();
+        Self(addresses)
+    }
+
+    /// Whether the source of a packet is in this network.
+    fn fit(&self, net: &Ipv4Net) -> Fit {
+        let first = self.0.partition_point(|address| *address < net.network());
+        let inside = self.0[first..].partition_point(|address| *address <= net.broadcast());
+        match inside {
+            _ if self.0.is_empty() => Fit::Perhaps,
+            0 => Fit::Never,
+            inside if inside == self.0.len() => Fit::Always,
+            _ => Fit::Perhaps,
+        }
+    }
 }
 
 /// Whether a packet like this meets a condition.
@@ -159,17 +186,7 @@ fn fit_of(packet: &Packet, condition: &Condition) -> Fit {
             Some(dev) => device(output, dev),
             None => Fit::Perhaps,
         },
-        Condition::Source { net, negated } => {
-            let clients = packet.pools.len();
-            let inside = packet.pools.clients().filter(|client| net.contains(&client.address()));
-            let fit = match inside.count() {
-                _ if clients == 0 => Fit::Perhaps,
-                0 => Fit::Never,
-                inside if inside == clients => Fit::Always,
-                _ => Fit::Perhaps,
-            };
-            fit.negated_if(*negated)
-        }
+        Condition::Source { net, negated } => packet.sources.fit(net).negated_if(*negated),
         Condition::Mark { mark, negated } => Fit::certain(mark.matches(packet.mark) != *negated),
         Condition::NewFlow(meets) => Fit::certain(*meets),
         Condition::OtherTraffic => Fit::Never,
@@ -177,5 +194,32 @@ fn fit_of(packet: &Packet, condition: &Condition) -> Fit {
             conditions.iter().map(|it| fit_of(packet, it)).max().unwrap_or(Fit::Never)
         }
         Condition::Unknown => Fit::Perhaps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::pools;
+
+    #[test]
+    fn the_source_of_a_packet_is_one_of_the_clients() {
+        let some = Sources::of(&pools(&[(1, "10.0.0.7"), (2, "10.0.1.1"), (1, "10.0.0.9")]));
+        let none = Sources::of(&pools(&[]));
+        for (net, is_never, is_always) in [
+            ("10.0.0.0/8", false, true),
+            ("10.0.0.0/23", false, true),
+            ("10.0.0.0/24", false, false),
+            ("10.0.1.1/32", false, false),
+            ("10.0.0.8/32", true, false),
+            ("172.17.0.0/16", true, false),
+            ("9.0.0.0/8", true, false),
+            ("0.0.0.0/0", false, true),
+        ] {
+            let net = net.parse().unwrap();
+            let fit = some.fit(&net);
+            assert_eq!((fit == Fit::Never, fit == Fit::Always), (is_never, is_always), "{net}");
+            assert!(none.fit(&net) == Fit::Perhaps);
+        }
     }
 }
