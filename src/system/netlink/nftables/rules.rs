@@ -64,7 +64,7 @@ pub fn foreign_tables(socket: &NetlinkSocket, devices: &DeviceIndex) -> Result<V
         let Some(found) = parse_rule(&rule)? else { continue };
         let Some(table) = tables.get_mut(&found.table) else { continue };
         let elements = |set: &str| elements_of(socket, &found.table, set);
-        let title = format!("handle {} of chain {} {}", found.handle, table.nft, found.chain);
+        let title = format!("nft {} {} handle {}", table.nft, found.chain, found.handle);
         let read = expressions::read(&found.expressions, devices, &elements, &title);
         table.chains.entry(found.chain).or_default().extend(read);
     }

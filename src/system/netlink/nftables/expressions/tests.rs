@@ -62,7 +62,7 @@ fn rules(expressions: Vec<MessageBuilder>) -> Vec<ForeignRule> {
         let element = |key: &[u8], verdict| Element { key: key.to_vec(), verdict };
         vec![element(BR0, Some(Effect::Drop)), element(b"wg0\0", Some(Effect::Return))]
     };
-    read(&bytes, &DeviceIndex::new(&links()), &elements, "handle 4 of chain ip q c")
+    read(&bytes, &DeviceIndex::new(&links()), &elements, "nft ip q c handle 4")
 }
 
 fn device(pattern: &str, negated: bool) -> DeviceMatch {
@@ -141,7 +141,7 @@ fn a_rule_is_read_as_conditions_and_an_effect() {
         let found = rules(expressions);
         assert_eq!(found.len(), 1, "{count} {effect:?}");
         assert_eq!((&found[0].conditions, &found[0].effect), (&conditions, &effect));
-        assert_eq!(found[0].text, "handle 4 of chain ip q c");
+        assert_eq!(found[0].text, "nft ip q c handle 4");
     }
 }
 
