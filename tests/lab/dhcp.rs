@@ -19,17 +19,17 @@ pub const DHCP_CLIENTS: [DhcpClient; 3] = [
     DhcpClient {
         name: "dhclient",
         hook: ("dhclient/wanpool", "/etc/dhcp/dhclient-exit-hooks.d/wanpool"),
-        command: "dhclient -4 -d -pf /run/dhclient.pid -lf /var/lib/dhcp/leases eth1",
+        command: "dhclient -4 -d -pf /run/dhclient.pid -lf /var/lib/dhcp/leases $DEV",
     },
     DhcpClient {
         name: "dhcpcd",
         hook: ("dhcpcd/90-wanpool", "/usr/lib/dhcpcd/dhcpcd-hooks/90-wanpool"),
-        command: "dhcpcd -4 -B --noarp -t 0 eth1",
+        command: "dhcpcd -4 -B --noarp -t 0 $DEV",
     },
     DhcpClient {
         name: "udhcpc",
         hook: ("udhcpc/wanpool", "/etc/udhcpc/wanpool"),
-        command: "udhcpc -f -i eth1 -t 20 -T 1 -s $SCRIPT",
+        command: "udhcpc -f -i $DEV -t 20 -T 1 -s $SCRIPT",
     },
 ];
 
@@ -37,13 +37,24 @@ impl Lab {
     /// A DHCP server at the other end of the ethernet uplink. It gives the address of the uplink, and
     /// leases are renewed every few seconds.
     pub fn dhcp_server(&self, router: Ipv4Addr, dns: &str) -> ChildGuard {
+        self.dhcp_server_on("isp4", self.uplink_address(4), router, dns)
+    }
+
+    /// The same at the provider's end of another line.
+    pub fn dhcp_server_on(
+        &self,
+        isp: &str,
+        address: Ipv4Addr,
+        router: Ipv4Addr,
+        dns: &str,
+    ) -> ChildGuard {
         let program = "/usr/sbin/dnsmasq";
         assert!(Path::new(program).exists(), "the lab needs {program} (apt install dnsmasq-base)");
-        let address = self.uplink_address(4);
-        let leases = self.scratch().join("provider-leases");
+        let leases = self.scratch().join(format!("leases-{isp}"));
         let mut command = Command::new(program);
         command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]);
-        command.args(["--interface=isp4", "--dhcp-authoritative", "--no-ping", "--pid-file="]);
+        command.args(["--bind-interfaces", "--dhcp-authoritative", "--no-ping", "--pid-file="]);
+        command.arg(format!("--interface={isp}"));
         command.arg(format!("--dhcp-leasefile={}", leases.display()));
         command.arg(format!("--dhcp-range={address},{address},255.255.255.0,2m"));
         command.arg(format!("--dhcp-option=option:router,{router}"));
@@ -67,6 +78,11 @@ impl Lab {
     /// Starts a client, which finds the configuration of this machine and no file of an earlier run.
     /// Without its hook, it runs as on a gateway on which nobody has installed one.
     pub fn dhcp_client(&self, client: DhcpClient, with_hook: bool) -> ChildGuard {
+        self.dhcp_client_on("eth1", client, with_hook)
+    }
+
+    /// The same on another device.
+    pub fn dhcp_client_on(&self, dev: &str, client: DhcpClient, with_hook: bool) -> ChildGuard {
         let (source, place) = client.hook;
         let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
         let work = tempfile::tempdir_in(self.scratch()).expect("a folder").keep();
@@ -103,11 +119,11 @@ impl Lab {
             run = self.scratch().join("run").display(),
             lock = self.scratch().join("xtables.lock").display(),
         );
-        self.gateway.sh("ip addr flush dev eth1");
+        self.gateway.sh(&format!("ip addr flush dev {dev}"));
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
         command.args(["--mount-proc", "sh", "-c", &script]);
-        command.env("SCRIPT", place);
+        command.env("SCRIPT", place).env("DEV", dev);
         ChildGuard::start(&self.gateway, &command)
     }
 }

@@ -90,3 +90,53 @@ fn what_a_hook_told_counts_until_main_changes() {
     lab.wanpool(["restore", "eth1"]).ok();
     assert_eq!(routes(&lab).matches("via 10.65.4.7 ").count(), 2);
 }
+
+/// Two lines by dhclient, of which main can have one default route only: what the hook told of the other
+/// one survives a flush and a cable that was pulled, and a renewal with nothing new puts it in service.
+#[test]
+fn two_lines_by_dhclient_survive_a_flush_and_a_pulled_cable() {
+    let lab = Lab::new();
+    let provider = lab.provider.path().display().to_string();
+    lab.gateway.sh(&format!(
+        "ip link add eth5 type veth peer name isp5 netns {provider}; ip link set eth5 up"
+    ));
+    lab.provider.sh(
+        "ip addr add 10.65.5.1/32 dev isp5; ip link set isp5 up; ip route add 10.65.5.2 dev isp5",
+    );
+    lab.config("lan = [\"br0\"]\n[uplink.1]\ndev = \"eth1\"\n[uplink.2]\ndev = \"eth5\"\n");
+    lab.discover(&lab.everyone());
+    lab.wanpool(["restore"]).ok();
+    lab.wanpool(["assign"]).ok();
+    let address = |line: u8| Ipv4Addr::new(10, 65, line, 2);
+    let gateway = |line: u8| Ipv4Addr::new(10, 65, line, 1);
+    let _servers = [("isp4", 4), ("isp5", 5)]
+        .map(|(isp, line)| lab.dhcp_server_on(isp, address(line), gateway(line), "9.9.9.9"));
+    let [dhclient, ..] = DHCP_CLIENTS;
+    let mut running = Vec::new();
+    for (dev, nexthop) in [("eth1", 8701), ("eth5", 8702)] {
+        running.push(lab.dhcp_client_on(dev, dhclient, true));
+        await_nexthop(&lab, nexthop);
+    }
+    assert_eq!(lab.gateway.sh("ip route show default").lines().count(), 1);
+    let assert_served = |when: &str| {
+        for (pool, line) in [(1, 4), (2, 5)] {
+            for client in lab.members(pool) {
+                assert_eq!(lab.client(client).seen(), Ok(address(line)), "{when}");
+            }
+        }
+    };
+    assert_served("both have a lease");
+    lab.wanpool(["flush"]).ok();
+    lab.wanpool(["restore"]).ok();
+    assert_served("after a flush");
+    lab.gateway.sh("ip link set eth5 down; ip link set eth5 up");
+    // The next renewal, in a few seconds.
+    await_nexthop(&lab, 8702);
+    assert_served("after the cable was pulled");
+    lab.check().clean();
+}
+
+fn await_nexthop(lab: &Lab, id: u32) {
+    let list = format!("ip nexthop show id {id} 2>/dev/null || true");
+    wait_until(&format!("nexthop {id} is there"), || lab.gateway.sh(&list).contains(" via "));
+}

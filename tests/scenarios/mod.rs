@@ -37,6 +37,7 @@ mod pools_output;
 mod probe_targets;
 mod probes;
 mod prune;
+mod real_networks;
 mod rebalance;
 mod resolvers;
 mod scan_output;

@@ -1,10 +1,10 @@
 //! The gateway of an ethernet uplink comes from the configuration, from `--via`, or from the default
 //! route in main. Default routes in main are never changed.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::lab::{Lab, Shape, Speaker, four, three};
+use crate::lab::{EchoServer, FAR, Lab, Shape, Speaker, four, three};
 
 with_both_iptables! {
     restore_via_sets_a_changed_gateway,
@@ -225,6 +225,20 @@ fn two_lines_with_one_gateway_are_heard_by_it_with_any_rp_filter() {
             lab.provider.sh("ip neigh flush all");
         }
         lab.check().found(&["eth8 and eth9 share the network 192.168.8.0/24"]);
+        // A forward is answered by the line that it came in on, also while that line is out.
+        let inside = lab.member(2, 0);
+        let _server = EchoServer::start(&lab.clients, SocketAddrV4::new(inside, 8080));
+        lab.gateway.sh(&format!(
+            "iptables -t nat -I PREROUTING -i eth+ -p tcp --dport 8080 -j DNAT --to {inside}:8080"
+        ));
+        lab.wanpool(["failover", "eth8"]).ok();
+        assert_eq!(lab.client(lab.member(1, 0)).seen(), Ok([192, 168, 8, 102].into()));
+        for number in [101, 102] {
+            let to = SocketAddrV4::new([192, 168, 8, number].into(), 8080);
+            let mut visitor = Speaker::new(&lab.far, *FAR.ip(), to).tcp().expect("a forward");
+            assert_eq!(visitor.ask(), Ok(*FAR.ip()), "by {number}, rp_filter {rp_filter}");
+        }
+        lab.wanpool(["restore", "eth8"]).ok();
         // Each is probed by its own line, and heard.
         for _ in 0..3 {
             lab.wanpool(["failover", "--probe"]).silent();
@@ -257,7 +271,7 @@ fn of_two_cards_in_one_segment_each_answers_for_itself() {
     let asked = |dev: &str| {
         // The answer to the broadcast, not to what is known already.
         lab.provider.sh(&format!("ip link set {dev} down; ip neigh flush dev seg"));
-        let to = std::net::SocketAddrV4::new([192, 168, 8, 102].into(), 9);
+        let to = SocketAddrV4::new([192, 168, 8, 102].into(), 9);
         let speaker = Speaker::new(&lab.provider, [192, 168, 8, 1].into(), to);
         let _ = speaker.patience(Duration::from_secs(1)).udp().and_then(|mut conn| conn.ask());
         let known =
