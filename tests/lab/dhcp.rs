@@ -1,6 +1,7 @@
 //! DHCP on the ethernet uplink: a server at the provider, and the real clients on the gateway with their
 //! hooks in place.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -32,6 +33,14 @@ pub const DHCP_CLIENTS: [DhcpClient; 3] = [
         command: "udhcpc -f -i $DEV -t 20 -T 1 -s $SCRIPT",
     },
 ];
+
+/// A client that runs.
+pub struct RunningClient {
+    /// A shell, which is process 1 of a namespace. dhcpcd itself changes its user, and would survive the
+    /// process that started it.
+    init: u32,
+    guard: Option<ChildGuard>,
+}
 
 impl Lab {
     /// A DHCP server at the other end of the ethernet uplink. It gives the address of the uplink, and
@@ -68,21 +77,21 @@ impl Lab {
     }
 
     /// udhcpc renews a lease after half of its time, whatever the server says, or at this signal.
-    pub fn renew(&self, client: DhcpClient, running: &ChildGuard) {
+    pub fn renew(&self, client: DhcpClient, running: &RunningClient) {
         if client.name == "udhcpc" {
-            let child = format!("/proc/{0}/task/{0}/children", running.pid);
-            self.gateway.sh(&format!("kill -USR1 $(cat {child})"));
+            self.gateway
+                .sh(&format!("kill -USR1 $(cat /proc/{0}/task/{0}/children)", running.init));
         }
     }
 
     /// Starts a client, which finds the configuration of this machine and no file of an earlier run.
     /// Without its hook, it runs as on a gateway on which nobody has installed one.
-    pub fn dhcp_client(&self, client: DhcpClient, with_hook: bool) -> ChildGuard {
+    pub fn dhcp_client(&self, client: DhcpClient, with_hook: bool) -> RunningClient {
         self.dhcp_client_on("eth1", client, with_hook)
     }
 
     /// The same on another device.
-    pub fn dhcp_client_on(&self, dev: &str, client: DhcpClient, with_hook: bool) -> ChildGuard {
+    pub fn dhcp_client_on(&self, dev: &str, client: DhcpClient, with_hook: bool) -> RunningClient {
         let (source, place) = client.hook;
         let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
         let work = tempfile::tempdir_in(self.scratch()).expect("a folder").keep();
@@ -109,7 +118,8 @@ impl Lab {
              chmod 755 $SCRIPT
              [ -n '{run_hook}' ] && [ {name} != udhcpc ] && rm $SCRIPT
              [ -n '{run_hook}' ] && SCRIPT=/etc/udhcpc/default.script
-             exec {command} >{work}/log 2>&1",
+             {command} >{work}/log 2>&1 &
+             wait",
             work = work.display(),
             name = client.name,
             command = client.command,
@@ -124,6 +134,22 @@ impl Lab {
         command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
         command.args(["--mount-proc", "sh", "-c", &script]);
         command.env("SCRIPT", place).env("DEV", dev);
-        ChildGuard::start(&self.gateway, &command)
+        let guard = ChildGuard::start(&self.gateway, &command);
+        let children = format!("/proc/{0}/task/{0}/children", guard.pid);
+        let mut init = None;
+        wait_until("the client has started", || {
+            init = fs::read_to_string(&children).ok().and_then(|text| text.trim().parse().ok());
+            init.is_some()
+        });
+        RunningClient { init: init.expect("its number"), guard: Some(guard) }
+    }
+}
+
+impl Drop for RunningClient {
+    /// Process 1 ends after all that it has started. Until then, these may write files of the lab.
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        let process = format!("/proc/{}", self.init);
+        wait_until("the client and its scripts have ended", || !Path::new(&process).exists());
     }
 }

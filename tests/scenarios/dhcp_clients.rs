@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lab::{DHCP_CLIENTS, Lab, four, wait_until};
+use crate::lab::{DHCP_CLIENTS, Lab, Machine, copy_to, four, wait_until};
 
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 65, 4, 9);
 
@@ -139,4 +139,49 @@ fn two_lines_by_dhclient_survive_a_flush_and_a_pulled_cable() {
 fn await_nexthop(lab: &Lab, id: u32) {
     let list = format!("ip nexthop show id {id} 2>/dev/null || true");
     wait_until(&format!("nexthop {id} is there"), || lab.gateway.sh(&list).contains(" via "));
+}
+
+/// A real NetworkManager with its dispatcher: the lease, and a renewal that changes the router.
+#[test]
+fn network_manager_is_followed_through_a_renewal() {
+    let lab = Lab::serving(&without_via());
+    let server = lab.dhcp_server([10, 65, 4, 1].into(), "9.9.4.53");
+    lab.gateway.sh("ip addr flush dev eth1");
+    let machine = Machine::like_this_one(&lab, "machine", &lab.gateway);
+    let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/NetworkManager/90-wanpool");
+    std::fs::copy(hook, lab.scratch().join("hook")).expect("the hook");
+    copy_to(&lab.scratch().join("wanpool"));
+    machine.sh(
+        "mkdir -p /run/dbus /etc/NetworkManager/dispatcher.d /etc/NetworkManager/system-connections
+         cd /etc/NetworkManager
+         printf '[main]\\nplugins=keyfile\\n[keyfile]\\n' >NetworkManager.conf
+         echo 'unmanaged-devices=except:interface-name:eth1' >>NetworkManager.conf
+         printf '[connection]\\nid=line\\ntype=ethernet\\ninterface-name=eth1\\n' \
+             >system-connections/line.nmconnection
+         printf '[ipv4]\\nmethod=auto\\n[ipv6]\\nmethod=disabled\\n' \
+             >>system-connections/line.nmconnection
+         chmod 600 system-connections/line.nmconnection
+         {
+             echo '#!/bin/sh'
+             echo 'export WANPOOL=/mnt/wanpool WANPOOL_CONFIG=/mnt/wanpool.toml'
+             echo 'export WANPOOL_STATE_DIR=/mnt/state WANPOOL_RUN_DIR=/mnt/run'
+             cat /mnt/hook
+         } >dispatcher.d/90-wanpool
+         chmod 755 dispatcher.d/90-wanpool
+         dbus-daemon --system --fork --nopidfile
+         setsid NetworkManager --no-daemon >/mnt/nm.log 2>&1 </dev/null &",
+    );
+    let main = || lab.gateway.sh("ip route show default");
+    wait_until("NetworkManager has a lease", || main().contains("via 10.65.4.1 dev eth1"));
+    wait_until("the hook has run", || routes(&lab).matches("via 10.65.4.1 ").count() == 2);
+    lab.assert_each_leaves_by_its_own_uplink(&[1, 2, 3, 4]);
+    drop(server);
+    lab.provider.sh(&format!("ip addr add {NEW}/32 dev isp4"));
+    let _server = lab.dhcp_server(NEW, "9.9.4.53");
+    wait_until("NetworkManager has renewed", || main().contains("via 10.65.4.9 dev eth1"));
+    // Some versions send no event.
+    lab.wanpool(["assign"]).ok();
+    assert_eq!(routes(&lab).matches("via 10.65.4.9 ").count(), 2);
+    lab.assert_each_leaves_by_its_own_uplink(&[4]);
+    lab.check().clean();
 }
