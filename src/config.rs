@@ -5,7 +5,7 @@
 //! that does not exist now is no error, because an uplink can be down.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::model::probe::ProbeSettings;
-use crate::model::{Client, DevName, KernelIds, UplinkNo};
+use crate::model::{Client, DevName, Family, KernelIds, UplinkNo};
 
 mod address_table;
 mod file;
@@ -30,6 +30,8 @@ pub use address_table::AddressTable;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub path: PathBuf,
+    /// The family of the slice that this describes.
+    pub family: Family,
     pub lan: Lan,
     /// Addresses that are never in a pool.
     pub exclude: AddressTable<()>,
@@ -103,7 +105,7 @@ pub struct Uplink {
     /// Share of clients and of multipath flows.
     pub weight: u8,
     /// The gateway, if it is configured.
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     pub nat: bool,
     pub clamp_mss: bool,
     pub role: Role,
@@ -120,7 +122,7 @@ pub enum NameServers {
     FromHook,
     /// The other end of the uplink is one.
     Peer,
-    Configured(Vec<Ipv4Addr>),
+    Configured(Vec<IpAddr>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod change;
 pub mod client_set;
+pub mod family;
 pub mod filter;
 pub mod foreign_filter;
 pub mod health;
@@ -18,5 +19,6 @@ pub mod snapshot;
 pub mod uplink;
 
 pub use address::{Client, DevName, LinkAddress};
+pub use family::Family;
 pub use kernel_ids::{KernelIds, Mark};
 pub use uplink::{UplinkNo, UplinkSet};

@@ -5,14 +5,14 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 
 use crate::model::link::{Devices, Link, Neighbour};
 use crate::model::routing::{Route, Rule};
 use crate::model::snapshot::ChangeCounters;
-use crate::model::{Client, DevName, Mark};
+use crate::model::{Client, DevName, Family, Mark};
 
 mod apply;
 pub mod capabilities;
@@ -41,6 +41,8 @@ use netlink::{
 pub struct Kernel {
     route: NetlinkSocket,
     netfilter: NetlinkSocket,
+    /// The family whose slice this kernel is asked about.
+    family: Family,
     /// The protocol number of wanpool's routing objects.
     protocol: u8,
     /// The devices of the last snapshot. If a device has another index by now, a change to it fails,
@@ -50,10 +52,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    pub fn open(protocol: u8) -> Result<Self> {
+    pub fn open(family: Family, protocol: u8) -> Result<Self> {
         Ok(Self {
             route: NetlinkSocket::open(netlink::ROUTE)?,
             netfilter: NetlinkSocket::open(netlink::NETFILTER)?,
+            family,
             protocol,
             devices: RefCell::default(),
             iptables: OnceCell::new(),
@@ -87,7 +90,7 @@ impl Kernel {
     /// The devices and the addresses of the gateway.
     pub fn devices(&self) -> Result<Devices> {
         let links = link::links(&self.route)?;
-        let addresses = link::addresses(&self.route, &links)?;
+        let addresses = link::addresses(&self.route, self.family, &links)?;
         Ok(Devices { links, addresses })
     }
 
@@ -115,12 +118,12 @@ impl Kernel {
     }
 
     /// How many live flows with this connmark each address has, at either end.
-    pub fn flows_by_address(&self, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+    pub fn flows_by_address(&self, mark: Mark) -> Result<HashMap<IpAddr, u64>> {
         conntrack::by_address(&self.netfilter, mark)
     }
 
     /// How many live flows with this connmark each address began.
-    pub fn flows_begun_by(&self, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+    pub fn flows_begun_by(&self, mark: Mark) -> Result<HashMap<IpAddr, u64>> {
         conntrack::begun_by(&self.netfilter, mark)
     }
 
@@ -135,7 +138,7 @@ impl Kernel {
     }
 
     /// How many connections each address in the client set has begun, by the counters of the set.
-    pub fn connections_begun(&self) -> Result<HashMap<Ipv4Addr, u64>> {
+    pub fn connections_begun(&self) -> Result<HashMap<IpAddr, u64>> {
         ipset::counters(&self.netfilter)
     }
 
@@ -146,14 +149,14 @@ impl Kernel {
 
     /// The routing rules of other programs.
     pub fn foreign_rules(&self) -> Result<Vec<Rule>> {
-        rule::list_foreign(&self.route, self.protocol)
+        rule::list_foreign(&self.route, self.family, self.protocol)
     }
 
     /// The route, of any program, that a packet of this client with this mark takes to the Internet.
     /// Returns the error of the kernel if it would not forward the packet.
     pub fn lookup(
         &self,
-        client: Ipv4Addr,
+        client: IpAddr,
         mark: u32,
         from: Option<&Link>,
         links: &[Link],

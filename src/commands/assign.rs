@@ -1,7 +1,7 @@
 //! `assign`: assigns clients to pools, and makes the kernel follow. This is what cron runs.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -55,7 +55,7 @@ fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<
     let is_wanted = |client| args.prune.is_some() || pools.pool_of(client).is_none();
     let found =
         discovery::discover_clients(context, kernel, devices, is_wanted).context("assign")?;
-    let mut with_flows: HashSet<Ipv4Addr> = HashSet::new();
+    let mut with_flows: HashSet<IpAddr> = HashSet::new();
     if args.prune.is_some() || args.rebalance {
         with_flows.extend(kernel.flows_by_address(config.kernel_ids.uplink_mark_bit())?.keys());
     }

@@ -16,7 +16,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
 
 use crate::cli::{self, Cli};
 use crate::config::Config;
-use crate::model::{Client, UplinkNo};
+use crate::model::{Client, Family, UplinkNo};
 use crate::output;
 use crate::system::Kernel;
 use crate::system::files::{PoolFiles, config};
@@ -183,7 +183,8 @@ impl Sources {
     fn devices(&self, typed: &str) -> Vec<CompletionCandidate> {
         let config = self.config();
         // The protocol of routing objects does not matter here.
-        let devices = Kernel::open(0).and_then(|kernel| kernel.devices()).unwrap_or_default();
+        let devices =
+            Kernel::open(Family::Inet, 0).and_then(|kernel| kernel.devices()).unwrap_or_default();
         let mut candidates = Vec::new();
         for link in &devices.links {
             let name = link.name.as_str();

@@ -53,7 +53,7 @@ impl Context {
     }
 
     pub fn open_kernel(&self) -> Result<Kernel> {
-        Kernel::open(self.config.kernel_ids.protocol)
+        Kernel::open(self.config.family, self.config.kernel_ids.protocol)
     }
 
     /// Devices, routing and sysctls, and as much of the client set and the packet filter as is

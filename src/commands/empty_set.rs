@@ -6,7 +6,7 @@ use nix::libc::EEXIST;
 
 use crate::cli::Options;
 use crate::error::errno;
-use crate::model::KernelIds;
+use crate::model::{Family, KernelIds};
 use crate::output::Output;
 use crate::plan::client_set;
 use crate::system::{Kernel, capabilities, shell};
@@ -19,7 +19,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.dry_run {
         return Output::new(options).lines(&shell::commands(&change, protocol));
     }
-    match Kernel::open(protocol)?.apply(&change) {
+    match Kernel::open(Family::Inet, protocol)?.apply(&change) {
         Err(error) if errno(&error) == Some(EEXIST) => Ok(()),
         result => result.context(WHAT),
     }

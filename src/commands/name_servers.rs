@@ -1,6 +1,6 @@
 //! `pools --dns`: the name servers of each uplink in service.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::plan::uplinks::{self, GatewayStatus};
 #[derive(Serialize)]
 struct Row<'a> {
     uplink: &'a str,
-    server: Text<Ipv4Addr>,
+    server: Text<IpAddr>,
 }
 
 pub fn run(context: &Context) -> Result<()> {
@@ -41,7 +41,7 @@ fn servers(
     found: &Snapshot,
     status: &GatewayStatus,
     uplink: &Uplink,
-) -> Vec<Ipv4Addr> {
+) -> Vec<IpAddr> {
     let via = || status.uplinks.get(&uplink.no).and_then(|status| status.via);
     match &uplink.dns {
         NameServers::Configured(servers) => servers.clone(),

@@ -2,7 +2,7 @@
 //! flows cannot be read.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -45,13 +45,13 @@ struct Row<'a> {
 struct RowWithMembers<'a> {
     #[serde(flatten)]
     row: Row<'a>,
-    members: Vec<Text<Ipv4Addr>>,
+    members: Vec<Text<IpAddr>>,
 }
 
 /// A client of one pool.
 #[derive(Serialize)]
 struct Member<'a> {
-    address: Text<Ipv4Addr>,
+    address: Text<IpAddr>,
     lladdr: Option<Text<LinkAddress>>,
     dev: Option<&'a str>,
     state: Option<&'a str>,
@@ -154,8 +154,8 @@ struct Known {
 
 /// What only root can read.
 struct Counters {
-    connections_begun: HashMap<Ipv4Addr, u64>,
-    live_flows: HashMap<Ipv4Addr, u64>,
+    connections_begun: HashMap<IpAddr, u64>,
+    live_flows: HashMap<IpAddr, u64>,
 }
 
 impl Known {
@@ -178,7 +178,7 @@ impl Known {
         let address = client.address();
         let at = self.neighbours.binary_search_by_key(&client, |neighbour| neighbour.client);
         let neighbour = at.ok().map(|at| &self.neighbours[at]);
-        let count = |counts: &HashMap<Ipv4Addr, u64>| counts.get(&address).copied().unwrap_or(0);
+        let count = |counts: &HashMap<IpAddr, u64>| counts.get(&address).copied().unwrap_or(0);
         let counters = self.counters.as_ref();
         Member {
             address: Text(address),

@@ -1,7 +1,7 @@
 //! `assign --prune`: which clients have left.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -23,7 +23,7 @@ pub fn departed(
     age: Option<Duration>,
     pools: &Pools,
     found: &[Sighting],
-    with_flows: &HashSet<Ipv4Addr>,
+    with_flows: &HashSet<IpAddr>,
 ) -> Result<Vec<Client>> {
     let Run { context, kernel, snapshot, .. } = run;
     let (config, devices) = (&context.config, &snapshot.devices);

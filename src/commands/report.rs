@@ -51,7 +51,7 @@ struct JsonReport {
 
 #[derive(Serialize)]
 struct JsonClient {
-    client: Text<std::net::Ipv4Addr>,
+    client: Text<std::net::IpAddr>,
     pool: UplinkNo,
     uplink: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! `restore`: applies the configuration and the pool files to the kernel, or puts one uplink back in
 //! service.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 
@@ -31,11 +31,11 @@ pub fn run(context: &Context, args: &Restore) -> Result<()> {
 }
 
 /// A hook passes on what its caller gave it, perhaps with IPv6 addresses among it.
-fn name_servers(context: &Context, args: &Restore) -> Result<Vec<Ipv4Addr>, Error> {
+fn name_servers(context: &Context, args: &Restore) -> Result<Vec<IpAddr>, Error> {
     let mut servers = Vec::new();
     for word in args.dns.as_deref().unwrap_or_default().split([' ', ',']) {
-        match word.parse() {
-            Ok(server) => servers.push(server),
+        match word.parse::<Ipv4Addr>() {
+            Ok(server) => servers.push(server.into()),
             Err(_) if context.options.hook || word.is_empty() => {}
             Err(_) => {
                 let place =
@@ -74,8 +74,8 @@ fn warn_if_temporary(context: &Context, intent: Intent) {
     }
 }
 
-fn gateway(text: &str) -> Result<Ipv4Addr, Error> {
-    text.parse().map_err(|_| {
+fn gateway(text: &str) -> Result<IpAddr, Error> {
+    text.parse::<Ipv4Addr>().map(IpAddr::from).map_err(|_| {
         let place = format!("invalid value '{}' for '--via <GATEWAY>'", text.escape_debug());
         Error::usage(place, "invalid IPv4 address syntax; see wanpool help")
     })
@@ -83,7 +83,7 @@ fn gateway(text: &str) -> Result<Ipv4Addr, Error> {
 
 /// A hook passes on what its caller gave it: an empty text or 0.0.0.0 if there is no gateway, or DHCP's
 /// list of routers in order of preference (RFC 2132), of which the first counts.
-fn gateway_from_hook(text: &str) -> Result<Option<Ipv4Addr>, Error> {
+fn gateway_from_hook(text: &str) -> Result<Option<IpAddr>, Error> {
     let Some(first) = text.split_whitespace().next() else { return Ok(None) };
     let gateway = gateway(first)?;
     Ok(if gateway.is_unspecified() { None } else { Some(gateway) })

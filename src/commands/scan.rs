@@ -1,6 +1,6 @@
 //! `scan`: lists the clients on the LAN devices. Needs no root and changes nothing.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::plan::clients;
 
 #[derive(Serialize)]
 struct Row<'a> {
-    address: Text<Ipv4Addr>,
+    address: Text<IpAddr>,
     lladdr: Option<Text<LinkAddress>>,
     dev: Option<&'a str>,
     state: Option<&'a str>,

@@ -1,18 +1,18 @@
-//! A table from IPv4 addresses and prefixes to values: the longest prefix that contains an address
+//! A table from addresses and prefixes to values: the longest prefix that contains an address
 //! decides, as in a routing table. It must not know what the values mean.
 //!
 //! A gateway can have a pin for each of 65,536 clients, and looks up each client in every run. A
 //! look-up costs one hash look-up for each prefix length that occurs, however many prefixes there
 //! are.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressTable<T> {
-    values: FxHashMap<Ipv4Net, T>,
+    values: FxHashMap<IpNet, T>,
     /// The prefix lengths that occur, the longest first.
     lengths: Vec<u8>,
 }
@@ -25,13 +25,13 @@ impl<T> Default for AddressTable<T> {
 
 impl<T> AddressTable<T> {
     /// The value of the longest prefix that contains the address.
-    pub fn find(&self, address: Ipv4Addr) -> Option<&T> {
-        self.find_covering(Ipv4Net::from(address)).map(|(_, value)| value)
+    pub fn find(&self, address: IpAddr) -> Option<&T> {
+        self.find_covering(IpNet::from(address)).map(|(_, value)| value)
     }
 
     /// The longest prefix that contains the whole of another one, which may be the same, and its
     /// value.
-    pub fn find_covering(&self, net: Ipv4Net) -> Option<(Ipv4Net, &T)> {
+    pub fn find_covering(&self, net: IpNet) -> Option<(IpNet, &T)> {
         for &length in &self.lengths {
             if length > net.prefix_len() {
                 continue;
@@ -45,15 +45,15 @@ impl<T> AddressTable<T> {
     }
 
     /// The single addresses in the table, in order.
-    pub fn addresses(&self) -> Vec<Ipv4Addr> {
-        let single = self.values.keys().filter(|net| net.prefix_len() == 32);
-        let mut addresses: Vec<Ipv4Addr> = single.map(|net| net.addr()).collect();
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let single = self.values.keys().filter(|net| net.prefix_len() == net.max_prefix_len());
+        let mut addresses: Vec<IpAddr> = single.map(|net| net.addr()).collect();
         addresses.sort_unstable();
         addresses
     }
 
     /// Host bits of the prefix are ignored. Returns the value that the prefix had.
-    pub fn insert(&mut self, net: Ipv4Net, value: T) -> Option<T> {
+    pub fn insert(&mut self, net: IpNet, value: T) -> Option<T> {
         let length = net.prefix_len();
         if !self.lengths.contains(&length) {
             self.lengths.push(length);
@@ -64,8 +64,8 @@ impl<T> AddressTable<T> {
 }
 
 #[cfg(test)]
-impl<T> FromIterator<(Ipv4Net, T)> for AddressTable<T> {
-    fn from_iter<I: IntoIterator<Item = (Ipv4Net, T)>>(values: I) -> Self {
+impl<T> FromIterator<(IpNet, T)> for AddressTable<T> {
+    fn from_iter<I: IntoIterator<Item = (IpNet, T)>>(values: I) -> Self {
         let mut table = Self::default();
         for (net, value) in values {
             table.insert(net, value);
@@ -74,9 +74,10 @@ impl<T> FromIterator<(Ipv4Net, T)> for AddressTable<T> {
     }
 }
 
-/// The prefix of this length that contains the address; `None` if the length is above 32.
-fn prefix(address: Ipv4Addr, length: u8) -> Option<Ipv4Net> {
-    Some(Ipv4Net::new(address, length).ok()?.trunc())
+/// The prefix of this length that contains the address; `None` if no address
+/// is that long.
+fn prefix(address: IpAddr, length: u8) -> Option<IpNet> {
+    Some(IpNet::new(address, length).ok()?.trunc())
 }
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
@@ -125,7 +126,7 @@ mod tests {
         let prefixes = ["10.0.0.9", "10.0.0.0/8", "10.0.0.1", "10.0.0.1/31"];
         let nets = prefixes.map(|text| text.parse().or(format!("{text}/32").parse()).unwrap());
         let table: AddressTable<()> = nets.into_iter().map(|net| (net, ())).collect();
-        assert_eq!(table.addresses(), [[10, 0, 0, 1], [10, 0, 0, 9]].map(Ipv4Addr::from));
+        assert_eq!(table.addresses(), [[10, 0, 0, 1], [10, 0, 0, 9]].map(IpAddr::from));
     }
 
     #[test]
@@ -137,8 +138,8 @@ mod tests {
     }
 
     /// Few enough addresses that prefixes overlap.
-    fn address() -> impl Strategy<Value = Ipv4Addr> {
-        any::<[u8; 2]>().prop_map(|[b, d]| Ipv4Addr::new(10, b % 4, 0, d % 8))
+    fn address() -> impl Strategy<Value = IpAddr> {
+        any::<[u8; 2]>().prop_map(|[b, d]| IpAddr::from([10, b % 4, 0, d % 8]))
     }
 
     proptest! {
@@ -149,9 +150,9 @@ mod tests {
             given in vec((address(), 0..=32u8), 0..40),
             wanted in vec(address(), 1..20),
         ) {
-            let nets: Vec<Ipv4Net> =
+            let nets: Vec<IpNet> =
                 given.iter().filter_map(|&(address, length)| prefix(address, length)).collect();
-            let table: AddressTable<Ipv4Net> = nets.iter().map(|&net| (net, net)).collect();
+            let table: AddressTable<IpNet> = nets.iter().map(|&net| (net, net)).collect();
             for address in wanted {
                 let holding = nets.iter().filter(|net| net.contains(&address));
                 let longest = holding.max_by_key(|net| net.prefix_len());

@@ -18,7 +18,7 @@ use super::source::Source;
 use super::uplinks::{UplinkSection, check_uplinks};
 use super::{Config, Helper, Lan, Multipath, Unassigned, Uplink};
 use crate::error::Error;
-use crate::model::{DevName, UplinkNo};
+use crate::model::{DevName, Family, UplinkNo};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +66,7 @@ pub(super) fn parse(source: &Source) -> Result<Config, Error> {
     helpers.sort();
     helpers.dedup();
     Ok(Config {
+        family: Family::Inet,
         path: source.path.to_owned(),
         lan,
         exclude,

@@ -1,6 +1,6 @@
 //! Any text is a configuration or an error in one short line, without a panic.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ fn absurd_depth_and_length_are_errors_too() {
 /// One table per prefix length: neither the pins nor the excludes are searched one by one.
 #[test]
 fn a_pin_for_each_of_65536_clients_beside_as_many_excludes_can_be_looked_up() {
-    let address = |n: u32| Ipv4Addr::from(0x0a00_0000 + n);
+    let address = |n: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + n));
     let excludes: String = (65_536..131_072).map(|n| format!("\"{}\",", address(n))).collect();
     let pins: String =
         (0..65_536).map(|n| format!("\"{}\" = {}\n", address(n), n % 2 + 1)).collect();

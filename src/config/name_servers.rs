@@ -1,7 +1,7 @@
 //! `dns` of an uplink: a list of addresses, or the word `peer`.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -60,7 +60,7 @@ pub(super) fn check_dns(
             let reason = format!("{:?} is not the IPv4 address of a name server", text.get_ref());
             source.error(text.span(), reason)
         })?;
-        servers.push(server);
+        servers.push(IpAddr::from(server));
     }
     Ok(NameServers::Configured(servers))
 }

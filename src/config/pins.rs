@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
 use toml::Spanned;
 use toml::de::DeTable;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::model::{Client, UplinkNo};
 
 /// An address or a prefix, or the reason why the text is neither. The text is not kept.
-pub(super) struct Prefix(Result<Ipv4Net, String>);
+pub(super) struct Prefix(Result<IpNet, String>);
 
 impl<'de> Deserialize<'de> for Prefix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -60,7 +60,7 @@ pub(super) fn check_pins(
         let number = i64::deserialize(value.into_deserializer())
             .map_err(|error| source.error(number_span.clone(), error.message()))?;
         let net = parse_prefix(key.get_ref()).map_err(|reason| source.error(key.span(), reason))?;
-        if net.prefix_len() == 32 {
+        if net.prefix_len() == net.max_prefix_len() {
             Client::new(net.addr()).map_err(|reason| source.error(key.span(), reason))?;
         }
         let uplink = u8::try_from(number).ok().and_then(UplinkNo::new);
@@ -80,7 +80,7 @@ pub(super) fn check_pins(
     Ok(pins)
 }
 
-fn check_prefix(given: &Spanned<Prefix>, source: &Source) -> Result<Ipv4Net, Error> {
+fn check_prefix(given: &Spanned<Prefix>, source: &Source) -> Result<IpNet, Error> {
     match &given.get_ref().0 {
         Ok(net) => Ok(*net),
         Err(reason) => Err(source.error(given.span(), reason)),
@@ -88,9 +88,9 @@ fn check_prefix(given: &Spanned<Prefix>, source: &Source) -> Result<Ipv4Net, Err
 }
 
 /// A prefix with host bits set is refused: it is most often a typing error.
-fn parse_prefix(text: &str) -> Result<Ipv4Net, String> {
+fn parse_prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return Ok(Ipv4Net::from(address));
+        return Ok(IpNet::from(IpAddr::from(address)));
     }
     let Ok(net) = text.parse::<Ipv4Net>() else {
         return Err(format!("{text:?} is neither an IPv4 address nor an IPv4 prefix"));
@@ -98,10 +98,10 @@ fn parse_prefix(text: &str) -> Result<Ipv4Net, String> {
     if net.trunc() != net {
         return Err(format!("{text:?} has host bits set; the prefix is {}", net.trunc()));
     }
-    Ok(net)
+    Ok(net.into())
 }
 
 /// `192.168.7.2` rather than `192.168.7.2/32`.
-fn short(net: Ipv4Net) -> String {
-    if net.prefix_len() == 32 { net.addr().to_string() } else { net.to_string() }
+fn short(net: IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }

@@ -1,7 +1,7 @@
 //! `[uplink.N]`: its shape in the file, and the checks.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -97,8 +97,8 @@ fn check_uplink(
     })
 }
 
-fn check_gateway(via: &Spanned<String>, source: &Source) -> Result<Ipv4Addr, Error> {
-    match via.get_ref().parse() {
+fn check_gateway(via: &Spanned<String>, source: &Source) -> Result<IpAddr, Error> {
+    match via.get_ref().parse::<Ipv4Addr>().map(IpAddr::from) {
         // A gateway is a host, too.
         Ok(address) if Client::new(address).is_ok() => Ok(address),
         _ => {

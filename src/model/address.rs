@@ -23,7 +23,10 @@ impl Hash for Client {
 impl Client {
     /// Returns an error for an address that no host can have: unspecified, loopback, multicast,
     /// reserved or broadcast.
-    pub fn new(address: Ipv4Addr) -> Result<Self, String> {
+    pub fn new(address: IpAddr) -> Result<Self, String> {
+        let IpAddr::V4(address) = address else {
+            return Err(format!("{address} is an IPv6 address; only IPv4 clients are supported"));
+        };
         let kind = match address.octets()[0] {
             0 => "an unspecified",
             127 => "a loopback",
@@ -34,8 +37,12 @@ impl Client {
         Err(format!("{address} is {kind} address, which no client can have"))
     }
 
-    pub fn address(self) -> Ipv4Addr {
-        self.0
+    pub fn address(self) -> IpAddr {
+        self.0.into()
+    }
+
+    pub fn octets(self) -> [u8; 4] {
+        self.0.octets()
     }
 }
 
@@ -50,10 +57,7 @@ impl FromStr for Client {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
-            Ok(IpAddr::V4(address)) => Self::new(address),
-            Ok(IpAddr::V6(_)) => {
-                Err(format!("{text} is an IPv6 address; only IPv4 clients are supported"))
-            }
+            Ok(address) => Self::new(address),
             Err(_) => Err(format!("not an IPv4 address: {text:?}")),
         }
     }

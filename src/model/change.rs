@@ -1,7 +1,7 @@
 //! One change to the kernel. `system/apply` makes it, and `system/shell` has the command that a
 //! person would type to do the same.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::Mark;
 use super::filter::{Chain, FilterRule, Jump};
@@ -40,8 +40,8 @@ pub enum Change {
     DestroySet,
     /// Adds members to the client set, or changes their marks in place. The kernel knows addresses,
     /// not clients, and a member that is deleted may be the address of no client.
-    AddEntries(Vec<(Ipv4Addr, Mark)>),
-    DeleteEntries(Vec<Ipv4Addr>),
+    AddEntries(Vec<(IpAddr, Mark)>),
+    DeleteEntries(Vec<IpAddr>),
     /// Makes the chains or replaces their rules, each table in one transaction.
     ReplaceChains(Vec<(Chain, Vec<FilterRule>)>),
     DeleteChain(Chain),
@@ -54,7 +54,7 @@ pub enum Change {
     /// Of these, ends only those that one of the addresses began.
     EndFlowsFrom {
         mark: Mark,
-        sources: Vec<Ipv4Addr>,
+        sources: Vec<IpAddr>,
     },
 }
 

@@ -1,6 +1,6 @@
 //! The client set: the ipset that maps the address of a client to the mark of its pool.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::Mark;
 
@@ -14,12 +14,12 @@ pub struct ClientSet {
     /// How many members the set has room for.
     pub max: u32,
     /// In order of address.
-    pub entries: Vec<(Ipv4Addr, Mark)>,
+    pub entries: Vec<(IpAddr, Mark)>,
 }
 
 impl ClientSet {
     /// The mark that the packets of this address get, if the address is in the set.
-    pub fn mark_of(&self, address: Ipv4Addr) -> Option<Mark> {
+    pub fn mark_of(&self, address: IpAddr) -> Option<Mark> {
         let at = self.entries.binary_search_by_key(&address, |&(entry, _)| entry).ok()?;
         Some(self.entries[at].1)
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::Mark;
 use super::filter::DeviceMatch;
@@ -47,7 +47,7 @@ pub enum Condition {
     Input(DeviceMatch),
     Output(DeviceMatch),
     Source {
-        net: Ipv4Net,
+        net: IpNet,
         negated: bool,
     },
     Mark {

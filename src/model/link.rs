@@ -1,10 +1,10 @@
 //! Network devices, the addresses of the gateway, and its neighbours.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Client, DevName, LinkAddress};
@@ -31,10 +31,10 @@ pub struct Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub dev: DevName,
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The address of the other end, where one was configured.
-    pub peer: Option<Ipv4Addr>,
-    pub broadcast: Option<Ipv4Addr>,
+    pub peer: Option<IpAddr>,
+    pub broadcast: Option<IpAddr>,
     /// The prefix length of the network that the address is in.
     pub prefix: u8,
 }
@@ -42,18 +42,19 @@ pub struct Address {
 impl Address {
     /// The network address and the broadcast address, which no host has. A prefix of 31 or 32 bits
     /// has neither (RFC 3021).
-    pub fn reserved(&self) -> Option<[Ipv4Addr; 2]> {
-        let net = self.network().filter(|_| self.prefix <= 30)?;
+    pub fn reserved(&self) -> Option<[IpAddr; 2]> {
+        let net = self.network().filter(|net| net.prefix_len() + 2 <= net.max_prefix_len())?;
         Some([net.network(), net.broadcast()])
     }
 
     /// The network that the address is in, if there can be other hosts in it.
-    pub fn network(&self) -> Option<Ipv4Net> {
-        if self.prefix > 31 { None } else { Ipv4Net::new(self.local, self.prefix).ok() }
+    pub fn network(&self) -> Option<IpNet> {
+        let net = IpNet::new(self.local, self.prefix).ok()?;
+        if net.prefix_len() < net.max_prefix_len() { Some(net) } else { None }
     }
 
     /// Whether the kernel has a route to this address by the device, because of this address.
-    pub fn reaches(&self, address: Ipv4Addr) -> bool {
+    pub fn reaches(&self, address: IpAddr) -> bool {
         self.peer == Some(address) || self.network().is_some_and(|net| net.contains(&address))
     }
 }
@@ -80,7 +81,7 @@ impl Devices {
     }
 
     /// The first address of the other end that a device was configured with.
-    pub fn peer_of(&self, dev: &DevName) -> Option<Ipv4Addr> {
+    pub fn peer_of(&self, dev: &DevName) -> Option<IpAddr> {
         self.addresses_of(dev).find_map(|address| address.peer)
     }
 }
@@ -90,12 +91,12 @@ impl Devices {
 pub struct LastGateway {
     /// The index of the device. A device that was created again starts afresh.
     pub index: u32,
-    pub via: Ipv4Addr,
-    pub addresses: Vec<Ipv4Addr>,
+    pub via: IpAddr,
+    pub addresses: Vec<IpAddr>,
     /// The gateway of the main table at the time when another one was told. It is out of date as long
     /// as the main table has it.
     #[serde(default)]
-    pub instead_of: Option<Ipv4Addr>,
+    pub instead_of: Option<IpAddr>,
 }
 
 pub type LastGateways = BTreeMap<DevName, LastGateway>;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use super::{DevName, Mark};
+use super::{DevName, Family, Mark};
 
 /// `RT_TABLE_MAIN`.
 pub const MAIN_TABLE: u32 = 254;
@@ -28,8 +28,9 @@ pub struct Routing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nexthop {
     Device {
+        family: Family,
         dev: DevName,
-        via: Option<Ipv4Addr>,
+        via: Option<IpAddr>,
     },
     /// The ids of the members with their weights, in order of id.
     Group(Vec<(u32, u16)>),
@@ -41,8 +42,8 @@ pub enum Nexthop {
 impl fmt::Display for Nexthop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Nexthop::Device { dev, via: None } => write!(f, "dev {dev}"),
-            Nexthop::Device { dev, via: Some(via) } => write!(f, "via {via} dev {dev} onlink"),
+            Nexthop::Device { dev, via: None, .. } => write!(f, "dev {dev}"),
+            Nexthop::Device { dev, via: Some(via), .. } => write!(f, "via {via} dev {dev} onlink"),
             Nexthop::Group(members) => {
                 f.write_str("group ")?;
                 for (at, (id, weight)) in members.iter().enumerate() {
@@ -62,7 +63,7 @@ impl fmt::Display for Nexthop {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub table: u32,
-    pub dst: Ipv4Net,
+    pub dst: IpNet,
     /// The type of service; wanpool's own routes have none: 0.
     pub tos: u8,
     pub metric: u32,
@@ -76,12 +77,12 @@ pub enum RouteTarget {
     Nexthop(u32),
     Device {
         dev: DevName,
-        via: Option<Ipv4Addr>,
+        via: Option<IpAddr>,
     },
     /// The same with the realm of uplinks: by this route, traffic leaves by a certain uplink.
     Uplink {
         dev: DevName,
-        via: Option<Ipv4Addr>,
+        via: Option<IpAddr>,
     },
     Unreachable,
     /// The look-up goes on with the next rule.
@@ -92,7 +93,7 @@ pub enum RouteTarget {
 
 impl Route {
     /// What the kernel identifies a route by.
-    pub fn key(&self) -> (u32, Ipv4Net, u8, u32) {
+    pub fn key(&self) -> (u32, IpNet, u8, u32) {
         (self.table, self.dst, self.tos, self.metric)
     }
 
@@ -137,17 +138,17 @@ impl fmt::Display for Route {
 /// A route that another program has in the main table by a certain device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MainRoute {
-    pub dst: Ipv4Net,
-    pub via: Option<Ipv4Addr>,
+    pub dst: IpNet,
+    pub via: Option<IpAddr>,
 }
 
 /// A route that another program has in the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignRoute {
-    pub dst: Ipv4Net,
+    pub dst: IpNet,
     /// Of a multipath route, there are several.
     pub devs: Vec<DevName>,
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     pub metric: u32,
     /// `rtm_protocol`: the program that made it.
     pub protocol: u8,
@@ -155,13 +156,14 @@ pub struct ForeignRoute {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
+    pub family: Family,
     pub pref: u32,
     pub not: bool,
     pub fwmark: Option<Mark>,
     pub iif: Option<DevName>,
     pub oif: Option<DevName>,
     /// The source prefix.
-    pub from: Option<Ipv4Net>,
+    pub from: Option<IpNet>,
     pub action: RuleAction,
     /// Routes of the table whose prefix is not longer than this are ignored; 0: its default routes.
     pub suppress_prefixlength: Option<u32>,
@@ -181,9 +183,10 @@ pub enum RuleAction {
 }
 
 impl Rule {
-    /// A rule that matches every packet.
-    pub fn new(pref: u32, action: RuleAction) -> Self {
+    /// A rule that matches every packet of a family.
+    pub fn new(family: Family, pref: u32, action: RuleAction) -> Self {
         Self {
+            family,
             pref,
             not: false,
             fwmark: None,
@@ -197,8 +200,9 @@ impl Rule {
     }
 
     /// A rule that looks up the main table without its default routes.
-    pub fn main_without_default(pref: u32) -> Self {
-        Self { suppress_prefixlength: Some(0), ..Self::new(pref, RuleAction::Lookup(MAIN_TABLE)) }
+    pub fn main_without_default(family: Family, pref: u32) -> Self {
+        let lookup = Self::new(family, pref, RuleAction::Lookup(MAIN_TABLE));
+        Self { suppress_prefixlength: Some(0), ..lookup }
     }
 
     /// Whether the default routes of the table are ignored.
@@ -216,7 +220,7 @@ impl fmt::Display for Rule {
         }
         if let Some(from) = self.from {
             // `ip rule` writes a single address without its length.
-            if from.prefix_len() == 32 {
+            if from.prefix_len() == self.family.host_length() {
                 write!(f, " from {}", from.addr())?;
             } else {
                 write!(f, " from {from}")?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::DevName;
 use super::client_set::FoundSet;
@@ -57,7 +57,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The gateways of the default routes that the main table has by a device.
-    pub fn main_gateways(&self, dev: &DevName) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn main_gateways(&self, dev: &DevName) -> impl Iterator<Item = IpAddr> {
         let routes = self.main_routes.get(dev).into_iter().flatten();
         routes.filter(|route| route.dst.prefix_len() == 0).filter_map(|route| route.via)
     }
@@ -98,7 +98,7 @@ pub struct Surroundings {
     /// The unicast routes of other programs in the main table.
     pub main_routes: Vec<ForeignRoute>,
     /// The address of the gateway on which a resolver listens for clients.
-    pub resolver: Option<Ipv4Addr>,
+    pub resolver: Option<IpAddr>,
     /// The file with saved rules of wanpool that would be loaded at boot without the set that they
     /// need.
     pub saved_rules: Option<&'static str>,

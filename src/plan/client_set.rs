@@ -1,6 +1,6 @@
 //! The client set as the pools want it, and the changes that lead there.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
@@ -118,7 +118,7 @@ fn buckets(members: usize) -> u32 {
     (members / 2).clamp(1024, MIN_ROOM).next_power_of_two()
 }
 
-type Entry = (Ipv4Addr, Mark);
+type Entry = (IpAddr, Mark);
 
 /// Both lists are in order of address, so one pass finds what to add and what to delete.
 fn diff_entries(found: &[Entry], wanted: &[Entry], diff: &mut Diff) {

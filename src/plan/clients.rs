@@ -2,10 +2,10 @@
 //! clients.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Result, anyhow, bail};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rustc_hash::FxHashSet;
 
 use crate::config::{Config, Lan};
@@ -47,8 +47,8 @@ pub fn lan_links<'a>(
 /// addresses, and addresses that are in no network of their device.
 pub struct ClientTest<'a> {
     config: &'a Config,
-    own: FxHashSet<Ipv4Addr>,
-    networks: Vec<(&'a DevName, Ipv4Net)>,
+    own: FxHashSet<IpAddr>,
+    networks: Vec<(&'a DevName, IpNet)>,
 }
 
 impl<'a> ClientTest<'a> {

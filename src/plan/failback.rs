@@ -2,7 +2,7 @@
 //! service. By default they stay; a metered uplink can have them ended.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::uplinks::GatewayStatus;
@@ -56,9 +56,9 @@ pub fn due(
 pub fn sources(
     due: &Due,
     pools: &Pools,
-    flows_begun_by: &HashMap<Ipv4Addr, u64>,
-    is_inside: impl Fn(Ipv4Addr) -> bool,
-) -> (Vec<Ipv4Addr>, usize) {
+    flows_begun_by: &HashMap<IpAddr, u64>,
+    is_inside: impl Fn(IpAddr) -> bool,
+) -> (Vec<IpAddr>, usize) {
     let (mut sources, mut flows) = (Vec::new(), 0);
     for (&address, &count) in flows_begun_by {
         let pool = Client::new(address).ok().and_then(|client| pools.pool_of(client));
@@ -76,7 +76,7 @@ pub fn sources(
 }
 
 /// Whether an address is that of a host in the LAN or of the gateway itself.
-pub fn is_inside(config: &Config, devices: &Devices, address: Ipv4Addr) -> bool {
+pub fn is_inside(config: &Config, devices: &Devices, address: IpAddr) -> bool {
     devices.addresses.iter().any(|own| {
         let is_of_lan = config.is_lan(own.dev.as_str());
         own.local == address
@@ -142,14 +142,14 @@ mod tests {
         let pools = pools(&[(1, "10.0.0.1"), (1, "10.0.0.2"), (2, "10.0.0.3")]);
         let begun =
             [("10.0.0.2", 2), ("10.0.0.1", 3), ("10.0.0.3", 5), ("224.0.0.1", 7), ("10.0.0.9", 11)];
-        let begun = begun.map(|(text, count)| (text.parse::<Ipv4Addr>().unwrap(), count)).into();
+        let begun = begun.map(|(text, count)| (text.parse::<IpAddr>().unwrap(), count)).into();
         for (others, wanted, count) in [
             (false, &["10.0.0.1", "10.0.0.2"][..], 5),
             (true, &["10.0.0.1", "10.0.0.2", "10.0.0.9"], 16),
         ] {
-            let is_inside = |address: Ipv4Addr| address.octets()[0] == 10;
+            let is_inside = |address: IpAddr| address.to_string().starts_with("10.");
             let (found, flows) = sources(&due(others), &pools, &begun, is_inside);
-            let found: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
+            let found: Vec<String> = found.iter().map(IpAddr::to_string).collect();
             assert_eq!((found, flows), (wanted.iter().map(|it| (*it).to_owned()).collect(), count));
         }
     }

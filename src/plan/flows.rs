@@ -1,7 +1,7 @@
 //! Decides which flows end because their uplink went out of service.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::uplinks::{Condition, GatewayStatus, Intent};
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub fn needs_client_flow(before: &GatewayStatus, intent: Intent, no: UplinkNo) -
 }
 
 /// Whether a client is among the addresses that began flows.
-pub fn has_client_flow(pools: &Pools, flows_begun_by: &HashMap<Ipv4Addr, u64>) -> bool {
+pub fn has_client_flow(pools: &Pools, flows_begun_by: &HashMap<IpAddr, u64>) -> bool {
     flows_begun_by
         .keys()
         .any(|&address| Client::new(address).is_ok_and(|client| pools.pool_of(client).is_some()))

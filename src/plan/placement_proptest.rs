@@ -2,10 +2,10 @@
 //! each of them, every client is in one pool, and in the right one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::assign::{self, ClientChange};
@@ -49,7 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// The configuration and the pools of a gateway, and the clients that should be in a pool.
 struct Gateway {
     config: Config,
-    pins: BTreeMap<Ipv4Net, UplinkNo>,
+    pins: BTreeMap<IpNet, UplinkNo>,
     pools: Pools,
     here: BTreeSet<Client>,
 }
@@ -83,7 +83,7 @@ impl Gateway {
         all[usize::from(number) % all.len()]
     }
 
-    fn pin(&mut self, net: Ipv4Net, to: UplinkNo) {
+    fn pin(&mut self, net: IpNet, to: UplinkNo) {
         self.pins.insert(net, to);
     }
 
@@ -109,15 +109,15 @@ impl Gateway {
             }
             Event::Pin(number, pool) => {
                 let to = self.some_uplink(pool);
-                self.pin(Ipv4Net::from(client(number).address()), to);
+                self.pin(IpNet::from(client(number).address()), to);
             }
             Event::PinMany(number, pool) => {
                 let to = self.some_uplink(pool);
-                self.pin(Ipv4Net::new([10, 0, number / 16, 0].into(), 28).unwrap().trunc(), to);
+                self.pin(IpNet::new([10, 0, number / 16, 0].into(), 28).unwrap().trunc(), to);
             }
             Event::Unpin => drop(self.pins.pop_first()),
             Event::Exclude(number) => {
-                let net = Ipv4Net::from(client(number).address());
+                let net = IpNet::from(client(number).address());
                 self.config.exclude = [(net, ())].into_iter().collect();
                 self.here.remove(&client(number));
             }
@@ -155,7 +155,7 @@ impl Gateway {
     fn rebalance(&mut self) {
         assign::apply_config(&self.config, &mut self.pools);
         let (before, fewest) = (self.loads(), self.fewest_moves());
-        let with_flows: HashSet<Ipv4Addr> =
+        let with_flows: HashSet<IpAddr> =
             self.here.iter().step_by(2).map(|client| client.address()).collect();
         let changes = rebalance(&self.config, &mut self.pools, &with_flows);
         assert_eq!(

@@ -4,7 +4,7 @@
 //! One run never decides alone. An uplink is taken out after `down` unhealthy runs in a row and put
 //! back after `up` healthy ones. Counting restarts whenever the state of the uplink changes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -48,8 +48,8 @@ pub fn targets(
         return Ok(uplink.probe.targets.clone());
     }
     match devices.peer_of(&uplink.dev).or(status.via) {
-        Some(address) => Ok(vec![Target::Echo(address)]),
-        None => Err(anyhow!(
+        Some(IpAddr::V4(address)) => Ok(vec![Target::Echo(address)]),
+        _ => Err(anyhow!(
             "uplink {no} ({}) has neither a peer nor a gateway to probe; set targets in [probe]",
             uplink.dev
         )),

@@ -1,11 +1,11 @@
 //! Decides which clients `assign --prune` may release.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::config::{Config, Lan};
 use crate::model::link::{Address, Devices, LastHeard, Sighting};
@@ -25,7 +25,7 @@ pub fn candidates(
     devices: &Devices,
     pools: &Pools,
     discovered: &[Sighting],
-    with_flows: &HashSet<Ipv4Addr>,
+    with_flows: &HashSet<IpAddr>,
 ) -> Vec<Client> {
     let discovered: HashSet<Client> = discovered.iter().map(|sighting| sighting.client).collect();
     let may_leave = may_leave(config, devices);
@@ -45,7 +45,7 @@ pub fn candidates(
 pub fn last_heard(
     pools: &Pools,
     found: &[Sighting],
-    with_flows: &HashSet<Ipv4Addr>,
+    with_flows: &HashSet<IpAddr>,
     known: &LastHeard,
     now: Duration,
 ) -> LastHeard {
@@ -108,7 +108,7 @@ fn may_leave(config: &Config, devices: &Devices) -> impl Fn(Client) -> bool {
 enum ShownByArp {
     /// A device that borrows an address, with routes to its hosts, can have any neighbour.
     Any,
-    In(Vec<Ipv4Net>),
+    In(Vec<IpNet>),
 }
 
 impl ShownByArp {
@@ -119,7 +119,7 @@ impl ShownByArp {
                 continue;
             }
             let addresses = || devices.addresses_of(&link.name);
-            let networks: Vec<Ipv4Net> = addresses().filter_map(Address::network).collect();
+            let networks: Vec<IpNet> = addresses().filter_map(Address::network).collect();
             if networks.is_empty() && addresses().next().is_some() {
                 return ShownByArp::Any;
             }
@@ -136,7 +136,7 @@ impl ShownByArp {
     }
 }
 
-fn networks_of_down_devices(config: &Config, devices: &Devices) -> Vec<Ipv4Net> {
+fn networks_of_down_devices(config: &Config, devices: &Devices) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for address in &devices.addresses {
         if config.is_lan(address.dev.as_str()) && !is_up(devices, &address.dev) {

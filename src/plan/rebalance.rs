@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::assign::ClientChange;
 use crate::config::{Config, Role};
@@ -15,7 +15,7 @@ use crate::model::{Client, UplinkNo};
 pub fn rebalance(
     config: &Config,
     pools: &mut Pools,
-    with_flows: &HashSet<Ipv4Addr>,
+    with_flows: &HashSet<IpAddr>,
 ) -> Vec<ClientChange> {
     let mut leaving: Vec<(Client, UplinkNo)> = Vec::new();
     let mut arriving: Vec<UplinkNo> = Vec::new();

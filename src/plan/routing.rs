@@ -1,9 +1,9 @@
 //! The nexthops, routes and rules that should exist.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::priorities::*;
 use super::uplinks::{Condition, FailoverCause, GatewayStatus, UplinkStatus};
@@ -11,10 +11,13 @@ use crate::config::{Config, Lan, Unassigned};
 use crate::model::routing::{
     MAIN_TABLE, MainRoute, Nexthop, Route, RouteTarget, Routing, Rule, RuleAction,
 };
-use crate::model::{DevName, UplinkNo};
+use crate::model::{DevName, Family, UplinkNo};
 
 /// Packets that sockets of the gateway send have this input device.
 const LOOPBACK: &str = "lo";
+
+/// 100::/64, which no host is in (RFC 6666).
+const DISCARD_PREFIX: u128 = 0x100 << 112;
 
 pub fn wanted(config: &Config, status: &GatewayStatus) -> Routing {
     Routing {
@@ -26,12 +29,13 @@ pub fn wanted(config: &Config, status: &GatewayStatus) -> Routing {
 
 /// A nexthop for each uplink in service, the group of the active ones, and that of the backups.
 fn nexthops(config: &Config, status: &GatewayStatus) -> BTreeMap<u32, Nexthop> {
-    let ids = &config.kernel_ids;
+    let (family, ids) = (config.family, &config.kernel_ids);
     let mut nexthops = BTreeMap::new();
     for (&no, uplink) in &config.uplinks {
         match status.uplinks.get(&no) {
             Some(status) if status.is_up() => {
-                let nexthop = Nexthop::Device { dev: uplink.dev.clone(), via: status.via };
+                let dev = uplink.dev.clone();
+                let nexthop = Nexthop::Device { family, dev, via: status.via };
                 nexthops.insert(ids.nexthop(no), nexthop);
             }
             _ => {}
@@ -53,7 +57,7 @@ fn nexthops(config: &Config, status: &GatewayStatus) -> BTreeMap<u32, Nexthop> {
 }
 
 fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
-    let ids = &config.kernel_ids;
+    let (family, ids) = (config.family, &config.kernel_ids);
     // The way for traffic whose own uplink is out of service. It needs no running process: the
     // kernel takes the next route when a nexthop disappears.
     let mut fallback = Vec::new();
@@ -68,46 +72,48 @@ fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
     let mut routes = Vec::new();
     for (&no, uplink) in &config.uplinks {
         let Some(uplink_status) = status.uplinks.get(&no) else { continue };
-        routes.extend(uplink_table(ids.uplink_table(no), &uplink.dev, uplink_status));
+        routes.extend(uplink_table(family, ids.uplink_table(no), &uplink.dev, uplink_status));
         routes.extend(neighbour_routes(ids.uplink_table(no), &uplink.dev, uplink_status));
         let table = ids.pool_table(no);
         if uplink_status.is_up() {
             let own = RouteTarget::Nexthop(ids.nexthop(no));
-            routes.push(default_route(table, OWN_METRIC, own));
+            routes.push(default_route(family, table, OWN_METRIC, own));
         }
         if let Some(to) = uplink_status.override_uplink {
             let target = RouteTarget::Nexthop(ids.nexthop(to));
-            routes.push(default_route(table, OVERRIDE_METRIC, target));
+            routes.push(default_route(family, table, OVERRIDE_METRIC, target));
         }
         for (metric, target) in &fallback {
-            routes.push(default_route(table, *metric, target.clone()));
+            routes.push(default_route(family, table, *metric, target.clone()));
         }
     }
     for (metric, target) in fallback {
         // In the shared table the group is not the fallback but the first choice.
         let metric = if metric == FALLBACK_METRIC { 0 } else { metric };
-        routes.push(default_route(ids.shared_table(), metric, target));
+        routes.push(default_route(family, ids.shared_table(), metric, target));
     }
     routes
 }
 
 /// The default route of one uplink, in service or failed over, for its flows and probes. This table
 /// has no unreachable default: without a device the rules go on to the shared table.
-fn uplink_table(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> {
+fn uplink_table(family: Family, table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> {
     let route = |metric| {
         let target = RouteTarget::Uplink { dev: dev.clone(), via: status.via };
-        default_route(table, metric, target)
+        default_route(family, table, metric, target)
     };
     match status.condition {
         // The mark of a device that is gone stays until another device is there: a loss needs no run.
-        Condition::Down(_) => {
-            status.former_device.into_iter().map(|index| failover_mark(table, index)).collect()
-        }
+        Condition::Down(_) => status
+            .former_device
+            .into_iter()
+            .map(|index| failover_mark(family, table, index))
+            .collect(),
         Condition::Up => vec![route(0)],
         Condition::FailedOver(FailoverCause::Manual) => {
             let mut routes = Vec::new();
             if let Some(device) = status.device {
-                routes.push(failover_mark(table, device.index));
+                routes.push(failover_mark(family, table, device.index));
                 // The kernel refuses a route by a device that is not up.
                 if device.up {
                     routes.push(route(0));
@@ -117,7 +123,7 @@ fn uplink_table(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> 
         }
         Condition::FailedOver(FailoverCause::Probe) => {
             let target = RouteTarget::Device { dev: dev.clone(), via: status.via };
-            vec![route(0), default_route(table, PROBE_FAILOVER_METRIC, target)]
+            vec![route(0), default_route(family, table, PROBE_FAILOVER_METRIC, target)]
         }
     }
 }
@@ -143,37 +149,51 @@ fn neighbour_routes(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Rou
 /// The route that marks a failover by hand. It matches no packet: no host has such an address. It has
 /// no device, and so it stays while the device is not up or has no address. It holds the index of the
 /// device, because a line that was dialled again has a new device and starts afresh.
-pub fn failover_mark(table: u32, index: u32) -> Route {
-    // 0.0.0.0/8 has room for 24 bits.
-    let address = Ipv4Addr::from(index & 0x00ff_ffff);
+pub fn failover_mark(family: Family, table: u32, index: u32) -> Route {
+    let address = match family {
+        // 0.0.0.0/8 has room for 24 bits.
+        Family::Inet => IpAddr::V4(Ipv4Addr::from(index & 0x00ff_ffff)),
+        Family::Inet6 => IpAddr::V6(Ipv6Addr::from(DISCARD_PREFIX | u128::from(index))),
+    };
     Route {
         table,
-        dst: Ipv4Net::from(address),
+        dst: IpNet::from(address),
         tos: 0,
         metric: MANUAL_FAILOVER_METRIC,
         target: RouteTarget::Throw,
     }
 }
 
-fn default_route(table: u32, metric: u32, target: RouteTarget) -> Route {
-    Route { table, dst: Ipv4Net::default(), tos: 0, metric, target }
+/// The index of the device that a route to this destination marks as failed over.
+pub fn failover_index(dst: IpNet) -> u32 {
+    match dst.addr() {
+        IpAddr::V4(address) => address.to_bits(),
+        IpAddr::V6(address) => address.to_bits() as u32,
+    }
+}
+
+fn default_route(family: Family, table: u32, metric: u32, target: RouteTarget) -> Route {
+    Route { table, dst: family.whole_internet(), tos: 0, metric, target }
 }
 
 fn rules(config: &Config, status: &GatewayStatus) -> Vec<Rule> {
-    let ids = &config.kernel_ids;
+    let (family, ids) = (config.family, &config.kernel_ids);
     let shared = RuleAction::Lookup(ids.shared_table());
     let pref = |offset: u32| ids.rule_pref + offset;
     let mut rules = vec![
         Rule {
             iif: Some(DevName::from_kernel(LOOPBACK)),
             fwmark: Some(ids.uplink_mark_bit()),
-            ..Rule::new(pref(OWN_FLOW_FALLBACK), RuleAction::Lookup(MAIN_TABLE))
+            ..Rule::new(family, pref(OWN_FLOW_FALLBACK), RuleAction::Lookup(MAIN_TABLE))
         },
-        Rule { fwmark: Some(ids.uplink_mark_bit()), ..Rule::new(pref(FLOW_FALLBACK), shared) },
+        Rule {
+            fwmark: Some(ids.uplink_mark_bit()),
+            ..Rule::new(family, pref(FLOW_FALLBACK), shared)
+        },
         Rule {
             not: true,
             fwmark: Some(ids.unmarked()),
-            ..Rule::main_without_default(pref(POOL_LOCAL))
+            ..Rule::main_without_default(family, pref(POOL_LOCAL))
         },
     ];
     for (&no, uplink) in &config.uplinks {
@@ -189,13 +209,13 @@ fn rules(config: &Config, status: &GatewayStatus) -> Vec<Rule> {
     };
     for (not, dev) in lan_selectors(&config.lan) {
         let iif = Some(dev);
-        let local = Rule::main_without_default(pref(UNASSIGNED_LOCAL));
+        let local = Rule::main_without_default(family, pref(UNASSIGNED_LOCAL));
         rules.push(Rule { not, iif: iif.clone(), ..local });
-        rules.push(Rule { not, iif, ..Rule::new(pref(UNASSIGNED), unassigned) });
+        rules.push(Rule { not, iif, ..Rule::new(family, pref(UNASSIGNED), unassigned) });
     }
     if status.multipath {
-        rules.push(Rule::main_without_default(MULTIPATH_LOCAL));
-        rules.push(Rule::new(MULTIPATH, shared));
+        rules.push(Rule::main_without_default(family, MULTIPATH_LOCAL));
+        rules.push(Rule::new(family, MULTIPATH, shared));
     }
     rules.sort();
     // Two uplinks may have the same address, as two modems give it.
@@ -205,29 +225,29 @@ fn rules(config: &Config, status: &GatewayStatus) -> Vec<Rule> {
 
 /// The rule by which flows and probes use the table of their uplink.
 pub fn flow_rule(config: &Config, no: UplinkNo) -> Rule {
-    let ids = &config.kernel_ids;
+    let (family, ids) = (config.family, &config.kernel_ids);
     let pref = ids.rule_pref + FLOW + u32::from(no.get());
     let lookup = RuleAction::Lookup(ids.uplink_table(no));
-    Rule { fwmark: Some(ids.uplink_mark(no)), ..Rule::new(pref, lookup) }
+    Rule { fwmark: Some(ids.uplink_mark(no)), ..Rule::new(family, pref, lookup) }
 }
 
 fn uplink_rules(config: &Config, no: UplinkNo, dev: &DevName) -> [Rule; 5] {
-    let ids = &config.kernel_ids;
+    let (family, ids) = (config.family, &config.kernel_ids);
     let pref = |offset: u32| ids.rule_pref + offset;
     let (iif, number) = (Some(dev.clone()), u32::from(no.get()));
-    let pool = Rule::new(pref(POOL + number), RuleAction::Lookup(ids.pool_table(no)));
+    let pool = Rule::new(family, pref(POOL + number), RuleAction::Lookup(ids.pool_table(no)));
     let uplink_table = RuleAction::Lookup(ids.uplink_table(no));
     [
         Rule {
             iif: iif.clone(),
             // Not to a VPN that takes everything, by 0.0.0.0/1 and 128.0.0.0/1 either.
             suppress_prefixlength: Some(1),
-            ..Rule::new(pref(UPLINK_LOCAL), RuleAction::Lookup(MAIN_TABLE))
+            ..Rule::new(family, pref(UPLINK_LOCAL), RuleAction::Lookup(MAIN_TABLE))
         },
-        Rule { iif, ..Rule::new(pref(UPLINK_NO_TRANSIT), RuleAction::Blackhole) },
+        Rule { iif, ..Rule::new(family, pref(UPLINK_NO_TRANSIT), RuleAction::Blackhole) },
         flow_rule(config, no),
         Rule { fwmark: Some(ids.pool_mark(no)), ..pool },
-        Rule { oif: Some(dev.clone()), ..Rule::new(pref(BOUND_DEVICE), uplink_table) },
+        Rule { oif: Some(dev.clone()), ..Rule::new(family, pref(BOUND_DEVICE), uplink_table) },
     ]
 }
 
@@ -238,7 +258,7 @@ fn uplink_rules(config: &Config, no: UplinkNo, dev: &DevName) -> [Rule; 5] {
 /// then drops answers, restores the mark of the uplink in others, and gives the mark of bound sockets
 /// to what begins a flow: by these marks, the way is looked up again.
 fn bound_address_rules(config: &Config, no: UplinkNo, status: &UplinkStatus) -> Vec<Rule> {
-    let ids = &config.kernel_ids;
+    let (family, ids) = (config.family, &config.kernel_ids);
     let pref = |offset: u32| ids.rule_pref + offset;
     let mut rules = Vec::new();
     for &address in &status.addresses {
@@ -248,10 +268,11 @@ fn bound_address_rules(config: &Config, no: UplinkNo, status: &UplinkStatus) -> 
             ..rule
         };
         let marked = |rule: Rule| from(Rule { fwmark: Some(ids.bound_mark()), ..rule });
-        let own = |offset| Rule::new(pref(offset), RuleAction::Lookup(ids.uplink_table(no)));
-        let main = Rule::new(pref(BOUND_ADDRESS_MAIN), RuleAction::Lookup(MAIN_TABLE));
+        let own =
+            |offset| Rule::new(family, pref(offset), RuleAction::Lookup(ids.uplink_table(no)));
+        let main = Rule::new(family, pref(BOUND_ADDRESS_MAIN), RuleAction::Lookup(MAIN_TABLE));
         rules.extend([
-            marked(Rule::main_without_default(pref(BOUND_FLOW_LOCAL))),
+            marked(Rule::main_without_default(family, pref(BOUND_FLOW_LOCAL))),
             marked(own(BOUND_FLOW)),
             from(main),
             from(own(BOUND_ADDRESS)),
@@ -261,11 +282,11 @@ fn bound_address_rules(config: &Config, no: UplinkNo, status: &UplinkStatus) -> 
 }
 
 /// The address of a rule for sockets that are bound to an address of this uplink.
-pub fn bound_address(config: &Config, no: UplinkNo, rule: &Rule) -> Option<Ipv4Addr> {
-    let ids = &config.kernel_ids;
+pub fn bound_address(config: &Config, no: UplinkNo, rule: &Rule) -> Option<IpAddr> {
+    let (family, ids) = (config.family, &config.kernel_ids);
     let is_ours = rule.pref == ids.rule_pref + BOUND_ADDRESS
         && rule.action == RuleAction::Lookup(ids.uplink_table(no));
-    let from = rule.from.filter(|from| is_ours && from.prefix_len() == 32)?;
+    let from = rule.from.filter(|from| is_ours && from.prefix_len() == family.host_length())?;
     Some(from.addr())
 }
 

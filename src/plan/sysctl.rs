@@ -1,6 +1,6 @@
 //! The sysctls that the slice needs. They are set where they have another value, and never unset.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::uplinks::{Condition, GatewayStatus};
 use crate::config::{Config, Hash, Lan};
@@ -158,7 +158,7 @@ fn wanted(config: &Config, found: &Snapshot, status: &GatewayStatus) -> Vec<Sysc
 /// Whether another device reaches the gateway of an uplink with ARP too, as with two lines of one
 /// provider. A strict rp_filter drops what such a gateway asks by ARP, which carries no mark: the route
 /// back to its address is by the other device.
-fn must_be_loose(found: &Snapshot, dev: &DevName, via: Ipv4Addr) -> bool {
+fn must_be_loose(found: &Snapshot, dev: &DevName, via: IpAddr) -> bool {
     let value =
         |dev: &str| found.sysctls.get(&of_device(dev, RP_FILTER)).map_or("", String::as_str);
     // The stronger of the two values counts, in the order 0, 1, 2.

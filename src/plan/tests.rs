@@ -11,6 +11,7 @@ use crate::model::client_set::ClientSet;
 use crate::model::filter::Jump;
 use crate::model::pools::Pools;
 use crate::model::routing::{Nexthop, Route, RouteTarget, Routing};
+use crate::model::{DevName, Family};
 
 pub mod fake_kernel;
 
@@ -185,12 +186,15 @@ fn a_failover_deletes_one_nexthop_and_adds_the_mark_of_it() {
 /// What somebody did by hand to the nexthops and routes of a running gateway.
 type Edit = fn(&mut Routing);
 
+fn device(dev: DevName) -> Nexthop {
+    Nexthop::Device { family: Family::Inet, dev, via: None }
+}
+
 #[test]
 fn a_route_leaves_a_nexthop_that_goes_before_the_nexthop_is_deleted() {
     let config = config(&[(1, 1), (2, 1), (3, 1)], "");
-    let device = |dev| Nexthop::Device { dev, via: None };
     let foreign: Edit = |routing| {
-        routing.nexthops.insert(8740, Nexthop::Device { dev: dev(3), via: None });
+        routing.nexthops.insert(8740, device(dev(3)));
         let mut routes = routing.routes.iter_mut();
         let route = routes.find(|route| route.table == 201 && route.metric == 10).unwrap();
         route.target = RouteTarget::Nexthop(8740);

@@ -2,7 +2,7 @@
 //! snapshot; this file combines it with the intent of the command.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 
@@ -35,7 +35,7 @@ pub enum Intent {
     /// This uplink is put back in service, by this gateway if one is given.
     Restore {
         uplink: UplinkNo,
-        via: Option<Ipv4Addr>,
+        via: Option<IpAddr>,
     },
     /// This uplink is taken out of service; its pool goes to that one if one is given.
     FailOver {
@@ -46,7 +46,7 @@ pub enum Intent {
     /// service, but a failover by hand stays.
     Returned {
         uplink: UplinkNo,
-        via: Option<Ipv4Addr>,
+        via: Option<IpAddr>,
     },
     /// A hook reports that this uplink is lost. Its flows end, unless it is back already.
     Lost {
@@ -81,7 +81,7 @@ impl Intent {
     }
 
     /// The gateway that the command was given for an uplink.
-    fn gateway(self, no: UplinkNo) -> Option<Ipv4Addr> {
+    fn gateway(self, no: UplinkNo) -> Option<IpAddr> {
         match self {
             Intent::Restore { uplink, via } | Intent::Returned { uplink, via } if uplink == no => {
                 via

@@ -112,12 +112,14 @@ impl Kernel {
                 ));
             }
         }
-        routing.routes = route::list(&self.route, self.protocol, index)?;
+        routing.routes = route::list(&self.route, self.family, self.protocol, index)?;
         for &table in &query.tables {
             // If a table has routes of wanpool, another program's default route in it is not a
             // conflict but a finding of `pools --check`.
             let is_in_use = routing.routes.iter().any(|route| route.table == table);
-            if !is_in_use && !route::foreign_defaults(&self.route, table, self.protocol)?.is_empty()
+            if !is_in_use
+                && !route::foreign_defaults(&self.route, self.family, table, self.protocol)?
+                    .is_empty()
             {
                 conflicts.push(Conflict::new(
                     format!("table {table} holds a default route of another program"),
@@ -125,7 +127,7 @@ impl Kernel {
                 ));
             }
         }
-        routing.rules = rule::list(&self.route, self.protocol)?;
+        routing.rules = rule::list(&self.route, self.family, self.protocol)?;
         Ok(routing)
     }
 
@@ -134,7 +136,7 @@ impl Kernel {
         for link in links {
             // A device that leads to one host only needs no gateway.
             if !link.point_to_point && query.uplinks.contains(&link.name) {
-                let routes = route::in_main(&self.route, link, self.protocol)?;
+                let routes = route::in_main(&self.route, self.family, link, self.protocol)?;
                 snapshot.main_routes.insert(link.name.clone(), routes);
             }
         }

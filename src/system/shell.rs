@@ -2,12 +2,22 @@
 //! into a root shell.
 
 use super::netfilter::iptables_text;
+use crate::model::Family;
 use crate::model::change::Change;
 use crate::model::client_set::SET_NAME;
 use crate::model::filter::Chain;
+use crate::model::routing::{Nexthop, Route, Rule};
 
 /// The commands that make this change.
 pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
+    let ip = |family: Family| format!("ip{}", family.ip_option());
+    let route_command = |verb: &str, route: &Route| {
+        let ip = ip(Family::of_net(route.dst));
+        vec![format!("{ip} route {verb} {route} protocol {protocol}")]
+    };
+    let rule_command = |verb: &str, rule: &Rule| {
+        vec![format!("{} rule {verb} {rule} protocol {protocol}", ip(rule.family))]
+    };
     match change {
         Change::AddEntries(entries) => entries
             .iter()
@@ -31,16 +41,18 @@ pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
             vec![format!("sysctl -qw {}={value}", key.replace('/', "."))]
         }
         Change::ReplaceNexthop { id, nexthop } => {
-            vec![format!("ip nexthop replace id {id} {nexthop} protocol {protocol}")]
+            let ip = ip(match nexthop {
+                Nexthop::Device { family, .. } => *family,
+                Nexthop::Group(_) | Nexthop::Other => Family::Inet,
+            });
+            vec![format!("{ip} nexthop replace id {id} {nexthop} protocol {protocol}")]
         }
         Change::DeleteNexthop { id } => vec![format!("ip nexthop del id {id}")],
-        Change::AddRoute(route) => vec![format!("ip route add {route} protocol {protocol}")],
-        Change::ReplaceRoute(route) => {
-            vec![format!("ip route replace {route} protocol {protocol}")]
-        }
-        Change::DeleteRoute(route) => vec![format!("ip route del {route} protocol {protocol}")],
-        Change::AddRule(rule) => vec![format!("ip rule add {rule} protocol {protocol}")],
-        Change::DeleteRule(rule) => vec![format!("ip rule del {rule} protocol {protocol}")],
+        Change::AddRoute(route) => route_command("add", route),
+        Change::ReplaceRoute(route) => route_command("replace", route),
+        Change::DeleteRoute(route) => route_command("del", route),
+        Change::AddRule(rule) => rule_command("add", rule),
+        Change::DeleteRule(rule) => rule_command("del", rule),
         Change::CreateSet { max, buckets } => vec![format!(
             "ipset create {SET_NAME} hash:ip family inet hashsize {buckets} maxelem {max} \
              counters skbinfo"

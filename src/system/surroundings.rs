@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::Result;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::netlink::{DeviceIndex, neighbour, nftables, route, rule};
 use super::{Kernel, networkd};
@@ -26,14 +26,14 @@ impl Kernel {
     ) -> Result<Surroundings> {
         let mut foreign_defaults = Vec::new();
         for &table in tables {
-            let metrics = route::foreign_defaults(&self.route, table, self.protocol)?;
+            let metrics = route::foreign_defaults(&self.route, self.family, table, self.protocol)?;
             foreign_defaults.extend(metrics.into_iter().map(|metric| (table, metric)));
         }
-        let foreign_rules = rule::list_foreign(&self.route, self.protocol)?;
+        let foreign_rules = rule::list_foreign(&self.route, self.family, self.protocol)?;
         let (mut tables_to_internet, mut tables_with_routes) = (BTreeSet::new(), BTreeSet::new());
         for rule in &foreign_rules {
             if let RuleAction::Lookup(table) = rule.action {
-                let destinations = route::destinations(&self.route, table)?;
+                let destinations = route::destinations(&self.route, self.family, table)?;
                 if leads_to_internet(&destinations) {
                     tables_to_internet.insert(table);
                 }
@@ -53,7 +53,7 @@ impl Kernel {
             foreign_defaults,
             accepting_rules,
             filter_tables,
-            main_routes: route::foreign_in_main(&self.route, &index, self.protocol)?,
+            main_routes: route::foreign_in_main(&self.route, self.family, &index, self.protocol)?,
             resolver: resolver(&devices, is_lan),
             saved_rules: saved_rules(Path::new("/")),
             other_iptables: self.other_iptables(),
@@ -66,7 +66,7 @@ impl Kernel {
 }
 
 /// Whether routes with these destinations lead to the whole Internet. VPNs like to use its halves.
-fn leads_to_internet(destinations: &[Ipv4Net]) -> bool {
+fn leads_to_internet(destinations: &[IpNet]) -> bool {
     let halves = destinations.iter().filter(|dst| dst.prefix_len() == 1).count();
     destinations.iter().any(|dst| dst.prefix_len() == 0) || halves == 2
 }
@@ -78,7 +78,7 @@ fn conntrack_number(name: &str) -> Option<u64> {
 }
 
 /// The first address behind which clients find a resolver.
-fn resolver(devices: &Devices, is_lan: impl Fn(&DevName) -> bool) -> Option<Ipv4Addr> {
+fn resolver(devices: &Devices, is_lan: impl Fn(&DevName) -> bool) -> Option<IpAddr> {
     let mut listening = Vec::new();
     for file in ["/proc/net/udp", "/proc/net/udp6"] {
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -86,21 +86,21 @@ fn resolver(devices: &Devices, is_lan: impl Fn(&DevName) -> bool) -> Option<Ipv4
     }
     let mut addresses = devices.addresses.iter().filter(|address| is_lan(&address.dev));
     let found = addresses.find(|address| {
-        listening.contains(&Ipv4Addr::UNSPECIFIED) || listening.contains(&address.local)
+        listening.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED)) || listening.contains(&address.local)
     });
     found.map(|address| address.local)
 }
 
 /// The local address of a socket on port 53. The words of a line are its number, `ADDRESS:PORT` of the
 /// two ends in hexadecimal, and so on. The IPv6 address that stands for all is one for IPv4, too.
-fn dns_address(line: &str) -> Option<Ipv4Addr> {
+fn dns_address(line: &str) -> Option<IpAddr> {
     let (address, port) = line.split_whitespace().nth(1)?.split_once(':')?;
     if u16::from_str_radix(port, 16) != Ok(53) {
         return None;
     }
     match address.len() {
-        8 => Some(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes())),
-        32 if address.bytes().all(|digit| digit == b'0') => Some(Ipv4Addr::UNSPECIFIED),
+        8 => Some(IpAddr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes())),
+        32 if address.bytes().all(|digit| digit == b'0') => Some(Ipv4Addr::UNSPECIFIED.into()),
         _ => None,
     }
 }

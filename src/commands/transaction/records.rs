@@ -1,6 +1,6 @@
 //! The health records after a run, and the events for the admin's hook.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -27,7 +27,7 @@ impl Run<'_> {
     }
 
     /// Keeps the name servers of an uplink for `pools --dns`. Failure is told, but the run goes on.
-    pub fn keep_name_servers(&self, no: UplinkNo, servers: &[Ipv4Addr]) {
+    pub fn keep_name_servers(&self, no: UplinkNo, servers: &[IpAddr]) {
         let context = self.context;
         let Some(uplink) = context.config.uplinks.get(&no) else { return };
         let is_known = || context.runtime.name_servers(&uplink.dev) == servers;

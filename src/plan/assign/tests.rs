@@ -2,11 +2,13 @@
 
 use proptest::prelude::*;
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::plan::fixtures::{config, no, pools};
 
 fn clients(count: u32) -> Vec<Client> {
-    (0..count).map(|n| Client::new((0x0a00_0001 + n).into()).unwrap()).collect()
+    (0..count).map(|n| Client::new(Ipv4Addr::from(0x0a00_0001 + n).into()).unwrap()).collect()
 }
 
 proptest! {

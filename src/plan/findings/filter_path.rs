@@ -3,9 +3,9 @@
 //! certain.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::Client;
 use crate::model::filter::DeviceMatch;
@@ -21,17 +21,17 @@ pub struct Packet<'a> {
 }
 
 /// The addresses of all clients, in order.
-pub struct Sources(Vec<Ipv4Addr>);
+pub struct Sources(Vec<IpAddr>);
 
 impl Sources {
     pub fn of(pools: &Pools) -> Self {
-        let mut addresses: Vec<Ipv4Addr> = pools.clients().map(Client::address).collect();
+        let mut addresses: Vec<IpAddr> = pools.clients().map(Client::address).collect();
         addresses.sort_unstable();
         Self(addresses)
     }
 
     /// Whether the source of a packet is in this network.
-    fn fit(&self, net: &Ipv4Net) -> Fit {
+    fn fit(&self, net: &IpNet) -> Fit {
         let first = self.0.partition_point(|address| *address < net.network());
         let inside = self.0[first..].partition_point(|address| *address <= net.broadcast());
         match inside {

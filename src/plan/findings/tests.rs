@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::routing::MAIN_TABLE;
-use crate::model::{DevName, Mark};
+use crate::model::{DevName, Family, Mark};
 use crate::plan::fixtures::{config, pools, usable};
 
 fn what(surroundings: &Surroundings, sysctls: &[(&str, &str)]) -> Vec<String> {
@@ -37,7 +37,7 @@ fn sysctls_that_drop_packets_are_found() {
 }
 
 fn rule(pref: u32) -> Rule {
-    Rule::new(pref, RuleAction::Lookup(500))
+    Rule::new(Family::Inet, pref, RuleAction::Lookup(500))
 }
 
 #[test]
@@ -52,13 +52,13 @@ fn a_rule_of_another_program_is_found_if_it_takes_packets_of_clients() {
         (rule(20302), false, "behind our last rule"),
         (Rule { action: RuleAction::Lookup(52), ..rule(900) }, false, "only networks of a VPN"),
         (rule(0), false, "the kernel's own"),
-        (Rule::new(900, RuleAction::Nop), false, "it decides nothing"),
-        (Rule::new(900, RuleAction::Goto(32766)), true, "it skips our rules"),
-        (Rule::new(900, RuleAction::Blackhole), true, "it drops packets"),
-        (Rule::new(900, RuleAction::Unreachable), true, "it refuses packets"),
-        (Rule::new(900, RuleAction::Prohibit), true, "it forbids packets"),
+        (Rule::new(Family::Inet, 900, RuleAction::Nop), false, "it decides nothing"),
+        (Rule::new(Family::Inet, 900, RuleAction::Goto(32766)), true, "it skips our rules"),
+        (Rule::new(Family::Inet, 900, RuleAction::Blackhole), true, "it drops packets"),
+        (Rule::new(Family::Inet, 900, RuleAction::Unreachable), true, "it refuses packets"),
+        (Rule::new(Family::Inet, 900, RuleAction::Prohibit), true, "it forbids packets"),
         (Rule { action: RuleAction::Lookup(MAIN_TABLE), ..rule(900) }, true, "the main table"),
-        (Rule::main_without_default(900), false, "default routes do not count"),
+        (Rule::main_without_default(Family::Inet, 900), false, "default routes do not count"),
         (Rule { iif: dev("br0"), ..rule(900) }, true, "a LAN device"),
         (Rule { iif: dev("dmz0"), ..rule(900) }, false, "no LAN device"),
         (Rule { iif: dev("lo"), ..rule(900) }, false, "packets of the gateway"),
@@ -92,7 +92,7 @@ fn a_rule_of_another_program_is_found_if_it_takes_packets_of_clients() {
 #[test]
 fn a_rule_behind_ours_is_found_if_its_table_has_routes() {
     let with_routes = BTreeSet::from([52]);
-    let table = |table, pref| Rule::new(pref, RuleAction::Lookup(table));
+    let table = |table, pref| Rule::new(Family::Inet, pref, RuleAction::Lookup(table));
     let mut to_others = table(52, 30000);
     to_others.unsupported_selectors = Some("l3mdev".to_owned());
     for (rule, is_found) in [

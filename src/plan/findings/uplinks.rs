@@ -39,7 +39,7 @@ fn shared_networks(config: &Config, devices: &Devices) -> Vec<Finding> {
     }
     for (at, (dev, net)) in networks.iter().enumerate() {
         let mut before = networks[..at].iter();
-        let shares = |other: &ipnet::Ipv4Net| other.contains(net) || net.contains(other);
+        let shares = |other: &ipnet::IpNet| other.contains(net) || net.contains(other);
         if let Some((other, _)) = before.find(|(other, known)| other != dev && shares(known)) {
             findings.push(Finding::new(
                 format!("{other} and {dev} share the network {net}: one of them reaches its hosts"),

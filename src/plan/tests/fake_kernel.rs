@@ -2,7 +2,7 @@
 //! refuse.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::model::Mark;
 use crate::model::change::Change;
@@ -135,7 +135,7 @@ fn replace_route(routing: &mut Routing, route: &Route) {
     }
 }
 
-fn change_set(kernel: &mut Snapshot, change: impl FnOnce(&mut BTreeMap<Ipv4Addr, Mark>)) {
+fn change_set(kernel: &mut Snapshot, change: impl FnOnce(&mut BTreeMap<IpAddr, Mark>)) {
     let Read::Is(FoundSet::Usable(set)) = &mut kernel.set else { panic!("there is no set") };
     let mut all = set.entries.iter().copied().collect();
     change(&mut all);

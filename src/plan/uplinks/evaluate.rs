@@ -7,16 +7,16 @@
 //! disappears together with the device. A nexthop that is merely missing (the carrier was lost for a
 //! moment, or somebody deleted it) does not look like a failover.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::gateway::{gateway, needs_no_gateway};
 use super::{Condition, Device, DownReason, FailoverCause, Intent, UplinkStatus};
 use crate::config::{Config, Uplink};
-use crate::model::UplinkNo;
 use crate::model::routing::{MainRoute, Nexthop, Route, RouteTarget};
 use crate::model::snapshot::Snapshot;
+use crate::model::{Family, UplinkNo};
 use crate::plan::priorities::{MANUAL_FAILOVER_METRIC, OVERRIDE_METRIC, PROBE_FAILOVER_METRIC};
-use crate::plan::routing::{bound_address, failover_mark};
+use crate::plan::routing::{bound_address, failover_index, failover_mark};
 
 pub fn evaluate(
     config: &Config,
@@ -56,8 +56,8 @@ pub fn evaluate(
 
 /// The addresses that sockets of the gateway may be bound to. A loss of the line needs no run: the
 /// addresses that it had stay until it has others, or until another uplink has them.
-fn addresses(config: &Config, found: &Snapshot, uplink: &Uplink) -> Vec<Ipv4Addr> {
-    let mut addresses: Vec<Ipv4Addr> =
+fn addresses(config: &Config, found: &Snapshot, uplink: &Uplink) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> =
         found.devices.addresses_of(&uplink.dev).map(|address| address.local).collect();
     if addresses.is_empty() {
         for rule in &found.routing.rules {
@@ -72,11 +72,7 @@ fn addresses(config: &Config, found: &Snapshot, uplink: &Uplink) -> Vec<Ipv4Addr
 
 /// What the table of an uplink needs beside a default route by this gateway. A VPN may have split the
 /// Internet into two halves; these are no neighbours.
-fn routes_beside_default(
-    found: &Snapshot,
-    uplink: &Uplink,
-    via: Option<Ipv4Addr>,
-) -> Vec<MainRoute> {
+fn routes_beside_default(found: &Snapshot, uplink: &Uplink, via: Option<IpAddr>) -> Vec<MainRoute> {
     let mut routes: Vec<MainRoute> = Vec::new();
     if via.is_none() {
         return routes;
@@ -95,8 +91,8 @@ fn routes_beside_default(
 pub(super) struct Previous {
     failover: Option<FailoverCause>,
     /// The gateway in use, if route and nexthop agree. If they do not, somebody altered one of them.
-    pub agreed_gateway: Option<Ipv4Addr>,
-    pub last_gateway: Option<Ipv4Addr>,
+    pub agreed_gateway: Option<IpAddr>,
+    pub last_gateway: Option<IpAddr>,
 }
 
 impl Previous {
@@ -117,7 +113,7 @@ impl Previous {
             // A failover that was cut short before it deleted the nexthop did not happen.
             failover: if nexthop.is_some() {
                 None
-            } else if is_marked(found, uplink, table) {
+            } else if is_marked(config, found, uplink, table) {
                 Some(FailoverCause::Manual)
             } else {
                 failover(&routes)
@@ -128,7 +124,7 @@ impl Previous {
     }
 
     /// Whether the intent undoes the failover. `via` is the gateway that the intent leads to.
-    fn is_undone_by(&self, intent: Intent, no: UplinkNo, via: Option<Ipv4Addr>) -> bool {
+    fn is_undone_by(&self, intent: Intent, no: UplinkNo, via: Option<IpAddr>) -> bool {
         let by_probe = self.failover == Some(FailoverCause::Probe);
         match intent {
             Intent::RestoreAll { by_hook } => !by_hook,
@@ -147,24 +143,24 @@ impl Previous {
 }
 
 /// The gateway of an uplink's nexthop, if the uplink has one by its own device.
-pub fn nexthop_of(config: &Config, found: &Snapshot, uplink: &Uplink) -> Option<Option<Ipv4Addr>> {
+pub fn nexthop_of(config: &Config, found: &Snapshot, uplink: &Uplink) -> Option<Option<IpAddr>> {
     match found.routing.nexthops.get(&config.kernel_ids.nexthop(uplink.no)) {
-        Some(Nexthop::Device { dev, via }) if *dev == uplink.dev => Some(*via),
+        Some(Nexthop::Device { dev, via, .. }) if *dev == uplink.dev => Some(*via),
         _ => None,
     }
 }
 
 /// Whether the device that the uplink has now was failed over by hand.
-fn is_marked(found: &Snapshot, uplink: &Uplink, table: u32) -> bool {
+fn is_marked(config: &Config, found: &Snapshot, uplink: &Uplink, table: u32) -> bool {
     let Some(link) = found.devices.link(&uplink.dev) else { return false };
-    found.routing.routes.contains(&failover_mark(table, link.index))
+    found.routing.routes.contains(&failover_mark(config.family, table, link.index))
 }
 
 /// The index of a device that was failed over by hand, for an uplink that has no device now.
 fn former_device(found: &Snapshot, table: u32) -> Option<u32> {
     for route in &found.routing.routes {
-        let index = u32::from(route.dst.addr());
-        if *route == failover_mark(table, index) {
+        let index = failover_index(route.dst);
+        if *route == failover_mark(Family::of_net(route.dst), table, index) {
             return Some(index);
         }
     }
@@ -183,7 +179,7 @@ fn failover(routes: &[&Route]) -> Option<FailoverCause> {
     }
 }
 
-fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
+fn gateway_of(route: &Route) -> Option<IpAddr> {
     match route.target {
         RouteTarget::Device { via, .. } | RouteTarget::Uplink { via, .. } => via,
         _ => None,
@@ -192,7 +188,7 @@ fn gateway_of(route: &Route) -> Option<Ipv4Addr> {
 
 /// Why an uplink is not usable. It is usable if its device is up and has an address and a way to the
 /// next hop.
-pub fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<Ipv4Addr>) -> Option<DownReason> {
+pub fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<IpAddr>) -> Option<DownReason> {
     let Some(link) = found.devices.link(&uplink.dev) else {
         let is_other_name = found.devices.named_otherwise(&uplink.dev).is_some();
         return Some(if is_other_name { DownReason::OtherName } else { DownReason::NoDevice });

@@ -1,6 +1,6 @@
 //! Decides which gateway an uplink has.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::evaluate::Previous;
 use super::{Condition, GatewayStatus, Intent};
@@ -20,7 +20,7 @@ pub fn gateway(
     no: UplinkNo,
     previous: &Previous,
     intent: Intent,
-) -> Option<Ipv4Addr> {
+) -> Option<IpAddr> {
     let is_renewed = intent.renews_gateway(no);
     let given = intent.gateway(no);
     let given_by_person = if matches!(intent, Intent::Restore { .. }) { given } else { None };
@@ -37,12 +37,7 @@ pub fn gateway(
 
 /// The gateway that was told after the one that the main table has. A person who restores the uplink asks
 /// for that of the main table.
-fn told_gateway(
-    found: &Snapshot,
-    uplink: &Uplink,
-    no: UplinkNo,
-    intent: Intent,
-) -> Option<Ipv4Addr> {
+fn told_gateway(found: &Snapshot, uplink: &Uplink, no: UplinkNo, intent: Intent) -> Option<IpAddr> {
     if matches!(intent, Intent::Restore { uplink, .. } if uplink == no) {
         return None;
     }
@@ -58,7 +53,7 @@ fn remembered_gateway(
     uplink: &Uplink,
     previous: &Previous,
     is_renewed: bool,
-) -> Option<Ipv4Addr> {
+) -> Option<IpAddr> {
     // A gateway that was mistyped for a point-to-point device is forgotten.
     if is_renewed && needs_no_gateway(found, uplink) {
         return None;

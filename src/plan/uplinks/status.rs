@@ -1,7 +1,7 @@
 //! The status of the uplinks: what [`super::decide`] and [`super::current`] return.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::config::Role;
 use crate::model::UplinkNo;
@@ -23,9 +23,9 @@ pub struct UplinkStatus {
     pub device: Option<Device>,
     /// The device that was failed over by hand and does not exist any more.
     pub former_device: Option<u32>,
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     /// The addresses of the device. Those that a down uplink had stay until it has others.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// The routes of the main table by its device that lead elsewhere than its default route.
     pub routes: Vec<MainRoute>,
     /// Where `failover --to` sends the pool while its own uplink is out of service.

@@ -101,12 +101,12 @@ fn a_mark_of_failover_belongs_to_the_device_and_not_to_the_number() {
     assert_eq!(condition, Condition::Up, "ppp2 was never failed over");
 }
 
-fn gateway(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 64, 1, last)
+fn gateway(last: u8) -> IpAddr {
+    IpAddr::from([10, 64, 1, last])
 }
 
 /// The default route of the main table by this gateway.
-fn default_by(via: Ipv4Addr) -> MainRoute {
+fn default_by(via: IpAddr) -> MainRoute {
     MainRoute { dst: Default::default(), via: Some(via) }
 }
 

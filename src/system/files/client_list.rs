@@ -66,7 +66,7 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
         }
         _ => return Err(format!("neither one address nor a line of /proc/net/arp: {shown:?}")),
     };
-    let Ok(client) = Client::new(address) else {
+    let Ok(client) = Client::new(address.into()) else {
         return Ok(None);
     };
     let lladdr = lladdr.parse().unwrap_or_default();

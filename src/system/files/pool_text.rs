@@ -88,7 +88,7 @@ fn explain(line: &[u8]) -> (usize, String) {
 pub fn write(clients: &[Client]) -> Vec<u8> {
     let mut text = Vec::with_capacity(clients.len() * 16);
     for client in clients {
-        for (index, octet) in client.address().octets().into_iter().enumerate() {
+        for (index, octet) in client.octets().into_iter().enumerate() {
             if index > 0 {
                 text.push(b'.');
             }

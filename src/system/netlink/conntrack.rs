@@ -1,14 +1,14 @@
 //! Flows by their connmark, over nfnetlink: `linux/netfilter/nfnetlink_conntrack.h`.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
 use super::NetlinkSocket;
 use super::message::{
     AF_INET, Message, MessageBuilder, NESTED, NET_BYTEORDER, NFGENMSG, attributes, big_endian_u32,
-    find, ipv4,
+    find, ip_address,
 };
 use super::socket::if_exists;
 use crate::model::Mark;
@@ -58,23 +58,19 @@ pub fn count_by_mark(socket: &NetlinkSocket, mark: Mark, mask: u32) -> Result<Ha
 
 /// How many live flows with this connmark each address has, at either end: for a client, the flows
 /// that it began and those that a port forward sends to it.
-pub fn by_address(socket: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+pub fn by_address(socket: &NetlinkSocket, mark: Mark) -> Result<HashMap<IpAddr, u64>> {
     count_live(socket, mark, &[CTA_TUPLE_ORIG, CTA_TUPLE_REPLY])
 }
 
 /// How many live flows with this connmark each address began.
-pub fn begun_by(socket: &NetlinkSocket, mark: Mark) -> Result<HashMap<Ipv4Addr, u64>> {
+pub fn begun_by(socket: &NetlinkSocket, mark: Mark) -> Result<HashMap<IpAddr, u64>> {
     count_live(socket, mark, &[CTA_TUPLE_ORIG])
 }
 
 /// Counts live flows by the source address of these tuples: `CTA_TUPLE_ORIG` has the address that
 /// began the flow, `CTA_TUPLE_REPLY` the one that answers.
-fn count_live(
-    socket: &NetlinkSocket,
-    mark: Mark,
-    tuples: &[u16],
-) -> Result<HashMap<Ipv4Addr, u64>> {
-    let take = |flows: &mut HashMap<Ipv4Addr, u64>, flow: &Message<&[u8]>| {
+fn count_live(socket: &NetlinkSocket, mark: Mark, tuples: &[u16]) -> Result<HashMap<IpAddr, u64>> {
+    let take = |flows: &mut HashMap<IpAddr, u64>, flow: &Message<&[u8]>| {
         if !has_ended(flow)? {
             for &tuple in tuples {
                 if let Some(address) = source(flow, tuple)? {
@@ -93,8 +89,8 @@ pub(super) fn has_ended<B: AsRef<[u8]>>(flow: &Message<B>) -> Result<bool> {
     Ok(matches!(state, Some([state]) if ENDED.contains(state)))
 }
 
-pub(super) fn source<B: AsRef<[u8]>>(flow: &Message<B>, tuple: u16) -> Result<Option<Ipv4Addr>> {
-    Ok(find_at_path(flow, [tuple, CTA_TUPLE_IP, CTA_IP_V4_SRC])?.and_then(ipv4))
+pub(super) fn source<B: AsRef<[u8]>>(flow: &Message<B>, tuple: u16) -> Result<Option<IpAddr>> {
+    Ok(find_at_path(flow, [tuple, CTA_TUPLE_IP, CTA_IP_V4_SRC])?.and_then(ip_address))
 }
 
 /// The value of an attribute inside an attribute inside an attribute.
@@ -112,8 +108,8 @@ pub fn end(socket: &NetlinkSocket, mark: Mark) -> Result<()> {
 }
 
 /// Ends the flows with this connmark that these addresses began.
-pub fn end_from(socket: &NetlinkSocket, mark: Mark, sources: &[Ipv4Addr]) -> Result<()> {
-    let sources: HashSet<Ipv4Addr> = sources.iter().copied().collect();
+pub fn end_from(socket: &NetlinkSocket, mark: Mark, sources: &[IpAddr]) -> Result<()> {
+    let sources: HashSet<IpAddr> = sources.iter().copied().collect();
     let take = |deletions: &mut Vec<Message>, flow: &Message<&[u8]>| {
         if source(flow, CTA_TUPLE_ORIG)?.is_some_and(|source| sources.contains(&source)) {
             deletions.push(build_end_one(flow)?);
@@ -200,9 +196,9 @@ mod tests {
     #[test]
     fn a_flow_has_the_address_that_began_it_and_the_one_that_answers() {
         let flow = answer(0x100, UDP);
-        let began = Ipv4Addr::new(192, 168, 7, 12);
+        let began = IpAddr::from([192, 168, 7, 12]);
         assert_eq!(source(&flow, CTA_TUPLE_ORIG).unwrap(), Some(began));
-        assert_eq!(source(&flow, CTA_TUPLE_REPLY).unwrap(), Some(Ipv4Addr::new(1, 2, 3, 4)));
+        assert_eq!(source(&flow, CTA_TUPLE_REPLY).unwrap(), Some(IpAddr::from([1, 2, 3, 4])));
         assert_eq!(source(&answer(0x100, "02000000"), CTA_TUPLE_ORIG).unwrap(), None);
     }
 

@@ -1,13 +1,13 @@
 //! The client set, an ipset, over nfnetlink: `linux/netfilter/ipset/ip_set.h`.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use nix::libc::EINVAL;
 
 use super::NetlinkSocket;
-use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG};
+use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG, address_bytes};
 use super::socket::if_exists;
 use crate::error::errno;
 use crate::model::Mark;
@@ -97,7 +97,7 @@ pub fn count(socket: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
 
 /// How many packets of each address matched the set. Only the first packet of a flow is looked up,
 /// so this is the number of flows that the address began.
-pub fn counters(socket: &NetlinkSocket) -> Result<HashMap<Ipv4Addr, u64>> {
+pub fn counters(socket: &NetlinkSocket) -> Result<HashMap<IpAddr, u64>> {
     socket.dump_into(build_list(), parse_counters).context("listing the set wanpool")
 }
 
@@ -165,7 +165,7 @@ fn build_destroy() -> Message {
 }
 
 /// Adds members. A member that exists gets the new mark.
-pub fn add(socket: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
+pub fn add(socket: &NetlinkSocket, entries: &[(IpAddr, Mark)]) -> Result<()> {
     for batch in entries.chunks(BATCH) {
         socket.change(build_add(batch), 0)?;
     }
@@ -173,14 +173,14 @@ pub fn add(socket: &NetlinkSocket, entries: &[(Ipv4Addr, Mark)]) -> Result<()> {
 }
 
 /// Deletes members. A member that does not exist is no error.
-pub fn delete(socket: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<()> {
+pub fn delete(socket: &NetlinkSocket, addresses: &[IpAddr]) -> Result<()> {
     for batch in addresses.chunks(BATCH) {
         socket.change(build_delete(batch), 0)?;
     }
     Ok(())
 }
 
-fn build_add(entries: &[(Ipv4Addr, Mark)]) -> Message {
+fn build_add(entries: &[(IpAddr, Mark)]) -> Message {
     begin_change()
         .nest(ATTR_ADT, |mut members| {
             for &(address, mark) in entries {
@@ -191,7 +191,7 @@ fn build_add(entries: &[(Ipv4Addr, Mark)]) -> Message {
         .into_message(SUBSYSTEM | CMD_ADD)
 }
 
-fn build_delete(addresses: &[Ipv4Addr]) -> Message {
+fn build_delete(addresses: &[IpAddr]) -> Message {
     begin_change()
         .nest(ATTR_ADT, |mut members| {
             for &address in addresses {
@@ -202,8 +202,8 @@ fn build_delete(addresses: &[Ipv4Addr]) -> Message {
         .into_message(SUBSYSTEM | CMD_DEL)
 }
 
-fn put_ip(member: MessageBuilder, address: Ipv4Addr) -> MessageBuilder {
-    member.nest(ATTR_IP, |ip| ip.put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &address.octets()))
+fn put_ip(member: MessageBuilder, address: IpAddr) -> MessageBuilder {
+    member.nest(ATTR_IP, |ip| ip.put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &address_bytes(address)))
 }
 
 /// Mark and mask are one number of 64 bits, with the mark in the upper half.

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result};
 use nix::libc::ENODEV;
 
-use super::NetlinkSocket;
 use super::message::{
-    AF_INET, Message, MessageBuilder, attributes, find, ipv4, native_u32, native_u64, text,
+    Message, MessageBuilder, attributes, find, ip_address, native_u32, native_u64, text,
 };
+use super::{NetlinkSocket, address_family};
 use crate::error::{Error, KernelError};
-use crate::model::DevName;
 use crate::model::link::{Address, Link};
+use crate::model::{DevName, Family};
 
 // linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/if.h
 const RTM_GETLINK: u16 = 18;
@@ -126,8 +126,9 @@ pub(super) fn parse_traffic(message: &Message) -> Result<Option<(DevName, (u64, 
     })
 }
 
-pub fn addresses(socket: &NetlinkSocket, links: &[Link]) -> Result<Vec<Address>> {
-    let request = MessageBuilder::new(&[AF_INET, 0, 0, 0, 0, 0, 0, 0]).into_message(RTM_GETADDR);
+pub fn addresses(socket: &NetlinkSocket, family: Family, links: &[Link]) -> Result<Vec<Address>> {
+    let request = MessageBuilder::new(&[address_family(family), 0, 0, 0, 0, 0, 0, 0])
+        .into_message(RTM_GETADDR);
     let mut addresses = Vec::new();
     for answer in socket.dump(request).context("listing the addresses")? {
         addresses.extend(parse_address(&answer, links)?);
@@ -142,13 +143,15 @@ pub(super) fn parse_address(message: &Message, links: &[Link]) -> Result<Option<
     let Some(link) = links.iter().find(|link| link.index == index) else { return Ok(None) };
     let attributes = message.attributes(IFADDRMSG)?;
     // IFA_ADDRESS is the peer where there is one, else the same as IFA_LOCAL.
-    let peer = find(&attributes, IFA_ADDRESS).and_then(ipv4);
-    let Some(local) = find(&attributes, IFA_LOCAL).and_then(ipv4).or(peer) else { return Ok(None) };
+    let peer = find(&attributes, IFA_ADDRESS).and_then(ip_address);
+    let Some(local) = find(&attributes, IFA_LOCAL).and_then(ip_address).or(peer) else {
+        return Ok(None);
+    };
     Ok(Some(Address {
         dev: link.name.clone(),
         local,
         peer: peer.filter(|&peer| peer != local),
-        broadcast: find(&attributes, IFA_BROADCAST).and_then(ipv4),
+        broadcast: find(&attributes, IFA_BROADCAST).and_then(ip_address),
         prefix,
     }))
 }

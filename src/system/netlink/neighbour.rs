@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::NetlinkSocket;
-use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32};
+use super::message::{
+    AF_INET, Message, MessageBuilder, address_bytes, find, ip_address, native_u32,
+};
 use super::socket::if_exists;
 use crate::model::link::{Link, Neighbour};
 use crate::model::{Client, LinkAddress};
@@ -69,7 +71,7 @@ pub fn is_on_device(socket: &NetlinkSocket, link: &Link, client: Client) -> Resu
 fn build_get(link: &Link, client: Client) -> Message {
     let [i0, i1, i2, i3] = link.index.to_ne_bytes();
     MessageBuilder::new(&[AF_INET, 0, 0, 0, i0, i1, i2, i3, 0, 0, 0, 0])
-        .put(NDA_DST, &client.address().octets())
+        .put(NDA_DST, &address_bytes(client.address()))
         .into_message(RTM_GETNEIGH)
 }
 
@@ -89,7 +91,7 @@ pub(super) fn parse<B: AsRef<[u8]>>(
     for attribute in message.each_attribute(NDMSG)? {
         match attribute? {
             (NDA_DST, value) => {
-                client = ipv4(value).and_then(|address| Client::new(address).ok());
+                client = ip_address(value).and_then(|address| Client::new(address).ok());
             }
             (NDA_LLADDR, value) => lladdr = LinkAddress::new(value),
             (NDA_CACHEINFO, value) => silent_for = parse_age(value),

@@ -4,9 +4,10 @@ use anyhow::{Context, Result, bail};
 use nix::libc::EOPNOTSUPP;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 
-use super::message::{AF_INET, Message, MessageBuilder, find, ipv4, native_u32};
-use super::{DeviceIndex, NetlinkSocket};
+use super::message::{Message, MessageBuilder, address_bytes, find, ip_address, native_u32};
+use super::{DeviceIndex, NetlinkSocket, address_family};
 use crate::error::errno;
+use crate::model::Family;
 use crate::model::routing::Nexthop;
 
 // linux/rtnetlink.h, linux/nexthop.h
@@ -49,31 +50,38 @@ pub fn list(socket: &NetlinkSocket, devices: &DeviceIndex) -> Result<Vec<Found>>
 }
 
 pub(super) fn parse(message: &Message, devices: &DeviceIndex) -> Result<Found> {
-    let [_, _, protocol, _, f0, f1, f2, f3] = message.fixed::<NHMSG>()?;
+    let [family, _, protocol, _, f0, f1, f2, f3] = message.fixed::<NHMSG>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
     let attributes = message.attributes(NHMSG)?;
     let nexthop = match find(&attributes, NHA_GROUP) {
         Some(members) => parse_group(members, &attributes),
-        None => parse_device(flags, &attributes, devices),
+        None => parse_device(family, flags, &attributes, devices),
     };
     let id = find(&attributes, NHA_ID).and_then(native_u32).unwrap_or_default();
     Ok(Found { id, protocol, nexthop: nexthop.unwrap_or(Nexthop::Other) })
 }
 
 /// `None` for a kind that wanpool never makes: a blackhole, a tunnel, a gateway that is not onlink
-/// or has no IPv4 address.
-fn parse_device(flags: u32, attributes: &[(u16, &[u8])], devices: &DeviceIndex) -> Option<Nexthop> {
+/// or has no address.
+fn parse_device(
+    family: u8,
+    flags: u32,
+    attributes: &[(u16, &[u8])],
+    devices: &DeviceIndex,
+) -> Option<Nexthop> {
     if find(attributes, NHA_ENCAP_TYPE).is_some() {
         return None;
     }
+    let family =
+        [Family::Inet, Family::Inet6].into_iter().find(|it| address_family(*it) == family)?;
     let dev = devices.name(native_u32(find(attributes, NHA_OIF)?)?)?;
     let Some(gateway) = find(attributes, NHA_GATEWAY) else {
-        return Some(Nexthop::Device { dev, via: None });
+        return Some(Nexthop::Device { family, dev, via: None });
     };
     if flags & RTNH_F_ONLINK == 0 {
         return None;
     }
-    Some(Nexthop::Device { dev, via: Some(ipv4(gateway)?) })
+    Some(Nexthop::Device { family, dev, via: Some(ip_address(gateway)?) })
 }
 
 /// `None` for a group of a type that wanpool never makes. The kernel cannot change the type of a
@@ -107,12 +115,15 @@ pub fn set(
 
 fn build_set(id: u32, nexthop: &Nexthop, protocol: u8, devices: &DeviceIndex) -> Result<Message> {
     let message = match nexthop {
-        Nexthop::Device { dev, via: None } => {
-            begin(AF_INET, protocol, 0, id).put(NHA_OIF, &devices.index(dev)?.to_ne_bytes())
+        Nexthop::Device { family, dev, via } => {
+            let flags = if via.is_some() { RTNH_F_ONLINK } else { 0 };
+            let device = devices.index(dev)?.to_ne_bytes();
+            let message = begin(address_family(*family), protocol, flags, id).put(NHA_OIF, &device);
+            match via {
+                None => message,
+                Some(via) => message.put(NHA_GATEWAY, &address_bytes(*via)),
+            }
         }
-        Nexthop::Device { dev, via: Some(via) } => begin(AF_INET, protocol, RTNH_F_ONLINK, id)
-            .put(NHA_OIF, &devices.index(dev)?.to_ne_bytes())
-            .put(NHA_GATEWAY, &via.octets()),
         Nexthop::Group(members) => {
             let mut bytes = Vec::with_capacity(members.len() * MEMBER);
             for (id, weight) in members {

@@ -4,17 +4,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteRealm, RouteScope,
     RouteType,
 };
 
 use super::message::{Message, decode_known};
-use super::{DeviceIndex, NetlinkSocket};
+use super::{DeviceIndex, NetlinkSocket, family_of};
+use crate::model::Family;
 use crate::model::link::Link;
 use crate::model::routing::{Route, RouteTarget, UPLINK_REALM};
 
@@ -28,27 +28,41 @@ const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 /// The routes with this protocol number, in all tables.
-pub fn list(socket: &NetlinkSocket, protocol: u8, devices: &DeviceIndex) -> Result<Vec<Route>> {
-    let mut filter = ipv4_filter();
+pub fn list(
+    socket: &NetlinkSocket,
+    family: Family,
+    protocol: u8,
+    devices: &DeviceIndex,
+) -> Result<Vec<Route>> {
+    let mut filter = filter(family);
     filter.header.protocol = RouteProtocol::from(protocol);
     let found = dump(socket, &filter)?;
     Ok(found.iter().map(|message| parse(message, devices)).collect())
 }
 
-fn destination(message: &RouteMessage) -> Ipv4Net {
-    let mut address = Ipv4Addr::UNSPECIFIED;
+fn destination(message: &RouteMessage) -> IpNet {
+    let family = family_of(message.header.address_family);
+    let length = message.header.destination_prefix_length;
     for attribute in &message.attributes {
-        if let RouteAttribute::Destination(RouteAddress::Inet(found)) = attribute {
-            address = *found;
+        if let RouteAttribute::Destination(address) = attribute {
+            let net = ip_address(address).and_then(|address| IpNet::new(address, length).ok());
+            return net.unwrap_or(family.whole_internet());
         }
     }
-    let length = message.header.destination_prefix_length;
-    Ipv4Net::new(address, length.min(32)).unwrap_or_default()
+    family.whole_internet()
 }
 
-fn ipv4_filter() -> RouteMessage {
+fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+fn filter(family: Family) -> RouteMessage {
     let mut filter = RouteMessage::default();
-    filter.header.address_family = AddressFamily::Inet;
+    filter.header.address_family = family.into();
     filter
 }
 
@@ -112,17 +126,17 @@ fn metric(message: &RouteMessage) -> u32 {
     0
 }
 
-fn gateway_of(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     for attribute in attributes {
-        if let RouteAttribute::Gateway(RouteAddress::Inet(gateway)) = attribute {
-            return Some(*gateway);
+        if let RouteAttribute::Gateway(gateway) = attribute {
+            return ip_address(gateway);
         }
     }
     None
 }
 
 /// The gateway that a route, which may be a multipath route, uses on a device.
-pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<Ipv4Addr> {
+pub(super) fn gateway_through(message: &RouteMessage, index: u32) -> Option<IpAddr> {
     if let Some(gateway) = gateway_of(&message.attributes) {
         return Some(gateway);
     }
@@ -179,10 +193,10 @@ fn build(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<Message> 
 }
 
 fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<RouteMessage> {
-    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
+    let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .table_id(route.table)
         .protocol(RouteProtocol::from(protocol))
-        .destination_prefix(route.dst.addr(), route.dst.prefix_len());
+        .destination_prefix(route.dst.addr(), route.dst.prefix_len())?;
     if route.metric != 0 {
         builder = builder.priority(route.metric);
     }
@@ -192,7 +206,7 @@ fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<R
             builder = builder.output_interface(devices.index(dev)?);
             match via {
                 None => builder.scope(RouteScope::Link),
-                Some(via) => builder.gateway(*via).onlink(),
+                Some(via) => builder.gateway(*via)?.onlink(),
             }
         }
         RouteTarget::Unreachable => builder.kind(RouteType::Unreachable),
@@ -214,14 +228,14 @@ fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<R
 
 /// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC
 /// 7600.
-const INTERNET: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+const INTERNET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 
 /// The route, of any protocol, that the kernel uses for a packet of a client to [`INTERNET`], as
 /// `ip route get fibmatch` shows it. Returns the error of the kernel if it would not forward the
 /// packet.
 pub fn lookup(
     socket: &NetlinkSocket,
-    client: Ipv4Addr,
+    client: IpAddr,
     mark: u32,
     from: Option<&Link>,
     devices: &DeviceIndex,
@@ -234,10 +248,10 @@ pub fn lookup(
     Ok(None)
 }
 
-fn build_lookup(client: Ipv4Addr, mark: u32, from: Option<&Link>) -> Result<Message> {
+fn build_lookup(client: IpAddr, mark: u32, from: Option<&Link>) -> Result<Message> {
     let mut message = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(INTERNET.into(), 32)?
-        .source_prefix(client.into(), 32)?
+        .destination_prefix(INTERNET, 32)?
+        .source_prefix(client, 32)?
         .mark(mark)
         .build();
     message.header.protocol = RouteProtocol::Unspec;

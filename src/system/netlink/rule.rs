@@ -1,24 +1,21 @@
 //! Routing rules: those with the protocol number of wanpool, and those of other programs.
 
-use std::net::IpAddr;
-
 use anyhow::{Context, Result, bail};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::libc::ENOENT;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::packet_route::rule::{
     RuleAction as KernelAction, RuleAttribute, RuleFlags, RuleMessage,
 };
 
-use super::NetlinkSocket;
 use super::message::{Message, decode_known};
 use super::rule_watch::RuleWatch;
 use super::socket::MAX_DUMPS;
+use super::{NetlinkSocket, family_of};
 use crate::error::{Error, KernelError};
 use crate::model::routing::{Rule, RuleAction};
-use crate::model::{DevName, Mark};
+use crate::model::{DevName, Family, Mark};
 
 mod selectors;
 
@@ -31,15 +28,15 @@ const RTM_GETRULE: u16 = 34;
 const NO_SUPPRESSION: u32 = u32::MAX;
 
 /// The rules with this protocol number.
-pub fn list(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let mut rules = dump(socket)?;
+pub fn list(socket: &NetlinkSocket, family: Family, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(socket, family)?;
     rules.retain(|message| has_protocol(message, protocol));
     Ok(rules.iter().map(parse).collect())
 }
 
 /// The rules with any other protocol number.
-pub fn list_foreign(socket: &NetlinkSocket, protocol: u8) -> Result<Vec<Rule>> {
-    let mut rules = dump(socket)?;
+pub fn list_foreign(socket: &NetlinkSocket, family: Family, protocol: u8) -> Result<Vec<Rule>> {
+    let mut rules = dump(socket, family)?;
     rules.retain(|message| !has_protocol(message, protocol));
     Ok(rules.iter().map(parse).collect())
 }
@@ -51,10 +48,10 @@ fn has_protocol(message: &RuleMessage, protocol: u8) -> bool {
 
 /// Lists all rules. If a rule is added or deleted meanwhile, the kernel may list another one twice or
 /// not at all, so the rules are listed again.
-fn dump(socket: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
+fn dump(socket: &NetlinkSocket, family: Family) -> Result<Vec<RuleMessage>> {
     for _ in 0..MAX_DUMPS {
-        let watch = RuleWatch::open().context("subscribing to changes of routing rules")?;
-        let answers = socket.dump(build_list())?;
+        let watch = RuleWatch::open(family).context("subscribing to changes of routing rules")?;
+        let answers = socket.dump(build_list(family))?;
         if !watch.has_seen_change() {
             return Ok(decode_known(&answers, RTM_NEWRULE));
         }
@@ -62,9 +59,9 @@ fn dump(socket: &NetlinkSocket) -> Result<Vec<RuleMessage>> {
     bail!("the rules change faster than they can be read; try again")
 }
 
-fn build_list() -> Message {
+fn build_list(family: Family) -> Message {
     let mut request = RuleMessage::default();
-    request.header.family = AddressFamily::Inet;
+    request.header.family = family.into();
     Message::encode(RTM_GETRULE, &request)
 }
 
@@ -72,7 +69,7 @@ pub(super) fn parse(message: &RuleMessage) -> Rule {
     let header = &message.header;
     let (mut table, mut goto) = (u32::from(header.table), 0);
     let (mut mark, mut mask) = (0, None);
-    let mut rule = Rule::new(0, RuleAction::Nop);
+    let mut rule = Rule::new(family_of(header.family), 0, RuleAction::Nop);
     rule.not = header.flags.contains(RuleFlags::Invert);
     for attribute in &message.attributes {
         match attribute {
@@ -85,8 +82,8 @@ pub(super) fn parse(message: &RuleMessage) -> Rule {
             RuleAttribute::Oifname(dev) => rule.oif = Some(DevName::from_kernel(dev)),
             RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) => {}
             RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefixlength = Some(*length),
-            RuleAttribute::Source(IpAddr::V4(from)) => {
-                rule.from = Ipv4Net::new(*from, header.src_len).ok();
+            RuleAttribute::Source(from) => {
+                rule.from = IpNet::new(*from, header.src_len).ok();
             }
             _ => {}
         }
@@ -113,7 +110,7 @@ pub fn add(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
 /// Builds everything but unsupported selectors.
 fn build(rule: &Rule, protocol: u8) -> RuleMessage {
     let mut message = RuleMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = rule.family.into();
     if rule.not {
         message.header.flags |= RuleFlags::Invert;
     }
@@ -137,7 +134,7 @@ fn build(rule: &Rule, protocol: u8) -> RuleMessage {
     };
     if let Some(from) = rule.from {
         message.header.src_len = from.prefix_len();
-        message.attributes.push(RuleAttribute::Source(from.addr().into()));
+        message.attributes.push(RuleAttribute::Source(from.addr()));
     }
     if let Some(Mark { value, mask }) = rule.fwmark {
         message.attributes.extend([RuleAttribute::FwMark(value), RuleAttribute::FwMask(mask)]);
@@ -166,7 +163,7 @@ pub fn delete(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<()> {
 }
 
 fn find(socket: &NetlinkSocket, rule: &Rule, protocol: u8) -> Result<RuleMessage> {
-    for message in dump(socket)? {
+    for message in dump(socket, rule.family)? {
         if has_protocol(&message, protocol) && parse(&message) == *rule {
             return Ok(message);
         }

@@ -1,5 +1,7 @@
 //! Properties of the parser for any text.
 
+use std::net::Ipv4Addr;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -7,8 +9,9 @@ use super::{parse, write};
 use crate::model::Client;
 
 fn client() -> impl Strategy<Value = Client> {
-    any::<u32>()
-        .prop_filter_map("an address that a client can have", |bits| Client::new(bits.into()).ok())
+    any::<Ipv4Addr>().prop_filter_map("an address that a client can have", |address| {
+        Client::new(address.into()).ok()
+    })
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! When clients were last heard, for `assign --prune AGE`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -43,7 +43,7 @@ impl RuntimeState {
     }
 
     fn write_times(&self, name: &str, times: &LastHeard) -> Result<()> {
-        let times: BTreeMap<Ipv4Addr, f64> =
+        let times: BTreeMap<IpAddr, f64> =
             times.iter().map(|(client, time)| (client.address(), time.as_secs_f64())).collect();
         self.replace(name, &format!("{}\n", serde_json::to_string(&times)?))
     }
@@ -51,7 +51,7 @@ impl RuntimeState {
 
 /// The times in a text. Those from before a reboot are dropped.
 fn parse_times(text: &str, now: Duration) -> LastHeard {
-    let times: BTreeMap<Ipv4Addr, f64> = serde_json::from_str(text).unwrap_or_default();
+    let times: BTreeMap<IpAddr, f64> = serde_json::from_str(text).unwrap_or_default();
     let mut heard = LastHeard::new();
     for (address, seconds) in times {
         if let (Ok(client), Ok(time)) = (Client::new(address), Duration::try_from_secs_f64(seconds))

@@ -1,13 +1,13 @@
 //! Reads the answers to a listing of the set.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 
 use super::super::message::{
     AF_INET, Message, NFGENMSG, attributes, big_endian_u32, big_endian_u64, each_attribute, find,
-    ipv4, text,
+    ip_address, text,
 };
 use super::{
     ATTR_ADT, ATTR_CADT_FLAGS, ATTR_DATA, ATTR_ELEMENTS, ATTR_FAMILY, ATTR_IP, ATTR_MAXELEM,
@@ -64,13 +64,13 @@ fn parse_header(listing: &mut Listing, header: &[(u16, &[u8])]) {
     listing.count = find(header, ATTR_ELEMENTS).and_then(big_endian_u32);
 }
 
-pub fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
+pub fn parse_member(member: &[u8]) -> Result<Option<(IpAddr, Mark)>> {
     let (mut address, mut mark) = (None, Mark { value: 0, mask: 0 });
     for attribute in each_attribute(member) {
         match attribute? {
             (ATTR_IP, value) => {
                 for inner in each_attribute(value) {
-                    address = ipv4(inner?.1);
+                    address = ip_address(inner?.1);
                 }
             }
             (ATTR_SKBMARK, value) => {
@@ -84,10 +84,7 @@ pub fn parse_member(member: &[u8]) -> Result<Option<(Ipv4Addr, Mark)>> {
     Ok(address.map(|address| (address, mark)))
 }
 
-pub fn parse_counters(
-    counters: &mut HashMap<Ipv4Addr, u64>,
-    message: &Message<&[u8]>,
-) -> Result<()> {
+pub fn parse_counters(counters: &mut HashMap<IpAddr, u64>, message: &Message<&[u8]>) -> Result<()> {
     let members = find(&message.attributes(NFGENMSG)?, ATTR_ADT).unwrap_or_default();
     for member in each_attribute(members) {
         let (_, member) = member?;

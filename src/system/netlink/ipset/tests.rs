@@ -3,6 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::system::netlink::golden::{answer, assert_request, cases};
 
@@ -20,8 +22,8 @@ const MEMBERS: &str = "6c00 0880
     3400 0780  0c00 0180 0800 0100 c0a8070a
                0c00 1840 0000000000000000  0c00 1940 0000000000000000  0c00 1b40 00000001 000000ff";
 
-const CLIENT_10: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 10);
-const CLIENT_11: Ipv4Addr = Ipv4Addr::new(192, 168, 7, 11);
+const CLIENT_10: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 7, 10));
+const CLIENT_11: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 7, 11));
 
 fn mark(value: u32) -> Mark {
     Mark { value, mask: 0xff }
@@ -136,7 +138,7 @@ proptest! {
     /// A full batch included: no length overflows its 16 bits.
     #[test]
     fn members_read_back_as_written(
-        entries in vec(any::<(Ipv4Addr, u32, u32)>(), 0..9),
+        entries in vec(any::<(IpAddr, u32, u32)>(), 0..9),
         is_full in any::<bool>(),
     ) {
         let mut expected = Vec::new();

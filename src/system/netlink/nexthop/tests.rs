@@ -4,7 +4,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::DevName;
+use crate::model::{DevName, Family};
 use crate::system::netlink::golden::{answer, assert_request, cases, links};
 
 fn devices() -> DeviceIndex {
@@ -13,7 +13,7 @@ fn devices() -> DeviceIndex {
 
 fn device(dev: &str, via: Option<&str>) -> Nexthop {
     let via = via.map(|via| via.parse().unwrap());
-    Nexthop::Device { dev: DevName::from_kernel(dev), via }
+    Nexthop::Device { family: Family::Inet, dev: DevName::from_kernel(dev), via }
 }
 
 #[test]
@@ -83,11 +83,23 @@ fn a_kind_that_wanpool_never_makes_is_other() {
     }
 }
 
+fn device_of(family: Family, dev: DevName, via: Option<std::net::IpAddr>) -> Nexthop {
+    Nexthop::Device { family, dev, via }
+}
+
 fn any_nexthop() -> impl Strategy<Value = Nexthop> {
     let dev = prop::sample::select(vec!["br0", "ppp0"]).prop_map(DevName::from_kernel);
     prop_oneof![
-        (dev, any::<Option<std::net::Ipv4Addr>>())
-            .prop_map(|(dev, via)| Nexthop::Device { dev, via }),
+        (dev.clone(), any::<Option<std::net::Ipv4Addr>>()).prop_map(|(dev, via)| device_of(
+            Family::Inet,
+            dev,
+            via.map(Into::into)
+        )),
+        (dev, any::<Option<std::net::Ipv6Addr>>()).prop_map(|(dev, via)| device_of(
+            Family::Inet6,
+            dev,
+            via.map(Into::into)
+        )),
         btree_map(any::<u32>(), 1u16.., 0..9)
             .prop_map(|members| Nexthop::Group(members.into_iter().collect())),
     ]

@@ -1,19 +1,24 @@
 //! Routes of other programs: those in the main table, and those in tables that wanpool or a rule uses.
 
 use anyhow::Result;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 
-use super::{destination, dump, gateway_of, gateway_through, ipv4_filter, metric};
+use super::{destination, dump, filter, gateway_of, gateway_through, metric};
 use crate::error::Error;
-use crate::model::DevName;
 use crate::model::link::Link;
 use crate::model::routing::{ForeignRoute, MAIN_TABLE, MainRoute};
+use crate::model::{DevName, Family};
 use crate::system::netlink::{DeviceIndex, NetlinkSocket};
 
 /// The routes of other programs in the main table by a device, in order of metric.
-pub fn in_main(socket: &NetlinkSocket, link: &Link, our_protocol: u8) -> Result<Vec<MainRoute>> {
-    let mut filter = ipv4_filter();
+pub fn in_main(
+    socket: &NetlinkSocket,
+    family: Family,
+    link: &Link,
+    our_protocol: u8,
+) -> Result<Vec<MainRoute>> {
+    let mut filter = filter(family);
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE), RouteAttribute::Oif(link.index)];
     Ok(main_routes(&dump(socket, &filter)?, link, our_protocol))
 }
@@ -34,10 +39,11 @@ pub(super) fn main_routes(found: &[RouteMessage], link: &Link, our_protocol: u8)
 /// All unicast routes of other programs in the main table.
 pub fn foreign_in_main(
     socket: &NetlinkSocket,
+    family: Family,
     devices: &DeviceIndex,
     our_protocol: u8,
 ) -> Result<Vec<ForeignRoute>> {
-    let mut filter = ipv4_filter();
+    let mut filter = filter(family);
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE)];
     let mut routes = Vec::new();
     for message in dump(socket, &filter)? {
@@ -71,8 +77,13 @@ fn devices_of(message: &RouteMessage, devices: &DeviceIndex) -> Vec<DevName> {
 }
 
 /// The metrics of the default routes that other programs have in a table.
-pub fn foreign_defaults(socket: &NetlinkSocket, table: u32, our_protocol: u8) -> Result<Vec<u32>> {
-    let mut filter = ipv4_filter();
+pub fn foreign_defaults(
+    socket: &NetlinkSocket,
+    family: Family,
+    table: u32,
+    our_protocol: u8,
+) -> Result<Vec<u32>> {
+    let mut filter = filter(family);
     filter.attributes = vec![RouteAttribute::Table(table)];
     let mut routes = match dump(socket, &filter) {
         // The kernel refuses to filter by a table that does not exist.
@@ -84,8 +95,8 @@ pub fn foreign_defaults(socket: &NetlinkSocket, table: u32, our_protocol: u8) ->
 }
 
 /// The destinations of the routes in a table.
-pub fn destinations(socket: &NetlinkSocket, table: u32) -> Result<Vec<Ipv4Net>> {
-    let mut filter = ipv4_filter();
+pub fn destinations(socket: &NetlinkSocket, family: Family, table: u32) -> Result<Vec<IpNet>> {
+    let mut filter = filter(family);
     filter.attributes = vec![RouteAttribute::Table(table)];
     match dump(socket, &filter) {
         // The kernel refuses to filter by a table that does not exist.

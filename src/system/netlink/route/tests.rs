@@ -20,7 +20,7 @@ fn encode(route: &Route) -> Message {
 }
 
 fn default_route(table: u32, metric: u32, target: RouteTarget) -> Route {
-    Route { table, dst: Ipv4Net::default(), tos: 0, metric, target }
+    Route { table, dst: IpNet::default(), tos: 0, metric, target }
 }
 
 fn device(dev: &str, via: Option<&str>) -> RouteTarget {
@@ -64,7 +64,7 @@ fn a_request_holds_the_protocol_the_table_and_the_target() {
 
 #[test]
 fn a_lookup_asks_for_the_matching_route_of_a_forwarded_packet() {
-    let client = Ipv4Addr::new(192, 168, 7, 10);
+    let client = IpAddr::from([192, 168, 7, 10]);
     let begin = "02202000 00000000 00300000  0800 0100 c0000008  0800 0200 c0a8070a";
     assert_request(
         &build_lookup(client, 0x81, Some(&links()[0])).unwrap(),
@@ -153,23 +153,24 @@ fn a_route_that_cannot_be_decoded_is_left_out() {
 
 fn any_route() -> impl Strategy<Value = Route> {
     let dev = prop::sample::select(vec!["br0", "ppp0"]).prop_map(DevName::from_kernel);
-    let target = prop_oneof![
-        any::<u32>().prop_map(RouteTarget::Nexthop),
-        (dev.clone(), any::<Option<Ipv4Addr>>())
-            .prop_map(|(dev, via)| RouteTarget::Device { dev, via }),
-        (dev, any::<Option<Ipv4Addr>>()).prop_map(|(dev, via)| RouteTarget::Uplink { dev, via }),
-        Just(RouteTarget::Unreachable),
-        Just(RouteTarget::Other),
-    ];
-    let dst = (any::<Ipv4Addr>(), 0..=32u8)
-        .prop_map(|(address, length)| Ipv4Net::new(address, length).unwrap().trunc());
-    (any::<(u32, u8, u32)>(), dst, target).prop_map(|((table, tos, metric), dst, target)| Route {
-        table,
-        dst,
-        tos,
-        metric,
-        target,
-    })
+    // The gateway of a route has the family of its destination.
+    let route = |addresses: BoxedStrategy<IpAddr>, longest: u8| {
+        let via = prop::option::of(addresses.clone());
+        let target = prop_oneof![
+            any::<u32>().prop_map(RouteTarget::Nexthop),
+            (dev.clone(), via.clone()).prop_map(|(dev, via)| RouteTarget::Device { dev, via }),
+            (dev.clone(), via).prop_map(|(dev, via)| RouteTarget::Uplink { dev, via }),
+            Just(RouteTarget::Unreachable),
+            Just(RouteTarget::Other),
+        ];
+        let dst = (addresses, 0..=longest)
+            .prop_map(|(address, length)| IpNet::new(address, length).unwrap().trunc());
+        (any::<(u32, u8, u32)>(), dst, target)
+    };
+    let inet = any::<std::net::Ipv4Addr>().prop_map(IpAddr::V4).boxed();
+    let inet6 = any::<std::net::Ipv6Addr>().prop_map(IpAddr::V6).boxed();
+    prop_oneof![route(inet, 32), route(inet6, 128)]
+        .prop_map(|((table, tos, metric), dst, target)| Route { table, dst, tos, metric, target })
 }
 
 proptest! {

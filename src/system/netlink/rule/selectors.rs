@@ -1,7 +1,5 @@
 //! The selectors of rules that wanpool never makes, in the words of `ip rule`.
 
-use std::net::IpAddr;
-
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage, RulePortRange};
 
@@ -24,10 +22,9 @@ fn unsupported_selector(attribute: &RuleAttribute, dst_len: u8) -> Option<String
     use RuleAttribute as A;
     Some(match attribute {
         A::Priority(_) | A::Table(_) | A::Goto(_) | A::FwMark(_) | A::FwMask(_) => return None,
-        A::Iifname(_) | A::Oifname(_) | A::Source(IpAddr::V4(_)) => return None,
+        A::Iifname(_) | A::Oifname(_) | A::Source(_) => return None,
         A::Protocol(_) | A::SuppressPrefixLen(_) => return None,
         A::SuppressIfGroup(group) => format!("suppress_ifgroup {group}"),
-        A::Source(from) => format!("from {from}"),
         A::Destination(to) => format!("to {to}/{dst_len}"),
         A::IpProtocol(protocol) => format!("ipproto {}", u8::from(*protocol)),
         A::SourcePortRange(ports) => format!("sport {}", port_range(ports)),

@@ -16,7 +16,7 @@ fn encode(rule: &Rule) -> Message {
 
 fn mark_rule() -> Rule {
     let fwmark = Some(Mark { value: 0x81, mask: 0xff });
-    Rule { fwmark, ..Rule::new(1010, RuleAction::Lookup(301)) }
+    Rule { fwmark, ..Rule::new(Family::Inet, 1010, RuleAction::Lookup(301)) }
 }
 
 /// `not fwmark 0/0xff iif br0 unreachable`.
@@ -25,16 +25,17 @@ fn unreachable_rule() -> Rule {
         not: true,
         fwmark: Some(Mark { value: 0, mask: 0xff }),
         iif: Some(DevName::from_kernel("br0")),
-        ..Rule::new(1020, RuleAction::Unreachable)
+        ..Rule::new(Family::Inet, 1020, RuleAction::Unreachable)
     }
 }
 
 #[test]
 fn a_request_holds_the_protocol_and_the_selectors_of_the_rule() {
-    assert_request(&build_list(), 34, "02000000 00000000 00000000");
+    assert_request(&build_list(Family::Inet), 34, "02000000 00000000 00000000");
+    assert_request(&build_list(Family::Inet6), 34, "0a000000 00000000 00000000");
     for (rule, hex) in [
         (
-            Rule::main_without_default(1000),
+            Rule::main_without_default(Family::Inet, 1000),
             "02000000 00000001 00000000  0800 0600 e8030000  0500 1500 57000000
              0800 0f00 fe000000  0800 0e00 00000000",
         ),
@@ -59,7 +60,7 @@ fn a_rule_of_wanpool_is_read_as_it_was_made() {
         (
             "02000000 fe000001 00000000  0800 0f00 fe000000  0800 0e00 00000000
              0500 1500 57000000  0800 0600 e8030000",
-            Rule::main_without_default(1000),
+            Rule::main_without_default(Family::Inet, 1000),
         ),
         (
             "02000000 fc000001 00000000  0800 0f00 2d010000  0800 0e00 ffffffff
@@ -126,8 +127,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let dev = "[a-z0-9._-]{1,15}".prop_map(|name| DevName::from_kernel(&name));
     let devices = (option::of(dev.clone()), option::of(dev));
     let suppress = prop_oneof![Just(None), (0..=32u32).prop_map(Some)];
-    let from = (any::<std::net::Ipv4Addr>(), 0..=32u8)
-        .prop_map(|(address, length)| Ipv4Net::new(address, length).unwrap());
+    let from = (any::<std::net::IpAddr>(), 0..=32u8)
+        .prop_map(|(address, length)| IpNet::new(address, length).unwrap());
     let flags = (any::<(u32, bool)>(), suppress);
     (flags, action, option::of(mark), devices, option::of(from)).prop_map(
         |(((pref, not), suppress_prefixlength), action, fwmark, (iif, oif), from)| Rule {
@@ -137,7 +138,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             iif,
             oif,
             from,
-            ..Rule::new(pref, action)
+            ..Rule::new(Family::Inet, pref, action)
         },
     )
 }
