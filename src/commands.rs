@@ -23,6 +23,7 @@ mod fingerprint;
 mod flush;
 mod health_columns;
 mod help;
+mod inet6;
 mod metrics;
 mod multipath;
 mod name_servers;

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ipnet::Ipv6Net;
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -30,6 +31,10 @@ pub use address_table::AddressTable;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub path: PathBuf,
+    /// Whether clients are served over IPv6, too.
+    pub ipv6: bool,
+    /// What a pool gets over IPv6 while its uplink is in service over IPv4 alone.
+    pub ipv6_missing: Ipv6Missing,
     /// The family of the slice that this describes.
     pub family: Family,
     pub lan: Lan,
@@ -44,6 +49,17 @@ pub struct Config {
     /// The command to run when the state of an uplink changes: an absolute path.
     pub hook: Option<PathBuf>,
     pub kernel_ids: KernelIds,
+}
+
+/// What a pool gets over IPv6 while its uplink is in service over IPv4 alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ipv6Missing {
+    /// Its packets are refused, so that a client leaves by one uplink.
+    #[default]
+    Unreachable,
+    /// Other uplinks carry it.
+    Carry,
 }
 
 /// The devices that clients are behind.
@@ -104,14 +120,28 @@ pub struct Uplink {
     pub dev: DevName,
     /// Share of clients and of multipath flows.
     pub weight: u8,
+    /// Whether it is used over the family of this configuration.
+    pub is_used: bool,
     /// The gateway, if it is configured.
     pub via: Option<IpAddr>,
     pub nat: bool,
+    /// The same of IPv6.
+    pub inet6: Uplink6,
     pub clamp_mss: bool,
     pub role: Role,
     pub failback: Failback,
     pub dns: NameServers,
     pub probe: ProbeSettings,
+}
+
+/// What is configured of an uplink for IPv6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink6 {
+    pub is_used: bool,
+    pub via: Option<IpAddr>,
+    pub nat: bool,
+    /// Prefixes that the provider routes to this gateway. They leave by this uplink untranslated.
+    pub prefixes: Vec<Ipv6Net>,
 }
 
 /// Where the name servers of an uplink come from.
@@ -160,9 +190,28 @@ pub enum Hash {
     Source,
 }
 
+/// The nexthops of IPv6 follow those of IPv4: the kernel has one range of ids for both.
+const INET6_NEXTHOPS: u32 = 100;
+
 impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         file::parse(&source::Source { text, path })
+    }
+
+    /// The same configuration for the slice of IPv6.
+    pub fn for_inet6(&self) -> Self {
+        let mut config = self.clone();
+        config.family = Family::Inet6;
+        config.kernel_ids.nexthop_base += INET6_NEXTHOPS;
+        // The kernel has no IRC helper for IPv6.
+        config.helpers.retain(|helper| *helper != Helper::Irc);
+        config.multipath.hash = config.multipath.hash.or(Some(Hash::Source));
+        for uplink in config.uplinks.values_mut() {
+            uplink.is_used = uplink.inet6.is_used;
+            uplink.via = uplink.inet6.via;
+            uplink.nat = uplink.inet6.nat;
+        }
+        config
     }
 
     pub fn is_excluded(&self, client: Client) -> bool {

@@ -8,8 +8,9 @@
 use anyhow::{Result, bail};
 
 use crate::config::Config;
+use crate::model::Family;
 use crate::model::change::Change;
-use crate::model::client_set::FoundSet;
+use crate::model::client_set::{FoundSet, set_name};
 use crate::model::filter::{Chain, Filter};
 use crate::model::pools::Pools;
 use crate::model::routing::Routing;
@@ -116,12 +117,16 @@ pub fn is_absent(found: &Snapshot) -> bool {
 /// What keeps a part of the slice from being as it should be. It stays as it is, and everything else
 /// goes on.
 pub fn obstacles(config: &Config, found: &Snapshot, pools: &Pools) -> Vec<Conflict> {
-    let mut obstacles = unreadable_tables(found);
+    let mut obstacles = unreadable_tables(config.family, found);
     if let Some(set) = found.set.get().and_then(FoundSet::usable) {
         if !client_set::has_room(config, set, pools) {
             let clients = client_set::len(config, pools);
             obstacles.push(Conflict::new(
-                format!("the set wanpool has room for {} of {clients} clients", set.max),
+                format!(
+                    "the set {} has room for {} of {clients} clients",
+                    set_name(config.family),
+                    set.max
+                ),
                 "wanpool flush && wanpool restore",
             ));
         }
@@ -134,19 +139,22 @@ pub fn obstacles(config: &Config, found: &Snapshot, pools: &Pools) -> Vec<Confli
 }
 
 /// The tables of the packet filter that cannot be read.
-pub fn unreadable_tables(found: &Snapshot) -> Vec<Conflict> {
+pub fn unreadable_tables(family: Family, found: &Snapshot) -> Vec<Conflict> {
     let mut problems = Vec::new();
     for (table, reason) in found.filter.get().into_iter().flat_map(|filter| &filter.unreadable) {
         problems.push(Conflict::new(
             format!("the table {table} cannot be read, and nothing is changed in it: {reason}"),
-            format!("delete the rule in it that nft made: nft -a list table ip {table}"),
+            format!(
+                "delete the rule in it that nft made: nft -a list table {} {table}",
+                family.nft()
+            ),
         ));
     }
     problems
 }
 
 /// The first object that has a name or an id of wanpool and is not usable.
-pub fn first_conflict(found: &Snapshot) -> Option<Conflict> {
+pub fn first_conflict(family: Family, found: &Snapshot) -> Option<Conflict> {
     if let Some(conflict) = found.conflicts.first() {
         return Some(conflict.clone());
     }
@@ -155,7 +163,7 @@ pub fn first_conflict(found: &Snapshot) -> Option<Conflict> {
         return None;
     }
     Some(Conflict::new(
-        format!("the set wanpool has room for {} members only", set.max),
+        format!("the set {} has room for {} members only", set_name(family), set.max),
         "wanpool flush removes it",
     ))
 }

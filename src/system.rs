@@ -67,14 +67,18 @@ impl Kernel {
         if let Some(found) = self.iptables.get() {
             return Ok(found);
         }
-        let found = Iptables::find()?;
+        let found = Iptables::find(self.family)?;
         Ok(self.iptables.get_or_init(|| found))
+    }
+
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// Counters that tell whether the client set or the packet filter changed. iptables-legacy has
     /// no such counter.
     pub fn change_counters(&self) -> ChangeCounters {
-        let (entries, room) = ipset::count(&self.netfilter).ok().flatten().unzip();
+        let (entries, room) = ipset::count(&self.netfilter, self.family).ok().flatten().unzip();
         let mut generation = None;
         if self.iptables().is_ok_and(Iptables::is_nft) {
             generation = nftables::generation(&self.netfilter).ok().flatten();
@@ -119,27 +123,27 @@ impl Kernel {
 
     /// How many live flows with this connmark each address has, at either end.
     pub fn flows_by_address(&self, mark: Mark) -> Result<HashMap<IpAddr, u64>> {
-        conntrack::by_address(&self.netfilter, mark)
+        conntrack::by_address(&self.netfilter, self.family, mark)
     }
 
     /// How many live flows with this connmark each address began.
     pub fn flows_begun_by(&self, mark: Mark) -> Result<HashMap<IpAddr, u64>> {
-        conntrack::begun_by(&self.netfilter, mark)
+        conntrack::begun_by(&self.netfilter, self.family, mark)
     }
 
     /// How many flows have this connmark.
     pub fn flows(&self, mark: Mark) -> Result<usize> {
-        conntrack::count(&self.netfilter, mark)
+        conntrack::count(&self.netfilter, self.family, mark)
     }
 
     /// How many of the flows with this connmark have each value of the bits in the mask.
     pub fn flows_by_mark(&self, mark: Mark, mask: u32) -> Result<HashMap<u32, usize>> {
-        conntrack::count_by_mark(&self.netfilter, mark, mask)
+        conntrack::count_by_mark(&self.netfilter, self.family, mark, mask)
     }
 
     /// How many connections each address in the client set has begun, by the counters of the set.
     pub fn connections_begun(&self) -> Result<HashMap<IpAddr, u64>> {
-        ipset::counters(&self.netfilter)
+        ipset::counters(&self.netfilter, self.family)
     }
 
     /// How many bytes each device has received and sent.

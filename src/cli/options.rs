@@ -30,6 +30,14 @@ pub struct Options {
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
+    /// Change only the state of IPv4
+    #[arg(short = '4', global = true, conflicts_with = "inet6")]
+    pub inet: bool,
+
+    /// Change only the state of IPv6
+    #[arg(short = '6', global = true)]
+    pub inet6: bool,
+
     /// When to color uplink states: always, auto or never; -c alone means always
     #[arg(
         short,

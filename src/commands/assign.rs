@@ -48,7 +48,8 @@ pub fn run(context: &Context, args: &Assign) -> Result<()> {
 /// Assigns all clients that are discovered, and those with a pin of their own. Before that, `--prune` releases those that have left, and
 /// after it `--rebalance` levels the pools.
 fn assign_discovered(run: &Run, args: &Assign, pools: &mut Pools) -> Result<Vec<ClientChange>> {
-    let Run { context, kernel, snapshot, .. } = run;
+    let (context, slice) = (run.context, run.inet());
+    let (kernel, snapshot) = (&slice.kernel, &slice.snapshot);
     let config = &context.config;
     let devices = &snapshot.devices;
     // Most clients are in a pool. They matter only for `--prune`.
@@ -90,12 +91,15 @@ fn named_or_listed(
     list: Option<Vec<Neighbour>>,
 ) -> Result<Vec<Client>> {
     let config = &run.context.config;
-    let devices = &run.snapshot.devices;
+    let devices = &run.inet().snapshot.devices;
     if run.context.options.hook {
         // A DHCP server also has hosts that are no clients.
-        named.retain(|&client| clients::may_be_client(config, devices, client));
+        named.retain(|client| {
+            clients::may_be_client(config, run.devices_of(client.family()), *client)
+        });
     } else if !args.release {
         for &client in &named {
+            let devices = run.devices_of(client.family());
             if let Some(why) = clients::refusal(config, devices, client) {
                 bail!("assign: {why}");
             }

@@ -4,13 +4,16 @@
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, inet6};
 use crate::error::FLUSHED;
-use crate::model::DevName;
+use crate::model::change::Change;
+use crate::model::pools::Pools;
+use crate::model::snapshot::Conflict;
+use crate::model::{DevName, Family};
 use crate::plan;
 use crate::plan::client_set::PoolEdit;
 use crate::plan::findings::{self, Finding};
-use crate::plan::uplinks::{self, Intent};
+use crate::plan::uplinks::{self, GatewayStatus, Intent};
 use crate::system::{Need, capabilities, shell};
 
 #[derive(Serialize)]
@@ -34,29 +37,67 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let found = context.observe(&kernel, Need::Read, Need::Read)?;
     let status = uplinks::decide(config, &found, Intent::Keep).context(WHAT)?;
     let changes = plan::changes(config, &found, &status, PoolEdit::none(&pools))?;
+    let changes = if context.covers(Family::Inet) { changes } else { vec![] };
+    let inet6 = check_inet6(context, &pools, &status)?;
     let is_lan = |dev: &DevName| config.is_lan(dev.as_str());
     let surroundings = kernel.surroundings(&context.tables(), is_lan)?;
     let mut findings = findings::find(config, &pools, &found, &surroundings);
-    let conflict = plan::first_conflict(&found);
+    if !config.ipv6 && capabilities::has_ipv6() {
+        let inet6 = context.open_kernel_of(Family::Inet6)?.devices()?;
+        findings.extend(findings::unserved_inet6(config, &inet6));
+    }
+    let conflict = plan::first_conflict(config.family, &found);
     if plan::is_absent(&found) && context.runtime.is_flushed() {
         findings.push(Finding { what: FLUSHED.to_owned(), remedy: "wanpool restore".to_owned() });
     }
-    let obstacles = plan::obstacles(config, &found, &pools);
-    let is_correct = changes.is_empty() && conflict.is_none() && obstacles.is_empty();
+    let conflict = conflict.or(inet6.conflict);
+    let mut obstacles = plan::obstacles(config, &found, &pools);
+    obstacles.extend(inet6.obstacles);
+    let has_steps = !changes.is_empty() || !inet6.changes.is_empty();
+    let is_correct = !has_steps && conflict.is_none() && obstacles.is_empty();
     findings.extend(obstacles.into_iter().map(Finding::from));
 
     let mut steps = Vec::new();
-    match conflict {
+    if let Some(conflict) = conflict {
         // The steps would damage the object that is in the way.
-        Some(conflict) => findings.push(Finding::from(conflict)),
-        None => {
-            for change in &changes {
-                steps.extend(shell::commands(change, config.kernel_ids.protocol));
+        findings.push(Finding::from(conflict));
+    } else {
+        for (family, changes) in [(Family::Inet, &changes), (Family::Inet6, &inet6.changes)] {
+            for change in changes {
+                steps.extend(shell::commands(change, family, config.kernel_ids.protocol));
             }
         }
     }
     print(context, steps, findings)?;
     Ok(if is_correct { Outcome::Done } else { Outcome::Drift })
+}
+
+/// What differs in the slice of IPv6.
+#[derive(Default)]
+struct Inet6 {
+    changes: Vec<Change>,
+    conflict: Option<Conflict>,
+    obstacles: Vec<Conflict>,
+}
+
+fn check_inet6(context: &Context, pools: &Pools, inet: &GatewayStatus) -> Result<Inet6> {
+    let is_wanted = context.families().contains(&Family::Inet6);
+    if !context.covers(Family::Inet6) || !(is_wanted || inet6::has_slice(context)?) {
+        return Ok(Inet6::default());
+    }
+    let config = context.config_of(Family::Inet6);
+    let kernel = context.open_kernel_of(Family::Inet6)?;
+    let found = context.observe(&kernel, Need::Read, Need::Read)?;
+    if !is_wanted {
+        return Ok(Inet6 { changes: plan::removal(&found)?, ..Inet6::default() });
+    }
+    let mut status = uplinks::decide(config, &found, Intent::Keep)?;
+    status.refuse_where_ipv6_is_missing(config, inet);
+    Ok(Inet6 {
+        changes: plan::changes(config, &found, &status, PoolEdit::none(pools))?,
+        conflict: plan::first_conflict(config.family, &found),
+        obstacles: plan::obstacles(config, &found, pools),
+    })
 }
 
 /// In text, findings are comments, so that the output can be pasted into a shell like that of

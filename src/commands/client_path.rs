@@ -5,13 +5,15 @@ use anyhow::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Context, discovery};
+use super::{Context, discovery, inet6};
+use crate::config::Config;
+use crate::error::Error as Usage;
 use crate::model::pools::Pools;
 use crate::model::routing::RouteTarget;
 use crate::model::snapshot::Snapshot;
-use crate::model::{Client, DevName, UplinkNo};
+use crate::model::{Client, DevName, Family, UplinkNo};
 use crate::plan::client_path::{self, ClientPath, Comparison, Packet};
-use crate::plan::uplinks;
+use crate::plan::uplinks::{self, GatewayStatus};
 use crate::system::capabilities::{has_net_admin, has_net_raw};
 use crate::system::{Kernel, Need};
 
@@ -32,31 +34,37 @@ struct Row {
 }
 
 pub fn run(context: &Context, pools: &Pools, client: Client) -> Result<()> {
-    let kernel = context.open_kernel()?;
+    let family = client.family();
+    if !context.families().contains(&family) {
+        let why = format!("{client} is an IPv6 address, and there is no slice of IPv6");
+        let next = format!("set ipv6 = true in {}", context.config.path.display());
+        return Err(Usage::usage(why, next).into());
+    }
+    let config = context.config_of(family);
+    let kernel = context.open_kernel_of(family)?;
     let need = |can_read| if can_read { Need::Read } else { Need::Skip };
     let can_read_set = has_net_admin();
     let filter = need(can_read_set && has_net_raw());
     let found = context.observe(&kernel, need(can_read_set), filter)?;
-    let status = uplinks::current(&context.config, &found);
-
+    let status = status(context, &found, family)?;
     let pool = pools.pool_of(client);
     let entry = found.set.get().map(|set| set.usable()?.mark_of(client.address()));
     // Without root, the pool files stand for the set.
     let mark = match entry {
         Some(entry) => entry,
-        None => pool.map(|no| context.config.kernel_ids.pool_mark(no)),
+        None => pool.map(|no| config.kernel_ids.pool_mark(no)),
     };
-    let iif = lan_device(context, &kernel, &found, client);
+    let iif = lan_device(context, &found, client);
     let mark = mark.map_or(0, |mark| mark.value);
     let packet = Packet { client, mark, iif: iif.as_ref() };
     let (path, refusal) = path_in_kernel(&kernel, &found, &packet)?;
-    let wanted = client_path::wanted(&context.config, &status, &packet);
+    let wanted = client_path::wanted(config, &status, &packet);
     let devices = client_path::devices(&found.routing, &path);
     let comparison = Comparison {
         client,
         pools,
         status: &status,
-        config: &context.config,
+        config,
         found: &path,
         wanted: &wanted,
         entry,
@@ -73,22 +81,33 @@ pub fn run(context: &Context, pools: &Pools, client: Client) -> Result<()> {
         table: path.route.as_ref().map(|route| route.table),
         route: path.route.as_ref().map(ToString::to_string),
         nexthop: nexthop(&path),
-        nat: nat(context, &found, &devices),
+        nat: nat(context, config, &found, &devices),
         device: context.output.list(&devices),
         differs: comparison.difference(),
     })
 }
 
+/// The uplinks over a family.
+fn status(context: &Context, found: &Snapshot, family: Family) -> Result<GatewayStatus> {
+    match family {
+        Family::Inet => Ok(uplinks::current(&context.config, found)),
+        Family::Inet6 => {
+            let inet = context.observe_routing(&context.open_kernel()?)?;
+            let inet = uplinks::current(&context.config, &inet);
+            Ok(inet6::current_of(context, found, &inet))
+        }
+    }
+}
+
 /// The LAN device of a client: the one on which it was discovered, or else the first LAN device.
-fn lan_device(
-    context: &Context,
-    kernel: &Kernel,
-    found: &Snapshot,
-    client: Client,
-) -> Option<DevName> {
-    let discovered = discovery::discover(context, kernel, &found.devices, &[]).unwrap_or_default();
-    if let Some(neighbour) = discovered.into_iter().find(|it| it.client == client) {
-        return Some(neighbour.dev);
+fn lan_device(context: &Context, found: &Snapshot, client: Client) -> Option<DevName> {
+    if client.family() == Family::Inet {
+        let discover =
+            || discovery::discover(context, &context.open_kernel()?, &found.devices, &[]);
+        let discovered = discover().unwrap_or_default();
+        if let Some(neighbour) = discovered.into_iter().find(|it| it.client == client) {
+            return Some(neighbour.dev);
+        }
     }
     let mut names = found.devices.links.iter().map(|link| &link.name);
     names.find(|name| context.config.is_lan(name.as_str())).cloned()
@@ -104,9 +123,16 @@ fn path_in_kernel(
     let from = packet.iif.and_then(|dev| found.devices.link(dev));
     match kernel.lookup(packet.client.address(), packet.mark, from, &found.devices.links) {
         Ok(Some(route)) => {
+            let of_slice = client_path::by_routing(&found.routing, packet);
             let mut rules = kernel.foreign_rules()?;
             rules.extend_from_slice(&found.routing.rules);
-            Ok((client_path::by_route(&found.routing, &rules, packet, route), None))
+            let path = client_path::by_route(&found.routing, &rules, packet, route);
+            let is_known = client_path::devices(&found.routing, &path)
+                .iter()
+                .all(|dev| client_path::devices(&found.routing, &of_slice).contains(dev));
+            // Over IPv6, the kernel names any route that uses the nexthop: it keeps one for all.
+            let is_inaccurate = packet.client.family() == Family::Inet6 && is_known;
+            Ok((if is_inaccurate { of_slice } else { path }, None))
         }
         Ok(None) => Ok((ClientPath::default(), None)),
         Err(refusal) => {
@@ -125,10 +151,15 @@ fn nexthop(path: &ClientPath) -> Option<String> {
 }
 
 /// The addresses that servers see, where the uplinks masquerade.
-fn nat(context: &Context, found: &Snapshot, devices: &[DevName]) -> Option<String> {
+fn nat(
+    context: &Context,
+    config: &Config,
+    found: &Snapshot,
+    devices: &[DevName],
+) -> Option<String> {
     let mut addresses = Vec::new();
     for dev in devices {
-        if client_path::is_masqueraded(&context.config, found.filter.get(), dev) {
+        if client_path::is_masqueraded(config, found.filter.get(), dev) {
             addresses.extend(found.devices.addresses_of(dev).next().map(|own| own.local));
         }
     }

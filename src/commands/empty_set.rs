@@ -17,7 +17,7 @@ pub fn run(options: &Options) -> Result<()> {
     let protocol = KernelIds::default().protocol;
     let change = client_set::create_empty();
     if options.dry_run {
-        return Output::new(options).lines(&shell::commands(&change, protocol));
+        return Output::new(options).lines(&shell::commands(&change, Family::Inet, protocol));
     }
     match Kernel::open(Family::Inet, protocol)?.apply(&change) {
         Err(error) if errno(&error) == Some(EEXIST) => Ok(()),

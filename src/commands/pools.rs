@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::health_columns::{self, HealthColumns};
-use super::{Context, Outcome, check, client_path, discovery, metrics, name_servers};
+use super::{Context, Outcome, check, client_path, discovery, inet6, metrics, name_servers};
 use crate::cli;
 use crate::error::Error;
 use crate::model::health::HealthRecords;
 use crate::model::link::Neighbour;
 use crate::model::pools::Pools;
-use crate::model::{Client, LinkAddress, UplinkNo};
+use crate::model::uplink::State;
+use crate::model::{Client, Family, LinkAddress, UplinkNo};
 use crate::output::Text;
 use crate::plan::shares;
 use crate::plan::uplinks::{self, GatewayStatus};
@@ -29,6 +30,8 @@ struct Row<'a> {
     uplink: &'a str,
     state: &'static str,
     carried_by: Option<String>,
+    #[serde(flatten)]
+    inet6: Option<Inet6Columns>,
     fwmark: String,
     table: u32,
     weight: u8,
@@ -38,6 +41,16 @@ struct Row<'a> {
     share: Value,
     #[serde(flatten)]
     health: Option<HealthColumns>,
+}
+
+/// The same over IPv6, if there is a slice of it.
+#[derive(Serialize)]
+struct Inet6Columns {
+    /// `None` if the uplink is not used for IPv6.
+    state6: Option<&'static str>,
+    /// In JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried_by6: Option<Option<String>>,
 }
 
 /// A pool with its clients, in JSON.
@@ -93,6 +106,7 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
 fn all(context: &Context, pools: Option<&Pools>) -> Result<()> {
     let found = context.observe_routing(&context.open_kernel()?)?;
     let status = uplinks::current(&context.config, &found);
+    let status = Families { inet6: inet6::current(context, &status)?, inet: status };
     let records = health_columns::read(context);
     let mut rows = Vec::new();
     for &no in context.config.uplinks.keys() {
@@ -101,10 +115,16 @@ fn all(context: &Context, pools: Option<&Pools>) -> Result<()> {
     context.output.table(rows.iter())
 }
 
+/// The uplinks over each family.
+struct Families {
+    inet: GatewayStatus,
+    inet6: Option<GatewayStatus>,
+}
+
 fn row<'a>(
     context: &'a Context,
     pools: Option<&Pools>,
-    status: &GatewayStatus,
+    families: &Families,
     records: &HealthRecords,
     no: UplinkNo,
 ) -> Option<Row<'a>> {
@@ -115,12 +135,20 @@ fn row<'a>(
         Some(share) if context.output.is_json() => json!(share),
         Some(share) => json!(format!("{share:.1}/{:.1}", shares::due(config, no))),
     };
-    let carried_by = status.active_uplinks(no).into_iter().map(|no| context.dev(no));
+    let status = &families.inet;
+    let carriers = |status: &GatewayStatus| {
+        context.output.list(status.active_uplinks(no).into_iter().map(|no| context.dev(no)))
+    };
+    let inet6 = families.inet6.as_ref().map(|status| Inet6Columns {
+        state6: status.state(no).filter(|_| uplink.inet6.is_used).map(State::word),
+        carried_by6: context.output.is_json().then(|| carriers(status)),
+    });
     Some(Row {
         pool: no,
         uplink: uplink.dev.as_str(),
         state: status.state(no)?.word(),
-        carried_by: context.output.list(carried_by),
+        carried_by: carriers(status),
+        inet6,
         fwmark: format!("{:#x}", config.kernel_ids.pool_mark(no).value),
         table: config.kernel_ids.pool_table(no),
         weight: uplink.weight,
@@ -136,6 +164,7 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
     if context.output.is_json() {
         let found = context.observe_routing(&kernel)?;
         let status = uplinks::current(&context.config, &found);
+        let status = Families { inet6: inet6::current(context, &status)?, inet: status };
         let records = health_columns::read(context);
         let Some(row) = row(context, Some(pools), &status, &records, no) else { return Ok(()) };
         let members = members.iter().map(|client| Text(client.address())).collect();
@@ -170,6 +199,13 @@ impl Known {
                 connections_begun: kernel.connections_begun()?,
                 live_flows: kernel.flows_by_address(mark)?,
             });
+        }
+        if let (Some(counters), true) = (&mut counters, context.families().contains(&Family::Inet6))
+        {
+            let kernel = context.open_kernel_of(Family::Inet6)?;
+            let mark = context.config.kernel_ids.uplink_mark_bit();
+            counters.connections_begun.extend(kernel.connections_begun()?);
+            counters.live_flows.extend(kernel.flows_by_address(mark)?);
         }
         Ok(Self { neighbours, counters })
     }

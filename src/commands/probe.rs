@@ -107,9 +107,8 @@ fn conclude(
 ) -> Result<()> {
     let mut run = Run::begin_for_uplinks(context, WHAT, ReadScope::Changed)?;
     let config = &context.config;
-    let status = uplinks::current(config, &run.snapshot);
-    let now = clock::since_boot();
-    probes::update_records(config, &run.snapshot, &status, &mut run.health, now);
+    let status = run.inet().current();
+    run.update_records(&status);
     let mut probed = UplinkSet::default();
     for (no, (is_healthy, result)) in results {
         let Some(record) = run.health.get_mut(&no) else { continue };

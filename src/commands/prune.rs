@@ -25,7 +25,8 @@ pub fn departed(
     found: &[Sighting],
     with_flows: &HashSet<IpAddr>,
 ) -> Result<Vec<Client>> {
-    let Run { context, kernel, snapshot, .. } = run;
+    let (context, slice) = (run.context, run.inet());
+    let (kernel, snapshot) = (&slice.kernel, &slice.snapshot);
     let (config, devices) = (&context.config, &snapshot.devices);
     prune::require_lan_up(config, devices).context(WHAT)?;
     let Some(age) = age else {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::Context;
-use crate::model::UplinkNo;
+use crate::model::{Family, UplinkNo};
 use crate::output::Text;
 use crate::plan::assign::ClientChange;
 use crate::plan::uplinks::{Condition, DownReason, GatewayStatus, UplinkStatus};
@@ -32,6 +32,9 @@ pub struct UplinkChange {
     pool: UplinkNo,
     uplink: String,
     state: &'static str,
+    /// `inet6` if this is about IPv6 alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
     /// The device of `failover --to`.
     to: Option<String>,
     /// Why the uplink is down.
@@ -130,20 +133,37 @@ impl Report {
     pub fn describe_uplinks(
         &mut self,
         context: &Context,
-        before: &GatewayStatus,
-        after: &GatewayStatus,
+        before: &[GatewayStatus],
+        after: &[GatewayStatus],
     ) {
         self.uplinks.clear();
-        for (no, uplink) in &after.uplinks {
-            let has_changed = before.uplinks.get(no).is_none_or(|was| differs(was, uplink));
-            let is_down = matches!(uplink.condition, Condition::Down(_));
-            if has_changed || (is_down && self.tell_all_down) {
-                self.uplinks.push(UplinkChange::new(context, *no, uplink));
+        for (no, inet) in &after[0].uplinks {
+            let is_told = self.is_worth_a_line(&before[0], *no, inet);
+            if is_told {
+                self.uplinks.push(UplinkChange::new(context, *no, inet, None));
+            }
+            let Some(inet6) = after.get(1).and_then(|status| status.uplinks.get(no)) else {
+                continue;
+            };
+            // The line of IPv4 stands for both where they are the same.
+            let is_the_same = inet6.state() == inet.state() && is_told;
+            let is_used = inet6.condition != Condition::Down(DownReason::NotUsed);
+            if is_used && !is_the_same && self.is_worth_a_line(&before[1], *no, inet6) {
+                let family = Some(Family::Inet6.to_string());
+                self.uplinks.push(UplinkChange::new(context, *no, inet6, family));
             }
         }
-        if before.multipath != after.multipath {
-            self.multipath = Some(after.multipath);
+        for (before, after) in before.iter().zip(after) {
+            if before.multipath != after.multipath {
+                self.multipath = Some(after.multipath);
+            }
         }
+    }
+
+    fn is_worth_a_line(&self, before: &GatewayStatus, no: UplinkNo, after: &UplinkStatus) -> bool {
+        let has_changed = before.uplinks.get(&no).is_none_or(|was| differs(was, after));
+        let is_down = matches!(after.condition, Condition::Down(_));
+        has_changed || (is_down && self.tell_all_down)
     }
 }
 
@@ -157,11 +177,17 @@ fn differs(before: &UplinkStatus, after: &UplinkStatus) -> bool {
 }
 
 impl UplinkChange {
-    fn new(context: &Context, pool: UplinkNo, status: &UplinkStatus) -> Self {
+    fn new(
+        context: &Context,
+        pool: UplinkNo,
+        status: &UplinkStatus,
+        family: Option<String>,
+    ) -> Self {
         let mut change = Self {
             pool,
             uplink: context.dev(pool).to_owned(),
             state: status.state().word(),
+            family,
             to: None,
             reason: None,
         };
@@ -177,6 +203,9 @@ impl UplinkChange {
 
     fn line(&self) -> String {
         let mut line = format!("uplink {} {} {}", self.pool, self.uplink, self.state);
+        if self.family.is_some() {
+            line += " over IPv6";
+        }
         if let Some(reason) = self.reason {
             line += &format!(": {reason}");
         }

@@ -8,26 +8,28 @@ use anyhow::{Result, anyhow, bail};
 use super::fingerprint::{Fingerprint, Verified};
 use super::report::{self, Report};
 use super::{Context, fail_with, print_error};
-use crate::model::UplinkSet;
 use crate::model::change::Change;
 use crate::model::health::HealthRecords;
+use crate::model::link::Devices;
 use crate::model::pools::Pools;
-use crate::model::snapshot::{ChangeCounters, Conflict, Snapshot};
+use crate::model::snapshot::Conflict;
+use crate::model::{Family, UplinkSet};
 use crate::plan;
 use crate::plan::assign::ClientChange;
-use crate::plan::client_set::{self, PoolEdit};
-use crate::plan::filter::Dependencies;
-use crate::plan::uplinks::{self, GatewayStatus, Intent};
+use crate::plan::client_set::PoolEdit;
+use crate::plan::uplinks::{GatewayStatus, Intent};
 use crate::system::files::Lock;
-use crate::system::{Kernel, Need, notify_hook, shell};
+use crate::system::{notify_hook, shell};
 
 mod begin;
 mod finish_uplinks;
 mod flows;
 mod records;
 mod removal;
+mod slice;
 mod steps;
 
+use slice::Slice;
 use steps::Failure;
 
 /// How often a run plans again because the kernel changed meanwhile (a device came or went).
@@ -46,8 +48,8 @@ pub struct Run<'a> {
     pub context: &'a Context,
     /// `None` with `--dry-run`, which writes nothing.
     lock: Option<Lock>,
-    pub kernel: Kernel,
-    pub snapshot: Snapshot,
+    /// That of IPv4, and that of IPv6 if there is one.
+    slices: Vec<Slice<'a>>,
     /// The first failure to show a step.
     output_error: OnceCell<anyhow::Error>,
     /// The first failure of a change that clients are served without too. Such changes are not tried
@@ -59,8 +61,6 @@ pub struct Run<'a> {
     pool_error: Option<anyhow::Error>,
     /// The version of these files; `None` if they were not read.
     pool_version: Option<String>,
-    /// The counters at the time of the snapshot.
-    counters: ChangeCounters,
     /// Uplinks out of service whose flows an earlier run has ended.
     flows_ended: UplinkSet,
     /// The run has nothing to change, and nothing has changed since that earlier run.
@@ -80,17 +80,17 @@ impl Run<'_> {
         client_changes: Vec<ClientChange>,
         intent: Intent,
     ) -> Result<()> {
-        if let Some(conflict) = plan::first_conflict(&self.snapshot) {
+        if let Some(conflict) = self.slices.iter().find_map(Slice::conflict) {
             bail!("nothing was changed: {conflict}");
         }
-        let before = uplinks::current(&self.context.config, &self.snapshot);
+        let before: Vec<GatewayStatus> = self.slices.iter().map(Slice::current).collect();
         let status = self.decide(intent)?;
         let edit = PoolEdit { after: &pools, changes: &client_changes, ..self.no_edit() };
         let mut changes = self.plan(&status, edit)?;
         let mut report = Report { client_changes, ..Report::default() };
         report.commands = self.file_commands(&pools, &report);
         report.done = report.commands.len();
-        self.is_idle = changes.is_empty() && report.is_empty();
+        self.is_idle = changes.iter().all(Vec::is_empty) && report.is_empty();
         if self.lock.is_none() {
             return self.print_dry_run(&pools, intent, changes, &before, &status, report);
         }
@@ -138,20 +138,21 @@ impl Run<'_> {
     fn carry_out(
         &mut self,
         intent: Intent,
-        changes: Vec<Change>,
-        before: &GatewayStatus,
-        status: GatewayStatus,
+        changes: Vec<Vec<Change>>,
+        before: &[GatewayStatus],
+        status: Vec<GatewayStatus>,
         report: &mut Report,
         failures: &mut Vec<anyhow::Error>,
     ) -> Result<Vec<notify_hook::Event>> {
         let status = self.reconcile(intent, changes, status, report)?;
-        self.write_last_gateways(&status);
+        let (before_inet, inet) = (&before[0], &status[0]);
+        self.write_last_gateways(inet);
         report.describe_uplinks(self.context, before, &status);
         self.end_flows(before, &status, intent, report)?;
-        let events = self.update_health(before, &status, intent)?;
-        failures.extend(self.end_flows_after_failback(&status, report).err());
+        let events = self.update_health(before_inet, inet, intent)?;
+        failures.extend(self.end_flows_after_failback(inet, report).err());
         self.flows_ended =
-            plan::flows::still_cleared(&self.context.config, self.flows_ended, &status, intent);
+            plan::flows::still_cleared(&self.context.config, self.flows_ended, inet, intent);
         self.write_fingerprint();
         Ok(events)
     }
@@ -162,39 +163,72 @@ impl Run<'_> {
     fn reconcile(
         &mut self,
         intent: Intent,
-        mut changes: Vec<Change>,
-        mut status: GatewayStatus,
+        mut changes: Vec<Vec<Change>>,
+        mut status: Vec<GatewayStatus>,
         report: &mut Report,
-    ) -> Result<GatewayStatus> {
+    ) -> Result<Vec<GatewayStatus>> {
         for _ in 0..ROUNDS {
-            if changes.is_empty() {
+            if changes.iter().all(Vec::is_empty) {
                 return Ok(status);
             }
-            let failure = self.apply(&changes, report).err();
-            if let Err(error) = self.observe_again(failure.is_some()) {
-                // If nothing can be read any more, the first failure says why.
-                return Err(failure.map_or(error, |failure| failure.error));
+            let mut failures = Vec::new();
+            for (at, changes) in changes.iter().enumerate() {
+                let failure = self.apply(&self.slices[at], changes, report).err();
+                let observed = match (changes.is_empty(), &failure) {
+                    (true, _) => Ok(()),
+                    (false, failure) => {
+                        self.slices[at].observe_again(&self.pools, failure.is_some())
+                    }
+                };
+                if let Err(error) = observed {
+                    // If nothing can be read any more, the first failure says why.
+                    return Err(failure.map_or(error, |failure| failure.error));
+                }
+                failures.push(failure);
             }
             status = self.decide(intent)?;
             let next = self.plan(&status, self.no_edit())?;
-            if let Some(Failure { at, error }) = failure {
-                if next.first() == changes.get(at) && !self.snapshot.devices_changed {
+            for (at, failure) in failures.into_iter().enumerate() {
+                let Some(Failure { at: failed, error }) = failure else { continue };
+                let is_same = next[at].first() == changes[at].get(failed);
+                if is_same && !self.slices[at].snapshot.devices_changed {
                     return Err(error);
                 }
             }
             changes = next;
         }
-        match changes.first() {
-            None => Ok(status),
-            Some(change) => bail!(
-                "a change was reverted by another program: {}",
-                shell::summary(change, self.protocol())
-            ),
+        for (slice, changes) in self.slices.iter().zip(&changes) {
+            if let Some(change) = changes.first() {
+                bail!(
+                    "a change was reverted by another program: {}",
+                    shell::summary(change, slice.family(), self.protocol())
+                );
+            }
         }
+        Ok(status)
     }
 
-    fn decide(&self, intent: Intent) -> Result<GatewayStatus> {
-        uplinks::decide(&self.context.config, &self.snapshot, intent)
+    /// The devices, with their addresses of a family if it has a slice.
+    pub fn devices_of(&self, family: Family) -> &Devices {
+        let slice = self.slices.iter().find(|slice| slice.family() == family);
+        &slice.unwrap_or(self.inet()).snapshot.devices
+    }
+
+    /// The slice of IPv4.
+    pub fn inet(&self) -> &Slice<'_> {
+        &self.slices[0]
+    }
+
+    fn decide(&self, intent: Intent) -> Result<Vec<GatewayStatus>> {
+        let mut all = Vec::new();
+        for slice in &self.slices {
+            let mut status = slice.decide(self.intent_for(slice, intent))?;
+            if let Some(inet) = all.first() {
+                status.refuse_where_ipv6_is_missing(slice.config, inet);
+            }
+            all.push(status);
+        }
+        Ok(all)
     }
 
     /// The pools as they are.
@@ -202,12 +236,25 @@ impl Run<'_> {
         PoolEdit { is_known: self.pool_error.is_none(), ..PoolEdit::none(&self.pools) }
     }
 
-    fn plan(&self, status: &GatewayStatus, edit: PoolEdit) -> Result<Vec<Change>> {
-        let mut changes = plan::changes(&self.context.config, &self.snapshot, status, edit)?;
-        if self.optional_error.get().is_some() {
-            changes.retain(|change| !change.is_optional());
+    /// What an intent means for a slice.
+    fn intent_for(&self, slice: &Slice, intent: Intent) -> Intent {
+        if self.context.covers(slice.family()) {
+            intent.for_family(slice.family())
+        } else {
+            Intent::Keep
         }
-        Ok(changes)
+    }
+
+    fn plan(&self, status: &[GatewayStatus], edit: PoolEdit) -> Result<Vec<Vec<Change>>> {
+        let mut all = Vec::new();
+        for (slice, status) in self.slices.iter().zip(status) {
+            let mut changes = slice.plan(status, edit)?;
+            if self.optional_error.get().is_some() {
+                changes.retain(|change| !change.is_optional());
+            }
+            all.push(changes);
+        }
+        Ok(all)
     }
 
     /// What the commit does to the files. Where clients change, their own lines say more.
@@ -231,36 +278,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Observes the kernel after changes. After the changes of this run, a set with as many members as
-    /// the pools have clients has the right ones, because the kernel acknowledged each member that was
-    /// added or deleted. If a change failed, everything is read.
-    fn observe_again(&mut self, has_failed: bool) -> Result<()> {
-        let counters = self.kernel.change_counters();
-        let (mut set, mut filter) = (Need::Read, Need::Read);
-        if !has_failed && self.obstacles().is_empty() {
-            if counters.entries == Some(client_set::len(&self.context.config, &self.pools)) {
-                set = Need::Unchanged;
-            }
-            if counters.generation.is_some() && counters.generation == self.counters.generation {
-                filter = Need::Unchanged;
-            }
-        }
-        let depended_on = Dependencies::current(&self.context.config, &self.snapshot);
-        let need = |found: &Snapshot| {
-            // What was right before a device or multipath changed may be wrong now.
-            let is_same = Dependencies::current(&self.context.config, found) == depended_on;
-            [set, if is_same { filter } else { Need::Read }]
-        };
-        self.snapshot = self.context.observe_if(&self.kernel, need)?;
-        if let Some(conflict) = plan::first_conflict(&self.snapshot) {
-            bail!("{conflict}");
-        }
-        self.counters = counters;
-        Ok(())
-    }
-
     fn obstacles(&self) -> Vec<Conflict> {
-        plan::obstacles(&self.context.config, &self.snapshot, &self.pools)
+        self.slices.iter().flat_map(|slice| slice.obstacles(&self.pools)).collect()
     }
 
     /// Records that all is correct, so that the next run need not read it again.
@@ -270,7 +289,7 @@ impl Run<'_> {
             return;
         }
         if let Some(fingerprint) =
-            Fingerprint::new(self.context, &self.counters, version, &self.snapshot)
+            Fingerprint::new(self.context, &self.inet().counters, version, &self.inet().snapshot)
         {
             Verified::new(fingerprint, self.flows_ended).write(self.context);
         }

@@ -16,7 +16,7 @@ use super::pins::{Prefix, check_exclude, check_pins};
 use super::probe::ProbeSection;
 use super::source::Source;
 use super::uplinks::{UplinkSection, check_uplinks};
-use super::{Config, Helper, Lan, Multipath, Unassigned, Uplink};
+use super::{Config, Helper, Ipv6Missing, Lan, Multipath, Unassigned, Uplink};
 use crate::error::Error;
 use crate::model::{DevName, Family, UplinkNo};
 
@@ -28,6 +28,10 @@ struct ConfigFile {
     exclude: Vec<Spanned<Prefix>>,
     #[serde(default)]
     unassigned: Unassigned,
+    #[serde(default)]
+    ipv6: bool,
+    #[serde(default, rename = "ipv6-missing")]
+    ipv6_missing: Ipv6Missing,
     #[serde(default)]
     helpers: Vec<Helper>,
     #[serde(default)]
@@ -67,6 +71,8 @@ pub(super) fn parse(source: &Source) -> Result<Config, Error> {
     helpers.dedup();
     Ok(Config {
         family: Family::Inet,
+        ipv6: file.ipv6,
+        ipv6_missing: file.ipv6_missing,
         path: source.path.to_owned(),
         lan,
         exclude,

@@ -25,8 +25,8 @@ pub(super) struct KernelSection {
 
 /// The highest base to which every uplink number can be added.
 const MAX_BASE: u32 = u32::MAX - UplinkNo::MAX as u32;
-/// The id of the backup group follows that of the last uplink.
-const MAX_NEXTHOP_BASE: u32 = MAX_BASE - 1;
+/// The id of the backup group follows that of the last uplink, and the ids of IPv6 are 100 higher.
+const MAX_NEXTHOP_BASE: u32 = MAX_BASE - 101;
 /// The last rule has the priority `rule-pref` + 301. Those of multipath begin at 32000.
 const MAX_RULE_PREF: u32 = 31698;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
 use toml::Spanned;
 use toml::de::DeTable;
@@ -89,16 +89,16 @@ fn check_prefix(given: &Spanned<Prefix>, source: &Source) -> Result<IpNet, Error
 
 /// A prefix with host bits set is refused: it is most often a typing error.
 fn parse_prefix(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return Ok(IpNet::from(IpAddr::from(address)));
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
     }
-    let Ok(net) = text.parse::<Ipv4Net>() else {
-        return Err(format!("{text:?} is neither an IPv4 address nor an IPv4 prefix"));
+    let Ok(net) = text.parse::<IpNet>() else {
+        return Err(format!("{text:?} is neither an address nor a prefix"));
     };
     if net.trunc() != net {
         return Err(format!("{text:?} has host bits set; the prefix is {}", net.trunc()));
     }
-    Ok(net.into())
+    Ok(net)
 }
 
 /// `192.168.7.2` rather than `192.168.7.2/32`.

@@ -1,16 +1,17 @@
 //! `[uplink.N]`: its shape in the file, and the checks.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ipnet::Ipv6Net;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::name_servers::{DnsValue, check_dns};
 use super::probe::{ProbeSection, check_probe};
 use super::source::Source;
-use super::{Failback, Role, Uplink};
+use super::{Failback, Role, Uplink, Uplink6};
 use crate::error::Error;
 use crate::model::{Client, DevName, UplinkNo};
 
@@ -22,6 +23,13 @@ pub(super) struct UplinkSection {
     via: Option<Spanned<String>>,
     #[serde(default = "yes")]
     nat: bool,
+    #[serde(default = "yes")]
+    ipv6: bool,
+    via6: Option<Spanned<String>>,
+    #[serde(default = "yes")]
+    nat6: bool,
+    #[serde(default)]
+    prefix6: Vec<Spanned<String>>,
     #[serde(default = "yes")]
     clamp_mss: bool,
     #[serde(default)]
@@ -78,6 +86,14 @@ fn check_uplink(
         Some(via) => Some(check_gateway(via, source)?),
         None => None,
     };
+    let via6 = match &section.via6 {
+        Some(via) => Some(check_gateway6(via, source)?),
+        None => None,
+    };
+    let mut prefixes = Vec::new();
+    for prefix in &section.prefix6 {
+        prefixes.push(check_prefix6(prefix, source)?);
+    }
     let dev: DevName = source.parse(&section.dev)?;
     let failback = match &section.failback {
         Some(failback) => source.parse(failback)?,
@@ -88,7 +104,9 @@ fn check_uplink(
         dev,
         weight,
         via,
+        is_used: true,
         nat: section.nat,
+        inet6: Uplink6 { is_used: section.ipv6, via: via6, nat: section.nat6, prefixes },
         clamp_mss: section.clamp_mss,
         role: section.role,
         failback,
@@ -104,6 +122,30 @@ fn check_gateway(via: &Spanned<String>, source: &Source) -> Result<IpAddr, Error
         _ => {
             let reason = format!("{:?} is not the IPv4 address of a gateway", via.get_ref());
             Err(source.error(via.span(), reason))
+        }
+    }
+}
+
+fn check_gateway6(via: &Spanned<String>, source: &Source) -> Result<IpAddr, Error> {
+    match via.get_ref().parse::<Ipv6Addr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(address.into()),
+        _ => {
+            let reason = format!("{:?} is not the IPv6 address of a gateway", via.get_ref());
+            Err(source.error(via.span(), reason))
+        }
+    }
+}
+
+fn check_prefix6(prefix: &Spanned<String>, source: &Source) -> Result<Ipv6Net, Error> {
+    match prefix.get_ref().parse::<Ipv6Net>() {
+        Ok(net) if net.trunc() == net => Ok(net),
+        Ok(net) => {
+            let reason = format!("{net} has host bits set; the prefix is {}", net.trunc());
+            Err(source.error(prefix.span(), reason))
+        }
+        Err(_) => {
+            let reason = format!("{:?} is not an IPv6 prefix", prefix.get_ref());
+            Err(source.error(prefix.span(), reason))
         }
     }
 }

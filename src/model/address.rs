@@ -2,21 +2,25 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A client of the gateway: a line of a pool file. It is identified by its IPv4 address. Code that
-/// needs the address calls [`Client::address`], so that other kinds of client can be added.
+use super::Family;
+
+/// A client of the gateway: a line of a pool file. It is identified by its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Client(Ipv4Addr);
+pub struct Client(IpAddr);
 
 /// The address is hashed as one number, which is faster than four bytes.
 impl Hash for Client {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.0.to_bits());
+        match self.0 {
+            IpAddr::V4(address) => state.write_u32(address.to_bits()),
+            IpAddr::V6(address) => state.write_u128(address.to_bits()),
+        }
     }
 }
 
@@ -24,25 +28,48 @@ impl Client {
     /// Returns an error for an address that no host can have: unspecified, loopback, multicast,
     /// reserved or broadcast.
     pub fn new(address: IpAddr) -> Result<Self, String> {
-        let IpAddr::V4(address) = address else {
-            return Err(format!("{address} is an IPv6 address; only IPv4 clients are supported"));
+        let kind = match address {
+            IpAddr::V4(address) => impossible_inet(address),
+            IpAddr::V6(address) => impossible_inet6(address),
         };
-        let kind = match address.octets()[0] {
-            0 => "an unspecified",
-            127 => "a loopback",
-            224..=239 => "a multicast",
-            240..=255 => "a reserved",
-            _ => return Ok(Self(address)),
-        };
-        Err(format!("{address} is {kind} address, which no client can have"))
+        match kind {
+            None => Ok(Self(address)),
+            Some(kind) => Err(format!("{address} is {kind} address, which no client can have")),
+        }
     }
 
     pub fn address(self) -> IpAddr {
-        self.0.into()
+        self.0
     }
 
-    pub fn octets(self) -> [u8; 4] {
-        self.0.octets()
+    pub fn family(self) -> Family {
+        Family::of(self.0)
+    }
+}
+
+fn impossible_inet(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets()[0] {
+        0 => Some("an unspecified"),
+        127 => Some("a loopback"),
+        224..=239 => Some("a multicast"),
+        240..=255 => Some("a reserved"),
+        _ => None,
+    }
+}
+
+fn impossible_inet6(address: Ipv6Addr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        Some("an unspecified IPv6")
+    } else if address.is_loopback() {
+        Some("a loopback IPv6")
+    } else if address.is_multicast() {
+        Some("a multicast IPv6")
+    } else if address.is_unicast_link_local() {
+        Some("a link-local IPv6")
+    } else if address.to_ipv4_mapped().is_some() {
+        Some("an IPv4-mapped IPv6")
+    } else {
+        None
     }
 }
 
@@ -58,7 +85,7 @@ impl FromStr for Client {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(address) => Self::new(address),
-            Err(_) => Err(format!("not an IPv4 address: {text:?}")),
+            Err(_) => Err(format!("not an IPv4 or IPv6 address: {text:?}")),
         }
     }
 }
@@ -170,8 +197,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_an_ipv4_address_that_a_host_can_have() {
-        for good in ["192.168.7.10", "1.0.0.0", "223.255.255.255", "169.254.7.7"] {
+    fn a_client_is_an_address_that_a_host_can_have() {
+        for good in ["192.168.7.10", "1.0.0.0", "223.255.255.255", "169.254.7.7", "fd07::18"] {
             assert_eq!(good.parse::<Client>().unwrap().to_string(), good);
         }
         for (bad, reason) in [
@@ -183,19 +210,22 @@ mod tests {
             ("239.255.255.250", "multicast"),
             ("240.0.0.1", "reserved"),
             ("255.255.255.255", "reserved"),
-            ("::1", "IPv6"),
-            ("::ffff:10.0.0.1", "IPv6"),
-            ("fe80::1%br0", "not an IPv4 address"),
-            ("10.0.0", "not an IPv4 address"),
-            ("10.0.0.256", "not an IPv4 address"),
-            ("10.0.0.01", "not an IPv4 address"),
-            ("0x0a.1.1.1", "not an IPv4 address"),
-            ("167838209", "not an IPv4 address"),
-            ("10.1.1.1.", "not an IPv4 address"),
-            ("10.0.0.1/32", "not an IPv4 address"),
-            (" 10.0.0.1", "not an IPv4 address"),
-            ("10.0.0.1 ", "not an IPv4 address"),
-            ("", "not an IPv4 address"),
+            ("::1", "loopback IPv6"),
+            ("::", "unspecified IPv6"),
+            ("ff02::1", "multicast IPv6"),
+            ("fe80::1", "link-local IPv6"),
+            ("::ffff:10.0.0.1", "IPv4-mapped IPv6"),
+            ("fe80::1%br0", "not an IPv4 or IPv6 address"),
+            ("10.0.0", "not an IPv4 or IPv6 address"),
+            ("10.0.0.256", "not an IPv4 or IPv6 address"),
+            ("10.0.0.01", "not an IPv4 or IPv6 address"),
+            ("0x0a.1.1.1", "not an IPv4 or IPv6 address"),
+            ("167838209", "not an IPv4 or IPv6 address"),
+            ("10.1.1.1.", "not an IPv4 or IPv6 address"),
+            ("10.0.0.1/32", "not an IPv4 or IPv6 address"),
+            (" 10.0.0.1", "not an IPv4 or IPv6 address"),
+            ("10.0.0.1 ", "not an IPv4 or IPv6 address"),
+            ("", "not an IPv4 or IPv6 address"),
         ] {
             let error = bad.parse::<Client>().unwrap_err();
             assert!(error.contains(reason), "{bad:?}: {error}");

@@ -2,10 +2,20 @@
 
 use std::net::IpAddr;
 
-use super::Mark;
+use super::{Family, Mark};
 
-/// The name of the set.
-pub const SET_NAME: &str = "wanpool";
+/// The name of the set of a family.
+pub fn set_name(family: Family) -> &'static str {
+    match family {
+        Family::Inet => "wanpool",
+        Family::Inet6 => "wanpool6",
+    }
+}
+
+/// The family of the set with this name.
+pub fn set_family(name: &str) -> Option<Family> {
+    [Family::Inet, Family::Inet6].into_iter().find(|&family| set_name(family) == name)
+}
 
 /// The set with its members. An entry holds an address rather than a client: what is found in the
 /// kernel may have been added by somebody else and be the address of no client.

@@ -36,6 +36,22 @@ impl Family {
         }
     }
 
+    /// The name of the program for the packet filter.
+    pub fn iptables(self) -> &'static str {
+        match self {
+            Family::Inet => "iptables",
+            Family::Inet6 => "ip6tables",
+        }
+    }
+
+    /// The family of the tables that this program makes, in the words of `nft`.
+    pub fn nft(self) -> &'static str {
+        match self {
+            Family::Inet => "ip",
+            Family::Inet6 => "ip6",
+        }
+    }
+
     /// What follows `ip` in a command: nothing, or ` -6`.
     pub fn ip_option(self) -> &'static str {
         match self {

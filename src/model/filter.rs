@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{DevName, Mark};
+use ipnet::IpNet;
+
+use super::{DevName, Family, Mark};
 
 /// A table of the packet filter that wanpool has chains in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +86,8 @@ pub enum Match {
     NotMark(Mark),
     Connmark(Mark),
     NotConnmark(Mark),
+    /// The source address is in this prefix.
+    Source(IpNet),
     /// The packet goes to the host that began the flow.
     Answer,
     /// The first packet of a flow.
@@ -117,8 +121,8 @@ pub enum Verdict {
     RestoreMark {
         mask: u32,
     },
-    /// The mark that the client set has for the source address.
-    MarkFromClientSet,
+    /// The mark that the client set of this family has for the source address.
+    MarkFromClientSet(Family),
     /// The conntrack helper of this name watches the flow.
     Helper(String),
     Jump(Chain),

@@ -41,10 +41,14 @@ pub struct Address {
 
 impl Address {
     /// The network address and the broadcast address, which no host has. A prefix of 31 or 32 bits
-    /// has neither (RFC 3021).
+    /// has neither (RFC 3021), and IPv6 has none.
     pub fn reserved(&self) -> Option<[IpAddr; 2]> {
-        let net = self.network().filter(|net| net.prefix_len() + 2 <= net.max_prefix_len())?;
-        Some([net.network(), net.broadcast()])
+        match self.network()? {
+            IpNet::V4(net) if net.prefix_len() <= 30 => {
+                Some([net.network().into(), net.broadcast().into()])
+            }
+            _ => None,
+        }
     }
 
     /// The network that the address is in, if there can be other hosts in it.

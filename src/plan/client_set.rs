@@ -37,7 +37,8 @@ pub fn wanted(config: &Config, pools: &Pools) -> ClientSet {
     let mut entries = Vec::with_capacity(pools.len());
     for &no in config.uplinks.keys() {
         let mark = config.kernel_ids.pool_mark(no);
-        entries.extend(pools.members(no).iter().map(|client| (client.address(), mark)));
+        let members = pools.members(no).iter().filter(|it| it.family() == config.family);
+        entries.extend(members.map(|client| (client.address(), mark)));
     }
     entries.sort_unstable_by_key(|&(address, _)| address);
     ClientSet { max: room(config, pools), entries }
@@ -45,7 +46,8 @@ pub fn wanted(config: &Config, pools: &Pools) -> ClientSet {
 
 /// How many members the set should have.
 pub fn len(config: &Config, pools: &Pools) -> u32 {
-    let len: usize = config.uplinks.keys().map(|&no| pools.members(no).len()).sum();
+    let members = config.uplinks.keys().flat_map(|&no| pools.members(no));
+    let len = members.filter(|client| client.family() == config.family).count();
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
@@ -100,7 +102,7 @@ fn entries_of(config: &Config, pools: &Pools, clients: &[Client]) -> Vec<Entry> 
     let mut entries = Vec::new();
     for &client in clients {
         match pools.pool_of(client) {
-            Some(no) if config.uplinks.contains_key(&no) => {
+            Some(no) if client.family() == config.family && config.uplinks.contains_key(&no) => {
                 entries.push((client.address(), config.kernel_ids.pool_mark(no)));
             }
             _ => {}

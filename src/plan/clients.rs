@@ -12,7 +12,7 @@ use crate::config::{Config, Lan};
 use crate::error::Error;
 use crate::model::link::{Devices, Link, Neighbour};
 use crate::model::pools::Pools;
-use crate::model::{Client, DevName};
+use crate::model::{Client, DevName, Family};
 
 /// The LAN devices that exist, or those of them in `only`. Each device in `only` must exist and be a
 /// LAN device; of the configured ones at least one must exist.
@@ -81,7 +81,8 @@ impl<'a> ClientTest<'a> {
     }
 
     pub fn is_client(&self, client: Client) -> bool {
-        !self.own.contains(&client.address()) && !self.config.is_excluded(client)
+        let is_served = client.family() == Family::Inet || self.config.ipv6;
+        is_served && !self.own.contains(&client.address()) && !self.config.is_excluded(client)
     }
 }
 
@@ -132,6 +133,10 @@ pub fn may_be_client(config: &Config, devices: &Devices, client: Client) -> bool
 
 /// Why an address that a person typed cannot be a client, if it cannot.
 pub fn refusal(config: &Config, devices: &Devices, client: Client) -> Option<String> {
+    if client.family() == Family::Inet6 && !config.ipv6 {
+        let file = config.path.display();
+        return Some(format!("{client}: an IPv6 address; set ipv6 = true in {file}"));
+    }
     if config.is_excluded(client) {
         return Some(format!("{client}: excluded in {}", config.path.display()));
     }

@@ -8,7 +8,7 @@ use super::uplinks::{GatewayStatus, is_multipath_on};
 use crate::config::{Config, Lan, Uplink};
 use crate::model::filter::{Chain, Filter, FilterRule, Jump, Match, Verdict};
 use crate::model::snapshot::Snapshot;
-use crate::model::{DevName, UplinkNo};
+use crate::model::{DevName, Family, UplinkNo};
 
 /// What the rules depend on besides the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ fn set_mark(config: &Config) -> Vec<FilterRule> {
         for dev in devices {
             rules.push(FilterRule::new(
                 [Match::InputDevice(dev.clone())],
-                Verdict::MarkFromClientSet,
+                Verdict::MarkFromClientSet(config.family),
             ));
         }
         rules.extend([save_if_marked.clone(), return_if_marked.clone()]);
@@ -87,7 +87,7 @@ fn set_mark(config: &Config) -> Vec<FilterRule> {
     rules.push(save_if_marked.clone());
     if config.lan == Lan::AllButUplinks {
         rules.push(return_if_marked);
-        rules.push(FilterRule::new([], Verdict::MarkFromClientSet));
+        rules.push(FilterRule::new([], Verdict::MarkFromClientSet(config.family)));
         rules.push(save_if_marked);
     }
     rules
@@ -102,7 +102,8 @@ fn set_mark(config: &Config) -> Vec<FilterRule> {
 fn restore_mark(config: &Config, multipath: bool) -> Vec<FilterRule> {
     let ids = &config.kernel_ids;
     let mut rules = Vec::new();
-    if !multipath {
+    // A route of IPv6 has no realm by which they could be recognised.
+    if !multipath && config.family == Family::Inet {
         let came_in_by_uplink = Match::Connmark(ids.uplink_mark_bit());
         let matches = [came_in_by_uplink, Match::UplinkRealm, Match::Answer];
         rules.push(FilterRule::new(matches, Verdict::Drop));
@@ -134,8 +135,14 @@ fn save_mark(config: &Config) -> Vec<FilterRule> {
 fn masquerade(config: &Config) -> Vec<FilterRule> {
     let mut rules = Vec::new();
     for uplink in config.uplinks.values() {
+        let output = Match::OutputDevice(uplink.dev.clone());
+        if config.family == Family::Inet6 {
+            for &prefix in &uplink.inet6.prefixes {
+                let matches = [Match::Source(prefix.into()), output.clone()];
+                rules.push(FilterRule::new(matches, Verdict::Return));
+            }
+        }
         if uplink.nat {
-            let output = Match::OutputDevice(uplink.dev.clone());
             // What IPsec encrypts keeps its source address, or the policies would not match it.
             let matches = [output, Match::NoIpsecPolicy];
             rules.push(FilterRule::new(matches, Verdict::Masquerade));
@@ -154,7 +161,7 @@ fn clamp_mss(config: &Config, found: &Snapshot) -> Vec<FilterRule> {
         }
         let output = Match::OutputDevice(uplink.dev.clone());
         rules.push(FilterRule::new([output, Match::TcpSyn], Verdict::ClampMss));
-        if let Some(mss) = mss_of(uplink, found) {
+        if let Some(mss) = mss_of(config, uplink, found) {
             let elsewhere = Match::NotOutputDevice(uplink.dev.clone());
             let mark = Match::Mark(config.kernel_ids.uplink_mark(no));
             let matches = [elsewhere, Match::TcpSyn, mark];
@@ -164,13 +171,20 @@ fn clamp_mss(config: &Config, found: &Snapshot) -> Vec<FilterRule> {
     rules
 }
 
-/// The headers of IPv4 and TCP.
-const HEADERS: u32 = 40;
+/// The length of the headers of IP and TCP.
+fn headers(family: Family) -> u32 {
+    match family {
+        Family::Inet => 40,
+        Family::Inet6 => 60,
+    }
+}
 
 /// The MSS for what comes in by an uplink. While its device does not exist, the rule stays as it is.
-fn mss_of(uplink: &Uplink, found: &Snapshot) -> Option<u16> {
+fn mss_of(config: &Config, uplink: &Uplink, found: &Snapshot) -> Option<u16> {
     if let Some(link) = found.devices.link(&uplink.dev) {
-        return u16::try_from(link.mtu.saturating_sub(HEADERS)).ok().filter(|mss| *mss > 0);
+        return u16::try_from(link.mtu.saturating_sub(headers(config.family)))
+            .ok()
+            .filter(|mss| *mss > 0);
     }
     let elsewhere = Match::NotOutputDevice(uplink.dev.clone());
     for rule in found.filter.get()?.chains.get(&Chain::CLAMP_MSS)? {

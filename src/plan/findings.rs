@@ -6,6 +6,7 @@ use super::priorities::{UNASSIGNED, UPLINK_LOCAL};
 use super::uplinks::current;
 use crate::config::{Config, Lan};
 use crate::model::filter::{AcceptingRule, DeviceMatch};
+use crate::model::link::Devices;
 use crate::model::pools::Pools;
 use crate::model::routing::{Rule, RuleAction};
 use crate::model::snapshot::{Conflict, Snapshot, Surroundings};
@@ -26,6 +27,20 @@ impl Finding {
     fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into() }
     }
+}
+
+/// What clients send over IPv6 while the configuration leaves it alone. `inet6` has the addresses of IPv6.
+pub fn unserved_inet6(config: &Config, inet6: &Devices) -> Option<Finding> {
+    let mut addresses = inet6.addresses.iter();
+    let found = addresses.find(|address| config.is_lan(address.dev.as_str()))?;
+    let file = config.path.display();
+    Some(Finding::new(
+        format!(
+            "{} has the IPv6 address {}, and wanpool leaves IPv6 alone",
+            found.dev, found.local
+        ),
+        format!("set ipv6 = true in {file}, or remove the address and advertise no prefix there"),
+    ))
 }
 
 impl From<Conflict> for Finding {

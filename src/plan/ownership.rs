@@ -23,10 +23,10 @@ pub fn split_foreign(config: &Config, found: &mut Snapshot) {
     for chain in foreign_chains(&wanted, filter) {
         filter.chains.remove(&chain);
         filter.jumps.retain(|jump| jump.to != chain);
-        let Chain { table, name } = chain;
+        let (Chain { table, name }, iptables) = (chain, config.family.iptables());
         found.conflicts.push(Conflict::new(
             format!("the chain {name} of table {table} contains no rule of wanpool"),
-            format!("rename it: iptables -w -t {table} -E {name} OTHER"),
+            format!("rename it: {iptables} -w -t {table} -E {name} OTHER"),
         ));
     }
 }
@@ -65,7 +65,7 @@ fn proves_ownership(chain: Chain, rule: &FilterRule) -> bool {
         (Chain::SET_MARK, [Match::NotMark(mark)], Verdict::SaveMark { mask }) => {
             is_unmarked(mark) && is_mark_mask(*mask)
         }
-        (Chain::SET_MARK, [] | [Match::InputDevice(_)], Verdict::MarkFromClientSet) => true,
+        (Chain::SET_MARK, [] | [Match::InputDevice(_)], Verdict::MarkFromClientSet(_)) => true,
         (
             Chain::RESTORE_MARK,
             // Before version 0.3.0, it restored the mark into marked packets too.

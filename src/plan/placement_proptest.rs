@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::assign::{self, ClientChange};
 use super::rebalance::rebalance;
-use crate::config::{Config, Failback, NameServers, Role, Uplink};
+use crate::config::{Config, Failback, NameServers, Role, Uplink, Uplink6};
 use crate::model::pools::Pools;
 use crate::model::probe::ProbeSettings;
 use crate::model::{Client, UplinkNo};
@@ -63,7 +63,21 @@ fn uplink(no: UplinkNo, weight: u8) -> Uplink {
     let (role, failback) = (Role::Primary, Failback::Keep);
     let probe = ProbeSettings::default();
     let dns = NameServers::FromHook;
-    Uplink { no, dev, weight, via: None, nat: true, clamp_mss: true, role, failback, dns, probe }
+    let inet6 = Uplink6 { is_used: true, via: None, nat: true, prefixes: vec![] };
+    Uplink {
+        no,
+        dev,
+        weight,
+        is_used: true,
+        via: None,
+        nat: true,
+        inet6,
+        clamp_mss: true,
+        role,
+        failback,
+        dns,
+        probe,
+    }
 }
 
 impl Gateway {

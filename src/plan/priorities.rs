@@ -1,11 +1,35 @@
 //! The metrics of routes and the preferences of routing rules. A change here changes what `ip route`
 //! and `ip rule` show.
 
-/// In the table of an uplink (300+N): a route that marks a failover by hand.
-pub const MANUAL_FAILOVER_METRIC: u32 = 1;
+use crate::model::Family;
+
+/// In the table of an uplink (300+N): its default route and its neighbours. In IPv6, a metric of 0
+/// becomes 1024 (`IP6_RT_PRIO_USER`).
+pub fn uplink_metric(family: Family) -> u32 {
+    match family {
+        Family::Inet => 0,
+        Family::Inet6 => 1024,
+    }
+}
+
+/// There as well: a route that marks a failover by hand.
+pub fn manual_failover_metric(family: Family) -> u32 {
+    uplink_metric(family) + 1
+}
+
 /// There as well: a second default route that marks a failover by a probe. A probe puts back only what
 /// a probe took out.
-pub const PROBE_FAILOVER_METRIC: u32 = 2;
+pub fn probe_failover_metric(family: Family) -> u32 {
+    uplink_metric(family) + 2
+}
+
+/// In the shared table, the group of all active uplinks, which comes before the backups.
+pub fn shared_metric(family: Family) -> u32 {
+    match family {
+        Family::Inet => 0,
+        Family::Inet6 => FALLBACK_METRIC,
+    }
+}
 
 /// In the table of a pool (200+N): its own uplink, the uplink of `failover --to`, the group of all
 /// active uplinks, the backups, and the unreachable default. The shared table has the last two as

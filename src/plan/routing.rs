@@ -84,12 +84,15 @@ fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
             routes.push(default_route(family, table, OVERRIDE_METRIC, target));
         }
         for (metric, target) in &fallback {
+            if uplink_status.is_refused && *metric != UNREACHABLE_METRIC {
+                continue;
+            }
             routes.push(default_route(family, table, *metric, target.clone()));
         }
     }
     for (metric, target) in fallback {
         // In the shared table the group is not the fallback but the first choice.
-        let metric = if metric == FALLBACK_METRIC { 0 } else { metric };
+        let metric = if metric == FALLBACK_METRIC { shared_metric(family) } else { metric };
         routes.push(default_route(family, ids.shared_table(), metric, target));
     }
     routes
@@ -98,10 +101,13 @@ fn routes(config: &Config, status: &GatewayStatus) -> Vec<Route> {
 /// The default route of one uplink, in service or failed over, for its flows and probes. This table
 /// has no unreachable default: without a device the rules go on to the shared table.
 fn uplink_table(family: Family, table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Route> {
-    let route = |metric| {
-        let target = RouteTarget::Uplink { dev: dev.clone(), via: status.via };
-        default_route(family, table, metric, target)
+    let (dev, via) = (dev.clone(), status.via);
+    let target = match family {
+        Family::Inet => RouteTarget::Uplink { dev: dev.clone(), via },
+        // A route of IPv6 has no realm.
+        Family::Inet6 => RouteTarget::Device { dev: dev.clone(), via },
     };
+    let route = default_route(family, table, uplink_metric(family), target);
     match status.condition {
         // The mark of a device that is gone stays until another device is there: a loss needs no run.
         Condition::Down(_) => status
@@ -109,21 +115,21 @@ fn uplink_table(family: Family, table: u32, dev: &DevName, status: &UplinkStatus
             .into_iter()
             .map(|index| failover_mark(family, table, index))
             .collect(),
-        Condition::Up => vec![route(0)],
+        Condition::Up => vec![route],
         Condition::FailedOver(FailoverCause::Manual) => {
             let mut routes = Vec::new();
             if let Some(device) = status.device {
                 routes.push(failover_mark(family, table, device.index));
                 // The kernel refuses a route by a device that is not up.
                 if device.up {
-                    routes.push(route(0));
+                    routes.push(route);
                 }
             }
             routes
         }
         Condition::FailedOver(FailoverCause::Probe) => {
-            let target = RouteTarget::Device { dev: dev.clone(), via: status.via };
-            vec![route(0), default_route(family, table, PROBE_FAILOVER_METRIC, target)]
+            let target = RouteTarget::Device { dev, via };
+            vec![route, default_route(family, table, probe_failover_metric(family), target)]
         }
     }
 }
@@ -140,7 +146,8 @@ fn neighbour_routes(table: u32, dev: &DevName, status: &UplinkStatus) -> Vec<Rou
     if can_have_routes {
         for &MainRoute { dst, via } in &status.routes {
             let target = RouteTarget::Device { dev: dev.clone(), via };
-            routes.push(Route { table, dst, tos: 0, metric: 0, target });
+            let metric = uplink_metric(Family::of_net(dst));
+            routes.push(Route { table, dst, tos: 0, metric, target });
         }
     }
     routes
@@ -159,7 +166,7 @@ pub fn failover_mark(family: Family, table: u32, index: u32) -> Route {
         table,
         dst: IpNet::from(address),
         tos: 0,
-        metric: MANUAL_FAILOVER_METRIC,
+        metric: manual_failover_metric(family),
         target: RouteTarget::Throw,
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+mod inet6;
+
 use super::uplinks::{Condition, GatewayStatus};
 use crate::config::{Config, Hash, Lan};
-use crate::model::DevName;
 use crate::model::change::Change;
 use crate::model::snapshot::{Conflict, Snapshot};
+use crate::model::{DevName, Family};
 
 const FORWARD: &str = "net/ipv4/ip_forward";
 const DYNADDR: &str = "net/ipv4/ip_dynaddr";
@@ -32,6 +34,9 @@ pub struct SysctlChanges {
 /// The sysctls that [`changes`] must know: paths below `/proc/sys`, with `*` for every device. A device
 /// that does not exist yet starts with the value of `default`.
 pub fn keys(config: &Config) -> Vec<String> {
+    if config.family == Family::Inet6 {
+        return inet6::keys(config);
+    }
     let mut keys: Vec<String> =
         [FORWARD, DYNADDR, SRC_VALID_MARK, HASH_POLICY, HASH_FIELDS].map(str::to_owned).to_vec();
     keys.extend(["all", "default"].map(|dev| of_device(dev, RP_FILTER)));
@@ -60,7 +65,7 @@ pub fn changes(config: &Config, found: &Snapshot, status: &GatewayStatus) -> Sys
         return changes;
     }
     for sysctl in wanted(config, found, status) {
-        let is_forward = sysctl.key == FORWARD;
+        let is_forward = sysctl.key == FORWARD || sysctl.key == inet6::FORWARD;
         let Sysctl { key, value, is_optional } = sysctl;
         let change = Change::SetSysctl { key, value: value.to_owned(), is_optional };
         if is_forward {
@@ -99,6 +104,9 @@ struct Sysctl {
 }
 
 fn wanted(config: &Config, found: &Snapshot, status: &GatewayStatus) -> Vec<Sysctl> {
+    if config.family == Family::Inet6 {
+        return inet6::wanted(config, found, status);
+    }
     let mut wanted = Vec::new();
     let mut want = |key: &str, value, is_optional| {
         if found.sysctls.get(key).is_none_or(|found| found != value) {

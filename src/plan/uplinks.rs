@@ -10,7 +10,7 @@ use super::priorities::{MULTIPATH, MULTIPATH_LOCAL};
 use crate::config::Config;
 use crate::model::routing::Rule;
 use crate::model::snapshot::Snapshot;
-use crate::model::{UplinkNo, UplinkSet};
+use crate::model::{Family, UplinkNo, UplinkSet};
 
 mod evaluate;
 mod gateway;
@@ -70,6 +70,16 @@ impl Intent {
         matches!(self, Intent::RestoreAll { .. })
     }
 
+    /// What this means for the slice of a family: a gateway has the family of its address.
+    pub fn for_family(self, family: Family) -> Intent {
+        let of_family = |via: Option<IpAddr>| via.filter(|via| Family::of(*via) == family);
+        match self {
+            Intent::Restore { uplink, via } => Intent::Restore { uplink, via: of_family(via) },
+            Intent::Returned { uplink, via } => Intent::Returned { uplink, via: of_family(via) },
+            intent => intent,
+        }
+    }
+
     /// Whether the gateway of an uplink is determined anew rather than kept.
     fn renews_gateway(self, no: UplinkNo) -> bool {
         match self {
@@ -93,6 +103,16 @@ impl Intent {
 
 /// Decides. The error says why the command cannot be followed.
 pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<GatewayStatus> {
+    decide_if(config, found, intent, false)
+}
+
+/// The same. If `is_lenient`, the command is followed as far as possible.
+pub fn decide_if(
+    config: &Config,
+    found: &Snapshot,
+    intent: Intent,
+    is_lenient: bool,
+) -> Result<GatewayStatus> {
     let multipath = match intent {
         Intent::Multipath(on) => on,
         Intent::RestoreAll { .. } => config.multipath.enable,
@@ -102,8 +122,13 @@ pub fn decide(config: &Config, found: &Snapshot, intent: Intent) -> Result<Gatew
     let mut status = GatewayStatus { uplinks: evaluate_all(config, found, intent), multipath };
     put_back_if_none_is_up(config, found, &mut status);
     match intent {
-        Intent::Restore { uplink, .. } => require_usable(config, &status, uplink)?,
-        Intent::FailOver { uplink, to } => fail_over(config, &mut status, uplink, to)?,
+        Intent::Restore { uplink, .. } if !is_lenient => require_usable(config, &status, uplink)?,
+        Intent::FailOver { uplink, to } => {
+            if !is_lenient {
+                check_failover(config, &status, uplink, to)?;
+            }
+            fail_over(&mut status, uplink, to);
+        }
         Intent::Probed { out, .. } => take_out(&mut status, out),
         _ => {}
     }
@@ -172,9 +197,9 @@ fn require_usable(config: &Config, status: &GatewayStatus, no: UplinkNo) -> Resu
     Ok(())
 }
 
-fn fail_over(
+fn check_failover(
     config: &Config,
-    status: &mut GatewayStatus,
+    status: &GatewayStatus,
     no: UplinkNo,
     to: Option<UplinkNo>,
 ) -> Result<()> {
@@ -189,13 +214,16 @@ fn fail_over(
     if status.is_up(no) && !status.is_another_up(no) {
         bail!("no other uplink is in service to take over from {}", name(config, no));
     }
-    let Some(uplink) = status.uplinks.get_mut(&no) else { return Ok(()) };
+    Ok(())
+}
+
+fn fail_over(status: &mut GatewayStatus, no: UplinkNo, to: Option<UplinkNo>) {
+    let Some(uplink) = status.uplinks.get_mut(&no) else { return };
     // An uplink that is down for the moment can be failed over too, as long as its device exists.
     if uplink.device.is_some() {
         uplink.condition = Condition::FailedOver(FailoverCause::Manual);
     }
     uplink.override_uplink = to.or(uplink.override_uplink);
-    Ok(())
 }
 
 /// Takes uplinks out of service for a probe, as long as another one is left in service.

@@ -16,7 +16,7 @@ impl Kernel {
     pub fn apply(&self, change: &Change) -> Result<()> {
         match self.make(change, &self.devices.borrow()) {
             Err(error) if is_already_done(change, &error) => Ok(()),
-            result => result.with_context(|| shell::summary(change, self.protocol)),
+            result => result.with_context(|| shell::summary(change, self.family, self.protocol)),
         }
     }
 
@@ -39,17 +39,19 @@ impl Kernel {
             Change::DeleteRoute(found) => route::delete(route, found, protocol, devices),
             Change::AddRule(rule) => rule::add(route, rule, protocol),
             Change::DeleteRule(rule) => rule::delete(route, rule, protocol),
-            Change::CreateSet { max, buckets } => ipset::create(netfilter, *max, *buckets),
-            Change::DestroySet => ipset::destroy(netfilter),
-            Change::AddEntries(entries) => ipset::add(netfilter, entries),
-            Change::DeleteEntries(addresses) => ipset::delete(netfilter, addresses),
+            Change::CreateSet { max, buckets } => {
+                ipset::create(netfilter, self.family, *max, *buckets)
+            }
+            Change::DestroySet => ipset::destroy(netfilter, self.family),
+            Change::AddEntries(entries) => ipset::add(netfilter, self.family, entries),
+            Change::DeleteEntries(addresses) => ipset::delete(netfilter, self.family, addresses),
             Change::ReplaceChains(chains) => self.iptables()?.replace_chains(chains),
             Change::DeleteChain(chain) => self.iptables()?.delete_chain(*chain),
             Change::AddJump(jump) => self.iptables()?.add_jump(jump),
             Change::DeleteJump(jump) => self.iptables()?.delete_jump(jump),
-            Change::EndFlows { mark } => conntrack::end(netfilter, *mark),
+            Change::EndFlows { mark } => conntrack::end(netfilter, self.family, *mark),
             Change::EndFlowsFrom { mark, sources } => {
-                conntrack::end_from(netfilter, *mark, sources)
+                conntrack::end_from(netfilter, self.family, *mark, sources)
             }
         }
     }

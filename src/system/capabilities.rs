@@ -1,6 +1,8 @@
-//! The effective capabilities of this process. The numbers are those of `linux/capability.h`.
+//! The effective capabilities of this process, and what the kernel has. The numbers are those of `linux/capability.h`.
 
 use std::fs;
+
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -10,6 +12,11 @@ const CAP_NET_RAW: u32 = 13;
 /// Needed for every change by netlink, and for any request to nfnetlink.
 pub fn has_net_admin() -> bool {
     has(CAP_NET_ADMIN)
+}
+
+/// Whether the kernel has IPv6: `ipv6.disable=1` leaves it out.
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
 }
 
 /// Needed for the raw socket that iptables uses to look up the names of sets.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use super::netlink::{DeviceIndex, ipset, nexthop, route, rule};
 use super::{Kernel, modules, sysctl};
 use crate::model::DevName;
-use crate::model::client_set::FoundSet;
+use crate::model::client_set::{FoundSet, set_name};
 use crate::model::link::Devices;
 use crate::model::routing::Routing;
 use crate::model::snapshot::{Conflict, Read, Snapshot};
@@ -55,14 +55,17 @@ impl Kernel {
 
     /// The client set and the packet filter.
     pub fn read_marking(&self, snapshot: &mut Snapshot, set: Need, filter: Need) -> Result<()> {
-        snapshot.set = set
-            .read(|| ipset::list(&self.netfilter).context("listing the set wanpool"))
-            .context(READING)?;
+        let name = set_name(self.family);
+        let list = || {
+            ipset::list(&self.netfilter, self.family)
+                .with_context(|| format!("listing the set {name}"))
+        };
+        snapshot.set = set.read(list).context(READING)?;
         snapshot.filter = filter.read(|| self.iptables()?.read()).context(READING)?;
         if let Read::Is(FoundSet::Unusable(what)) = &snapshot.set {
             snapshot.conflicts.push(Conflict::new(
-                format!("a set wanpool exists that is {what}"),
-                "rename it: ipset rename wanpool OTHER",
+                format!("a set {name} exists that is {what}"),
+                format!("rename it: ipset rename {name} OTHER"),
             ));
         }
         Ok(())
@@ -97,7 +100,8 @@ impl Kernel {
         conflicts: &mut Vec<Conflict>,
     ) -> Result<Routing> {
         let mut routing = Routing::default();
-        for found in nexthop::list(&self.route, index)? {
+        let all = nexthop::list(&self.route, index)?;
+        for found in nexthop::of_family(all, self.family) {
             if found.protocol == self.protocol {
                 routing.nexthops.insert(found.id, found.nexthop);
             } else if query.nexthops.contains(&found.id) {

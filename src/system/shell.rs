@@ -4,12 +4,14 @@
 use super::netfilter::iptables_text;
 use crate::model::Family;
 use crate::model::change::Change;
-use crate::model::client_set::SET_NAME;
+use crate::model::client_set::set_name;
 use crate::model::filter::Chain;
 use crate::model::routing::{Nexthop, Route, Rule};
 
 /// The commands that make this change.
-pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
+pub fn commands(change: &Change, family: Family, protocol: u8) -> Vec<String> {
+    let (set, iptables) = (set_name(family), family.iptables());
+    let ipv6 = if family == Family::Inet6 { " -f ipv6" } else { "" };
     let ip = |family: Family| format!("ip{}", family.ip_option());
     let route_command = |verb: &str, route: &Route| {
         let ip = ip(Family::of_net(route.dst));
@@ -21,20 +23,20 @@ pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
     match change {
         Change::AddEntries(entries) => entries
             .iter()
-            .map(|(address, mark)| format!("ipset -exist add {SET_NAME} {address} skbmark {mark}"))
+            .map(|(address, mark)| format!("ipset -exist add {set} {address} skbmark {mark}"))
             .collect(),
         Change::DeleteEntries(addresses) => {
-            addresses.iter().map(|it| format!("ipset -exist del {SET_NAME} {it}")).collect()
+            addresses.iter().map(|it| format!("ipset -exist del {set} {it}")).collect()
         }
         // conntrack(8) fails where there is no entry to delete, which is no error here.
         Change::EndFlowsFrom { mark, sources } => sources
             .iter()
-            .map(|source| format!("conntrack -D -s {source} -m {mark} || :"))
+            .map(|source| format!("conntrack -D{ipv6} -s {source} -m {mark} || :"))
             .collect(),
-        Change::EndFlows { mark } => vec![format!("conntrack -D -m {mark} || :")],
+        Change::EndFlows { mark } => vec![format!("conntrack -D{ipv6} -m {mark} || :")],
         Change::DeleteChain(Chain { table, name }) => vec![
-            format!("iptables -w -t {table} -F {name}"),
-            format!("iptables -w -t {table} -X {name}"),
+            format!("{iptables} -w -t {table} -F {name}"),
+            format!("{iptables} -w -t {table} -X {name}"),
         ],
         Change::LoadModule(module) => vec![format!("modprobe {module}")],
         Change::SetSysctl { key, value, .. } => {
@@ -54,15 +56,15 @@ pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
         Change::AddRule(rule) => rule_command("add", rule),
         Change::DeleteRule(rule) => rule_command("del", rule),
         Change::CreateSet { max, buckets } => vec![format!(
-            "ipset create {SET_NAME} hash:ip family inet hashsize {buckets} maxelem {max} \
+            "ipset create {set} hash:ip family {family} hashsize {buckets} maxelem {max} \
              counters skbinfo"
         )],
-        Change::DestroySet => vec![format!("ipset destroy {SET_NAME}")],
+        Change::DestroySet => vec![format!("ipset destroy {set}")],
         Change::ReplaceChains(chains) => {
-            vec![restore_command(&iptables_text::restore(chains))]
+            vec![restore_command(iptables, &iptables_text::restore(chains))]
         }
         Change::AddJump(jump) => vec![format!(
-            "iptables -w -t {} -A {} {}",
+            "{iptables} -w -t {} -A {} {}",
             jump.to.table,
             jump.from,
             iptables_text::render(&jump.rule)
@@ -71,26 +73,26 @@ pub fn commands(change: &Change, protocol: u8) -> Vec<String> {
             let rule = iptables_text::render(&jump.rule);
             // A shell and iptables read quotes in different ways.
             if rule.contains(['"', '\\']) {
-                vec![restore_command(&iptables_text::delete(jump))]
+                vec![restore_command(iptables, &iptables_text::delete(jump))]
             } else {
-                vec![format!("iptables -w -t {} -D {} {rule}", jump.to.table, jump.from)]
+                vec![format!("{iptables} -w -t {} -D {} {rule}", jump.to.table, jump.from)]
             }
         }
     }
 }
 
-fn restore_command(text: &str) -> String {
-    format!("iptables-restore -w --noflush <<'END'\n{text}END")
+fn restore_command(iptables: &str, text: &str) -> String {
+    format!("{iptables}-restore -w --noflush <<'END'\n{text}END")
 }
 
 /// What a change does, in one line, for errors.
-pub fn summary(change: &Change, protocol: u8) -> String {
+pub fn summary(change: &Change, family: Family, protocol: u8) -> String {
     if let Change::ReplaceChains(chains) = change {
         let names: Vec<String> =
             chains.iter().map(|(chain, _)| format!("{}/{}", chain.table, chain.name)).collect();
         return format!("replacing the chains {}", names.join(", "));
     }
-    let commands = commands(change, protocol);
+    let commands = commands(change, family, protocol);
     let first = commands.first().map_or("", String::as_str);
     match commands.len() {
         0 | 1 => first.to_owned(),

@@ -11,11 +11,11 @@ use ipnet::IpNet;
 
 use super::netlink::{DeviceIndex, neighbour, nftables, route, rule};
 use super::{Kernel, networkd};
-use crate::model::DevName;
-use crate::model::client_set::SET_NAME;
+use crate::model::client_set::set_name;
 use crate::model::link::Devices;
 use crate::model::routing::RuleAction;
 use crate::model::snapshot::Surroundings;
+use crate::model::{DevName, Family};
 
 impl Kernel {
     /// `tables` are those that wanpool uses. Clients are behind the devices for which `is_lan` holds.
@@ -110,7 +110,7 @@ fn dns_address(line: &str) -> Option<IpAddr> {
 fn saved_rules(root: &Path) -> Option<&'static str> {
     const FILE: &str = "/etc/iptables/rules.v4";
     let text = fs::read_to_string(root.join(FILE.trim_start_matches('/'))).ok()?;
-    let needs_set = text.contains(&format!("--map-set {SET_NAME} "));
+    let needs_set = text.contains(&format!("--map-set {} ", set_name(Family::Inet)));
     // The folders of systemd.unit(5).
     let is_made = ["etc", "run", "usr/local/lib", "usr/lib"].iter().any(|dir| {
         let folder = root.join(dir).join("systemd/system/netfilter-persistent.service.d");

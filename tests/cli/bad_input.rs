@@ -54,7 +54,7 @@ fn huge_files_are_refused_with_little_memory() {
     for (make, word) in [
         ("truncate -s 100M", "longer than 64 MiB"),
         // Below the limit: a line that is no address, and one address again and again.
-        ("truncate -s 60M", "pool3:1:1: not an IPv4 address"),
+        ("truncate -s 60M", "pool3:1:1: not an IPv4 or IPv6 address"),
         ("yes 192.168.7.77 | head -c 3900000 >", "pool3:2:1: 192.168.7.77 is in"),
     ] {
         lab.gateway.sh(&format!("rm {huge}\n{make} {huge}"));
@@ -91,7 +91,7 @@ fn a_bad_line_of_a_pool_file_is_named_by_file_line_and_column() {
     let before = lab.state();
     for command in ["pools 1", "restore", "assign 192.168.7.99", "pools --check"] {
         let run = lab.run(command);
-        run.refused(1).naming(&["pool9:2:1: not an IPv4 address: \"\\u{1b}[2Jx\""]);
+        run.refused(1).naming(&["pool9:2:1: not an IPv4 or IPv6 address: \"\\u{1b}[2Jx\""]);
     }
     lab.state().assert_is(&before, "a bad line");
 }

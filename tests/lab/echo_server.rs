@@ -4,7 +4,7 @@
 //! and its sockets with it, when the value is dropped.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
@@ -21,7 +21,8 @@ pub struct EchoServer {
 }
 
 impl EchoServer {
-    pub fn start(ns: &Netns, at: SocketAddrV4) -> EchoServer {
+    pub fn start(ns: &Netns, at: impl Into<SocketAddr>) -> EchoServer {
+        let at = at.into();
         let (listener, udp) = ns.enter(|| {
             let listener = when_free(at, || TcpListener::bind(at));
             let udp = when_free(at, || UdpSocket::bind(at));
@@ -46,7 +47,7 @@ impl Drop for EchoServer {
 
 /// Binds a socket as soon as the address is free. A closed socket may stay open for a moment in a
 /// process that another test starts, until that calls exec.
-pub fn when_free<T>(at: SocketAddrV4, bind: impl Fn() -> io::Result<T>) -> T {
+pub fn when_free<T>(at: SocketAddr, bind: impl Fn() -> io::Result<T>) -> T {
     let mut bound = None;
     wait_until(&format!("{at} is free"), || match bind() {
         Ok(socket) => {

@@ -67,9 +67,11 @@ impl FaultScenario {
         FaultScenario::record(lab, "restore", Reset::Flush)
     }
 
-    /// `failover 1`, which writes the runtime state and runs a hook.
+    /// `failover 1` over both families, which writes the runtime state and runs a hook.
     pub fn failover() -> FaultScenario {
-        let lab = served("\n[hook]\nexec = \"/bin/true\"\n");
+        let lab = Lab::with().without_ethernet().raise();
+        lab.with_inet6();
+        lab.serve(&(three("ipv6 = true") + "\n[hook]\nexec = \"/bin/true\"\n"));
         FaultScenario::record(lab, "failover 1", Reset::RestoreUplink("1"))
     }
 

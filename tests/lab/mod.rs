@@ -23,6 +23,7 @@ mod fault_scenario;
 mod flow;
 mod ftp;
 mod hook;
+mod inet6;
 mod lan_hosts;
 mod machine;
 mod netns;
@@ -61,6 +62,7 @@ pub use fault_scenario::FaultScenario;
 pub use flow::{Flow, Kind};
 pub use ftp::Ftp;
 pub use hook::Hooks;
+pub use inet6::{Inet6, client6, uplink6};
 pub use lan_hosts::{DMZ, LanHosts, OFFICE, PORT, PRINTER};
 pub use machine::Machine;
 pub use netns::{Env, Netns};
@@ -175,6 +177,10 @@ impl Lab {
     /// All addresses the clients' namespace has.
     pub fn everyone(&self) -> Vec<Ipv4Addr> {
         self.shape.clients()
+    }
+
+    fn uplinks(&self) -> u8 {
+        self.shape.uplinks()
     }
 
     /// One client, to speak from to the far server.

@@ -85,7 +85,7 @@ impl Shape {
         assert!(geteuid().is_root(), "the lab needs root, for its network namespaces");
         let needed = [
             ("/usr/sbin/ip", "iproute2"),
-            (self.iptables.program("iptables"), "iptables"),
+            (&self.iptables.program("iptables", ""), "iptables"),
             ("/usr/sbin/ipset", "ipset"),
             ("/usr/sbin/conntrack", "conntrack"),
         ];
@@ -96,15 +96,12 @@ impl Shape {
 }
 
 impl Iptables {
-    /// The program of this kind for a common name.
-    pub(super) fn program(self, name: &str) -> &'static str {
-        match (self, name) {
-            (Iptables::Nft, "iptables-save") => "/usr/sbin/iptables-nft-save",
-            (Iptables::Nft, "iptables-restore") => "/usr/sbin/iptables-nft-restore",
-            (Iptables::Nft, _) => "/usr/sbin/iptables-nft",
-            (Iptables::Legacy, "iptables-save") => "/usr/sbin/iptables-legacy-save",
-            (Iptables::Legacy, "iptables-restore") => "/usr/sbin/iptables-legacy-restore",
-            (Iptables::Legacy, _) => "/usr/sbin/iptables-legacy",
-        }
+    /// The program of this kind for a common name, of which this is the start and the end.
+    pub(super) fn program(self, start: &str, end: &str) -> String {
+        let kind = match self {
+            Iptables::Nft => "nft",
+            Iptables::Legacy => "legacy",
+        };
+        format!("/usr/sbin/{start}-{kind}{end}")
     }
 }

@@ -39,6 +39,12 @@ fn lines_not_in(text: &str, other: &str, sign: &str) -> String {
     lines.map(|line| format!("{sign} {line}\n")).collect()
 }
 
+/// The routing of IPv6, if there is IPv6.
+const INET6_ROUTING: &str = "if [ $(cat /proc/sys/net/ipv6/conf/all/disable_ipv6) = 0 ]; then
+    ip -6 rule show | LC_ALL=C sort
+    ip -6 route show table all proto 87 | LC_ALL=C sort
+fi";
+
 impl Lab {
     /// The gateway's kernel and the pool files.
     pub fn state(&self) -> State {
@@ -61,7 +67,7 @@ impl Lab {
     /// are left out.
     pub fn kernel_state(&self) -> State {
         // One shell runs all of them.
-        const DUMPS: [&str; 6] = [
+        const DUMPS: [&str; 8] = [
             // The order of rules with the same preference says nothing.
             "ip -4 rule show | LC_ALL=C sort",
             "ip -4 route show table all",
@@ -69,10 +75,12 @@ impl Lab {
             "iptables-nft-save",
             "iptables-legacy-save",
             "ipset save",
+            INET6_ROUTING,
+            "[ $(cat /proc/sys/net/ipv6/conf/all/disable_ipv6) = 1 ] || ip6tables-save",
         ];
         let printed = self.gateway.sh(&DUMPS.join("\necho %%\n"));
         let printed: Vec<&str> = printed.split("%%\n").collect();
-        let [rules, routes, nexthops, nft, legacy, sets] = printed[..] else {
+        let [rules, routes, nexthops, nft, legacy, sets, inet6, filter6] = printed[..] else {
             panic!("not one output of each command: {printed:?}")
         };
         let mut sets: Vec<String> = sets.lines().map(without_counters).collect();
@@ -89,6 +97,7 @@ impl Lab {
             ("nft", nonempty_tables(nft)),
             ("legacy", nonempty_tables(legacy)),
             ("sets", sets.join("\n")),
+            ("inet6", inet6.to_owned() + &nonempty_tables(filter6)),
         ]
         .map(|(name, text)| format!("== {name}\n{text}\n"));
         State(parts.concat())

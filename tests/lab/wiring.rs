@@ -48,8 +48,11 @@ impl Lab {
 fn choose_iptables(dir: &Path, shape: &Shape) {
     let bin = dir.join("bin");
     fs::create_dir(&bin).expect("the directory for iptables");
-    for name in ["iptables", "iptables-save", "iptables-restore"] {
-        symlink(shape.iptables.program(name), bin.join(name)).expect("a link to iptables");
+    for end in ["", "-save", "-restore"] {
+        for start in ["iptables", "ip6tables"] {
+            let program = shape.iptables.program(start, end);
+            symlink(program, bin.join(format!("{start}{end}"))).expect("a link to iptables");
+        }
     }
 }
 

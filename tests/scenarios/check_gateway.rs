@@ -1,6 +1,8 @@
 //! `pools --check` beside other programs of a gateway: what they do is harmful, found, and repaired by
 //! the remedy that is printed.
 
+use std::net::SocketAddr;
+
 use crate::lab::{EchoServer, Lab, four, three, two};
 
 #[test]
@@ -50,7 +52,7 @@ fn a_gateway_without_a_way_out_of_its_own_is_found() {
     lab.wanpool(["assign"]).ok();
     lab.gateway.sh("ip route del default; ip route del default");
     // A resolver for clients.
-    let at = |address: &str| format!("{address}:53").parse().unwrap();
+    let at = |address: &str| format!("{address}:53").parse::<SocketAddr>().unwrap();
     for (address, is_found) in [("127.0.0.1", false), ("192.168.7.1", true), ("0.0.0.0", true)] {
         let resolver = EchoServer::start(&lab.gateway, at(address));
         if is_found {

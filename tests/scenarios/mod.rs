@@ -23,6 +23,7 @@ mod hand_edits;
 mod hooks;
 mod hooks_lan;
 mod idempotence;
+mod inet6;
 mod lan_services;
 mod lan_traffic;
 mod last_uplink;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::slice::Slice;
 use super::{Report, Run};
 use crate::model::change::Change;
 use crate::model::pools::Pools;
@@ -18,35 +19,40 @@ pub struct EndedFlows {
 impl Run<'_> {
     pub fn end_flows(
         &self,
-        before: &GatewayStatus,
-        after: &GatewayStatus,
+        before: &[GatewayStatus],
+        after: &[GatewayStatus],
         intent: Intent,
         report: &mut Report,
     ) -> Result<()> {
-        let flows = self.flows_to_end(before, after, intent)?;
-        self.end(flows, report)
+        for (at, slice) in self.slices.iter().enumerate() {
+            let flows = self.flows_to_end(slice, &before[at], &after[at], intent)?;
+            self.end(slice, flows, report)?;
+        }
+        Ok(())
     }
 
     pub fn flows_to_end(
         &self,
+        slice: &Slice,
         before: &GatewayStatus,
         after: &GatewayStatus,
         intent: Intent,
     ) -> Result<Vec<EndedFlows>> {
         let mut ended = Vec::new();
-        for no in flows::uplinks_to_clear(&self.context.config, after, intent) {
+        let intent = self.intent_for(slice, intent);
+        for no in flows::uplinks_to_clear(slice.config, after, intent) {
             // To ask for flows takes a walk through the whole conntrack table.
             if self.is_idle && self.flows_ended.contains(no) {
                 continue;
             }
             let mark = self.context.config.kernel_ids.uplink_mark(no);
             if flows::needs_client_flow(before, intent, no) {
-                let begun_by = self.kernel.flows_begun_by(mark)?;
+                let begun_by = slice.kernel.flows_begun_by(mark)?;
                 if !flows::has_client_flow(&self.pools, &begun_by) {
                     continue;
                 }
             }
-            let count = self.kernel.flows(mark)?;
+            let count = slice.kernel.flows(mark)?;
             if count > 0 {
                 ended.push(EndedFlows { change: Change::EndFlows { mark }, count });
             }
@@ -60,7 +66,7 @@ impl Run<'_> {
         report: &mut Report,
     ) -> Result<()> {
         let flows = self.flows_to_end_after_failback(&self.pools, status)?;
-        self.end(flows, report)
+        self.end(self.inet(), flows, report)
     }
 
     pub fn flows_to_end_after_failback(
@@ -72,9 +78,9 @@ impl Run<'_> {
         let mut ended = Vec::new();
         for due in failback::due(config, status, &self.health, clock::since_boot()) {
             let mark = config.kernel_ids.uplink_mark(due.uplink);
-            let begun_by = self.kernel.flows_begun_by(mark)?;
+            let begun_by = self.inet().kernel.flows_begun_by(mark)?;
             let (sources, count) = failback::sources(&due, pools, &begun_by, |address| {
-                failback::is_inside(config, &self.snapshot.devices, address)
+                failback::is_inside(config, &self.inet().snapshot.devices, address)
             });
             if count > 0 {
                 ended.push(EndedFlows { change: Change::EndFlowsFrom { mark, sources }, count });
@@ -83,9 +89,9 @@ impl Run<'_> {
         Ok(ended)
     }
 
-    fn end(&self, flows: Vec<EndedFlows>, report: &mut Report) -> Result<()> {
+    fn end(&self, slice: &Slice, flows: Vec<EndedFlows>, report: &mut Report) -> Result<()> {
         for EndedFlows { change, count } in flows {
-            self.apply_one(&change, report)?;
+            self.apply_one(slice, &change, report)?;
             report.flows_ended += count;
         }
         Ok(())

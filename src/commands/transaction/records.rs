@@ -18,8 +18,8 @@ use crate::system::{clock, notify_hook};
 impl Run<'_> {
     /// Writes down the gateways in use. Failure is told, but the run goes on: the kernel has them too.
     pub fn write_last_gateways(&self, status: &GatewayStatus) {
-        let last = uplinks::last_gateways(&self.context.config, &self.snapshot, status);
-        if last != self.snapshot.last_gateways {
+        let last = uplinks::last_gateways(&self.context.config, &self.inet().snapshot, status);
+        if last != self.inet().snapshot.last_gateways {
             if let Err(error) = self.context.runtime.write_last_gateways(&last) {
                 print_error(error);
             }
@@ -42,7 +42,8 @@ impl Run<'_> {
     pub fn update_records(&mut self, status: &GatewayStatus) {
         let now = clock::since_boot();
         let config = &self.context.config;
-        probes::update_records(config, &self.snapshot, status, &mut self.health, now);
+        let found = &self.slices[0].snapshot;
+        probes::update_records(config, found, status, &mut self.health, now);
     }
 
     /// Writes the records, if anybody needs them: none are kept before the first probe. Returns an

@@ -21,23 +21,34 @@ impl Run<'_> {
             }
         }
         for _ in 0..ROUNDS {
-            let changes = plan::removal(&self.snapshot)?;
+            let mut changes = Vec::new();
+            for slice in &self.slices {
+                changes.push(plan::removal(&slice.snapshot)?);
+            }
             if self.lock.is_none() {
-                report.commands = self.commands(&changes);
+                for (slice, changes) in self.slices.iter().zip(&changes) {
+                    report.commands.extend(self.commands(slice.family(), changes));
+                }
                 return report::print_commands(self.context, report);
             }
-            if changes.is_empty() {
+            if changes.iter().all(Vec::is_empty) {
                 let mut failures = Vec::new();
                 failures.extend(report::print(self.context, report, "removed").err());
                 failures.extend(self.output_error.take());
-                let unreadable = plan::unreadable_tables(&self.snapshot);
-                failures.extend(unreadable.iter().map(|it| anyhow!("{it}")));
+                for slice in &self.slices {
+                    let unreadable = plan::unreadable_tables(slice.family(), &slice.snapshot);
+                    failures.extend(unreadable.iter().map(|it| anyhow!("{it}")));
+                }
                 return fail_with(failures);
             }
-            failure = self.apply(&changes, &mut report).err();
-            match self.context.observe(&self.kernel, Need::Read, Need::Read) {
-                Ok(snapshot) => self.snapshot = snapshot,
-                Err(error) => return Err(failure.map_or(error, |failure| failure.error)),
+            failure = None;
+            for (at, changes) in changes.iter().enumerate() {
+                let failed = self.apply(&self.slices[at], changes, &mut report).err();
+                failure = failure.or(failed);
+                match self.context.observe(&self.slices[at].kernel, Need::Read, Need::Read) {
+                    Ok(snapshot) => self.slices[at].snapshot = snapshot,
+                    Err(error) => return Err(failure.map_or(error, |failure| failure.error)),
+                }
             }
         }
         match failure {
@@ -51,7 +62,7 @@ impl Run<'_> {
     /// Names the other kind of iptables if the set is in use: nobody removed its rules before iptables
     /// was switched from one kind to the other.
     fn with_other_iptables(&self, error: anyhow::Error) -> anyhow::Error {
-        match self.kernel.other_iptables() {
+        match self.inet().kernel.other_iptables() {
             Some(other) if errno(&error) == Some(SET_IN_USE) => anyhow!(
                 "{error:#}: {other} has rules too; switch to {other}, run wanpool flush, and switch \
                  back (update-alternatives --config iptables)"

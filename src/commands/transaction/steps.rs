@@ -4,7 +4,9 @@
 use anyhow::{Error, Result, anyhow};
 
 use super::Run;
+use super::slice::Slice;
 use crate::commands::report::{self, Report};
+use crate::model::Family;
 use crate::model::change::Change;
 use crate::model::pools::Pools;
 use crate::plan::uplinks::{GatewayStatus, Intent};
@@ -18,9 +20,14 @@ pub struct Failure {
 
 impl Run<'_> {
     /// Makes the changes until one fails that clients cannot do without.
-    pub fn apply(&self, changes: &[Change], report: &mut Report) -> Result<(), Failure> {
+    pub fn apply(
+        &self,
+        slice: &Slice,
+        changes: &[Change],
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         for (at, change) in changes.iter().enumerate() {
-            match self.apply_one(change, report) {
+            match self.apply_one(slice, change, report) {
                 Err(error) if change.is_optional() => {
                     let _ = self.optional_error.set(self.without_part(change, &error));
                 }
@@ -43,11 +50,11 @@ impl Run<'_> {
         )
     }
 
-    pub fn apply_one(&self, change: &Change, report: &mut Report) -> Result<()> {
-        self.kernel.apply(change)?;
+    pub fn apply_one(&self, slice: &Slice, change: &Change, report: &mut Report) -> Result<()> {
+        slice.kernel.apply(change)?;
         report.done += change.count();
         if self.shows_commands() {
-            let commands = shell::commands(change, self.protocol());
+            let commands = shell::commands(change, slice.family(), self.protocol());
             self.print_steps(&commands);
             report.commands.extend(commands);
         }
@@ -76,8 +83,9 @@ impl Run<'_> {
         self.context.config.kernel_ids.protocol
     }
 
-    pub fn commands(&self, changes: &[Change]) -> Vec<String> {
-        changes.iter().flat_map(|change| shell::commands(change, self.protocol())).collect()
+    pub fn commands(&self, family: Family, changes: &[Change]) -> Vec<String> {
+        let commands = |change| shell::commands(change, family, self.protocol());
+        changes.iter().flat_map(commands).collect()
     }
 
     /// Prints what the run would do.
@@ -85,17 +93,26 @@ impl Run<'_> {
         &mut self,
         pools: &Pools,
         intent: Intent,
-        changes: Vec<Change>,
-        before: &GatewayStatus,
-        status: &GatewayStatus,
+        changes: Vec<Vec<Change>>,
+        before: &[GatewayStatus],
+        status: &[GatewayStatus],
         mut report: Report,
     ) -> Result<()> {
-        self.update_records(status);
-        report.commands.extend(self.commands(&changes));
-        let mut flows = self.flows_to_end(before, status, intent)?;
-        flows.extend(self.flows_to_end_after_failback(pools, status)?);
-        for ended in flows {
-            report.commands.extend(self.commands(&[ended.change]));
+        self.update_records(&status[0]);
+        for (slice, changes) in self.slices.iter().zip(&changes) {
+            report.commands.extend(self.commands(slice.family(), changes));
+        }
+        let mut flows = Vec::new();
+        for (at, slice) in self.slices.iter().enumerate() {
+            for ended in self.flows_to_end(slice, &before[at], &status[at], intent)? {
+                flows.push((slice.family(), ended.change));
+            }
+        }
+        for ended in self.flows_to_end_after_failback(pools, &status[0])? {
+            flows.push((Family::Inet, ended.change));
+        }
+        for (family, change) in flows {
+            report.commands.extend(self.commands(family, &[change]));
         }
         report::print_commands(self.context, report)
     }

@@ -83,7 +83,7 @@ pub fn filter(kernel: &mut Snapshot) -> &mut Filter {
 }
 
 fn uses_client_set(rule: &FilterRule) -> bool {
-    matches!(rule, FilterRule::Known { verdict: Verdict::MarkFromClientSet, .. })
+    matches!(rule, FilterRule::Known { verdict: Verdict::MarkFromClientSet(_), .. })
 }
 
 fn remove<T: PartialEq + std::fmt::Debug>(list: &mut Vec<T>, item: &T) {

@@ -2,12 +2,14 @@
 //! was failed over.
 //!
 //! A failover is remembered by the kernel alone, in the uplink's own table (300+N): one by hand by
-//! [`failover_mark`], one by a probe by a second default route with [`PROBE_FAILOVER_METRIC`]. An
+//! [`failover_mark`], one by a probe by a second default route with [`probe_failover_metric`]. An
 //! uplink that was dialled again starts afresh: the mark is for the device that it had, and the route
 //! disappears together with the device. A nexthop that is merely missing (the carrier was lost for a
 //! moment, or somebody deleted it) does not look like a failover.
 
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::gateway::{gateway, needs_no_gateway};
 use super::{Condition, Device, DownReason, FailoverCause, Intent, UplinkStatus};
@@ -15,7 +17,7 @@ use crate::config::{Config, Uplink};
 use crate::model::routing::{MainRoute, Nexthop, Route, RouteTarget};
 use crate::model::snapshot::Snapshot;
 use crate::model::{Family, UplinkNo};
-use crate::plan::priorities::{MANUAL_FAILOVER_METRIC, OVERRIDE_METRIC, PROBE_FAILOVER_METRIC};
+use crate::plan::priorities::{OVERRIDE_METRIC, manual_failover_metric, probe_failover_metric};
 use crate::plan::routing::{bound_address, failover_index, failover_mark};
 
 pub fn evaluate(
@@ -26,7 +28,7 @@ pub fn evaluate(
     intent: Intent,
 ) -> UplinkStatus {
     let previous = Previous::of(config, found, no, uplink);
-    let via = gateway(found, uplink, no, &previous, intent);
+    let via = gateway(config, found, uplink, no, &previous, intent);
     let condition = match (previous.failover, down_reason(found, uplink, via)) {
         (Some(cause), _) if !previous.is_undone_by(intent, no, via) => Condition::FailedOver(cause),
         (_, Some(reason)) => Condition::Down(reason),
@@ -50,6 +52,7 @@ pub fn evaluate(
         addresses: addresses(config, found, uplink),
         routes: routes_beside_default(found, uplink, via),
         override_uplink,
+        is_refused: false,
         role: uplink.role,
     }
 }
@@ -79,11 +82,17 @@ fn routes_beside_default(found: &Snapshot, uplink: &Uplink, via: Option<IpAddr>)
     }
     for route in found.main_routes.get(&uplink.dev).into_iter().flatten() {
         let is_known = routes.iter().any(|known| known.dst == route.dst);
-        if route.dst.prefix_len() > 1 && route.via != via && !is_known {
+        let is_elsewhere = route.dst.prefix_len() > 1 && !is_link_local(route.dst);
+        if is_elsewhere && route.via != via && !is_known {
             routes.push(*route);
         }
     }
     routes
+}
+
+/// Link-local addresses are the same on every device, and no flow is routed to one.
+fn is_link_local(dst: IpNet) -> bool {
+    matches!(dst, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }
 
 /// What the objects that earlier runs made say about an uplink. Objects for another device are
@@ -116,7 +125,7 @@ impl Previous {
             } else if is_marked(config, found, uplink, table) {
                 Some(FailoverCause::Manual)
             } else {
-                failover(&routes)
+                failover(config.family, &routes)
             },
             agreed_gateway: if agree { of_route } else { None },
             last_gateway: of_nexthop.or(of_route),
@@ -168,11 +177,11 @@ fn former_device(found: &Snapshot, table: u32) -> Option<u32> {
 }
 
 /// What default routes say. Version 0.1.0 marked a failover by hand by such a route, too.
-fn failover(routes: &[&Route]) -> Option<FailoverCause> {
+fn failover(family: Family, routes: &[&Route]) -> Option<FailoverCause> {
     let has_metric = |metric| routes.iter().any(|route| route.metric == metric);
-    if has_metric(MANUAL_FAILOVER_METRIC) {
+    if has_metric(manual_failover_metric(family)) {
         Some(FailoverCause::Manual)
-    } else if has_metric(PROBE_FAILOVER_METRIC) {
+    } else if has_metric(probe_failover_metric(family)) {
         Some(FailoverCause::Probe)
     } else {
         None
@@ -195,7 +204,9 @@ pub fn down_reason(found: &Snapshot, uplink: &Uplink, via: Option<IpAddr>) -> Op
     };
     let has_address = found.devices.addresses_of(&uplink.dev).next().is_some();
     let has_next_hop = via.is_some() || needs_no_gateway(found, uplink);
-    if !link.up {
+    if !uplink.is_used {
+        Some(DownReason::NotUsed)
+    } else if !link.up {
         Some(DownReason::NotUp)
     } else if !link.carrier {
         Some(DownReason::NoCarrier)

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use super::evaluate::Previous;
 use super::{Condition, GatewayStatus, Intent};
 use crate::config::{Config, Uplink};
-use crate::model::UplinkNo;
 use crate::model::link::{LastGateway, LastGateways};
 use crate::model::snapshot::Snapshot;
+use crate::model::{Family, UplinkNo};
 
 /// The gateway of an uplink: the one that a person gives with the command; else the configured one,
 /// which an edit changes in every run; else the one that a hook gives; else what the main table says
@@ -15,6 +15,7 @@ use crate::model::snapshot::Snapshot;
 /// where the main table says nothing, or still says what it said before the gateway was told: dhclient
 /// does not change the route when a renewal brings another router.
 pub fn gateway(
+    config: &Config,
     found: &Snapshot,
     uplink: &Uplink,
     no: UplinkNo,
@@ -32,7 +33,11 @@ pub fn gateway(
         .or_else(|| told_gateway(found, uplink, no, intent))
         .or(kept.filter(|kept| found.main_gateways(&uplink.dev).any(|it| it == *kept)))
         .or_else(|| found.main_gateways(&uplink.dev).next())
-        .or_else(|| remembered_gateway(found, uplink, previous, is_renewed))
+        .or_else(|| match config.family {
+            Family::Inet => remembered_gateway(found, uplink, previous, is_renewed),
+            // A router that is lost takes its route with it.
+            Family::Inet6 => None,
+        })
 }
 
 /// The gateway that was told after the one that the main table has. A person who restores the uplink asks

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::config::Role;
+use crate::config::{Config, Ipv6Missing, Role};
 use crate::model::UplinkNo;
 use crate::model::routing::MainRoute;
 use crate::model::uplink::State;
@@ -30,6 +30,8 @@ pub struct UplinkStatus {
     pub routes: Vec<MainRoute>,
     /// Where `failover --to` sends the pool while its own uplink is out of service.
     pub override_uplink: Option<UplinkNo>,
+    /// No other uplink carries its pool: it is in service, but not over this family.
+    pub is_refused: bool,
     pub role: Role,
 }
 
@@ -88,6 +90,8 @@ pub enum DownReason {
     /// The same, but the kernel still sends packets to the device. The next run ends that.
     AddressLost,
     NoGateway,
+    /// The configuration says `ipv6 = false`.
+    NotUsed,
     /// The uplink is usable; the next `assign` or `restore` puts it in service.
     NotInService,
 }
@@ -105,6 +109,7 @@ impl DownReason {
             DownReason::NoGateway => {
                 "no gateway is known; set via in the configuration, or give --via"
             }
+            DownReason::NotUsed => "the configuration has ipv6 = false for it",
             DownReason::NotInService => "not yet in service",
         }
     }
@@ -148,8 +153,21 @@ impl GatewayStatus {
     pub fn active_uplinks(&self, pool: UplinkNo) -> Vec<UplinkNo> {
         match self.uplinks.get(&pool) {
             Some(own) if own.is_up() => vec![pool],
+            Some(UplinkStatus { is_refused: true, .. }) => vec![],
             Some(UplinkStatus { override_uplink: Some(to), .. }) => vec![*to],
             _ => self.active(),
+        }
+    }
+
+    /// Refuses what the pools of uplinks send over IPv6 while these are in service over IPv4 alone, so
+    /// that a client does not leave by two uplinks. The configuration may want otherwise.
+    pub fn refuse_where_ipv6_is_missing(&mut self, config: &Config, inet: &GatewayStatus) {
+        if config.ipv6_missing == Ipv6Missing::Carry {
+            return;
+        }
+        for (no, uplink) in &mut self.uplinks {
+            let is_missing = matches!(uplink.condition, Condition::Down(_));
+            uplink.is_refused = is_missing && inet.is_up(*no);
         }
     }
 

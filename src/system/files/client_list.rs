@@ -1,7 +1,7 @@
 //! Reads a list of clients: in the form of `/proc/net/arp`, or one address a line.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -49,8 +49,8 @@ fn parse(text: &str, name: &str) -> Result<Vec<Neighbour>> {
 fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
     let shown: String = line.chars().take(SHOWN).collect();
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let Ok(address) = fields[0].parse::<Ipv4Addr>() else {
-        return Err(format!("no IPv4 address at the start of the line {shown:?}"));
+    let Ok(address) = fields[0].parse::<IpAddr>() else {
+        return Err(format!("no address at the start of the line {shown:?}"));
     };
     let (lladdr, dev, state) = match fields[..] {
         [_] => ("", "", ""),
@@ -66,7 +66,7 @@ fn parse_line(line: &str) -> Result<Option<Neighbour>, String> {
         }
         _ => return Err(format!("neither one address nor a line of /proc/net/arp: {shown:?}")),
     };
-    let Ok(client) = Client::new(address.into()) else {
+    let Ok(client) = Client::new(address) else {
         return Ok(None);
     };
     let lladdr = lladdr.parse().unwrap_or_default();
@@ -100,8 +100,8 @@ mod tests {
         );
         // Spaces separate columns, and addresses that no client can have are left out.
         assert_eq!(
-            addresses(" 10.0.0.9\n10.0.0.1 \n127.0.0.1\n").unwrap(),
-            ["10.0.0.9", "10.0.0.1"]
+            addresses(" 10.0.0.9\n10.0.0.1 \n127.0.0.1\n::1\nfd07::9\n").unwrap(),
+            ["10.0.0.9", "10.0.0.1", "fd07::9"]
         );
         assert_eq!(addresses("").unwrap(), [""; 0]);
     }
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn a_line_of_neither_form_is_an_error_that_names_the_line() {
         for (text, expected) in [
-            ("10.0.0.1\nhost\n", "list:2:1: no IPv4 address at the start of the line \"host\""),
-            ("::1\n", "list:1:1: no IPv4 address at the start of the line \"::1\""),
-            ("10.0.0.1/32\n", "list:1:1: no IPv4 address at the start of the line"),
+            ("10.0.0.1\nhost\n", "list:2:1: no address at the start of the line \"host\""),
+            ("::x\n", "list:1:1: no address at the start of the line \"::x\""),
+            ("10.0.0.1/32\n", "list:1:1: no address at the start of the line"),
             ("10.0.0.1 0x1\n", "list:1:1: neither one address nor a line of /proc/net/arp"),
             (
                 "10.0.0.1 0x1 up 02:00 * br0\n",

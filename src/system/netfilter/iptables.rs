@@ -17,6 +17,7 @@ use nix::unistd::geteuid;
 
 use super::{foreign_text, iptables_text, save_text};
 use crate::error::Error;
+use crate::model::Family;
 use crate::model::filter::{AcceptingRule, Chain, Filter, FilterRule, Jump, Table};
 use crate::model::foreign_filter::ForeignTable;
 
@@ -33,20 +34,23 @@ pub struct Iptables {
 }
 
 impl Iptables {
-    pub fn find() -> Result<Self> {
-        let program = find_program("iptables")
-            .context("looking for iptables: neither in PATH nor in /usr/sbin; install iptables")?;
+    /// The programs for a family.
+    pub fn find(family: Family) -> Result<Self> {
+        let name = family.iptables();
+        let program = find_program(name).with_context(|| {
+            format!("looking for {name}: neither in PATH nor in /usr/sbin; install iptables")
+        })?;
         // The other programs must be of the same kind, so they are taken from the same folder.
-        let companion = |name: &str| {
-            let program = program.with_file_name(name);
+        let companion = |suffix: &str| {
+            let program = program.with_file_name(format!("{name}-{suffix}"));
             if !is_executable(&program) {
                 bail!("looking for {}: not found; install iptables", program.display());
             }
             Ok(program)
         };
         Ok(Self {
-            save: companion("iptables-save")?,
-            restore: companion("iptables-restore")?,
+            save: companion("save")?,
+            restore: companion("restore")?,
             // `iptables::new` would start a process to ask for the version. The name of the program
             // must be 'static and is leaked once in a run.
             single: IPTables {

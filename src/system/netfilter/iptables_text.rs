@@ -5,13 +5,20 @@
 
 use std::fmt::Write;
 
-use crate::model::client_set::SET_NAME;
+use ipnet::IpNet;
+
+use crate::model::client_set::{set_family, set_name};
 use crate::model::filter::{Chain, FilterRule, Jump, Match, Table, Verdict};
 use crate::model::routing::UPLINK_REALM;
 use crate::model::{DevName, Mark};
 
 const ANSWER: &str = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY";
 const SYN: &str = "-p tcp -m tcp --tcp-flags SYN,RST SYN";
+
+/// `None` for a spelling that would not render as it was.
+fn prefix(text: &str) -> Option<IpNet> {
+    text.parse().ok().filter(|net: &IpNet| net.to_string() == text)
+}
 
 /// The text of a rule without `-A CHAIN`.
 pub fn render(rule: &FilterRule) -> String {
@@ -37,6 +44,7 @@ fn render_match(condition: &Match) -> String {
         Match::NotMark(mark) => format!("-m mark ! --mark {mark}"),
         Match::Connmark(mark) => format!("-m connmark --mark {mark}"),
         Match::NotConnmark(mark) => format!("-m connmark ! --mark {mark}"),
+        Match::Source(net) => format!("-s {net}"),
         Match::Answer => ANSWER.to_owned(),
         Match::NewFlow => "-m conntrack --ctstate NEW".to_owned(),
         Match::UplinkRealm => format!("-m realm --realm {UPLINK_REALM:#x}"),
@@ -61,7 +69,9 @@ fn render_verdict(verdict: &Verdict) -> String {
         Verdict::RestoreMark { mask } => {
             format!("-j CONNMARK --restore-mark --nfmask {mask:#x} --ctmask {mask:#x}")
         }
-        Verdict::MarkFromClientSet => format!("-j SET --map-set {SET_NAME} src --map-mark"),
+        Verdict::MarkFromClientSet(family) => {
+            format!("-j SET --map-set {} src --map-mark", set_name(*family))
+        }
         Verdict::Helper(name) => format!("-j CT --helper {name}"),
         Verdict::Jump(chain) => format!("-j {}", chain.name),
     }
@@ -90,6 +100,7 @@ fn parse_words(table: Table, words: &[&str]) -> Option<(Vec<Match>, Verdict)> {
 /// The match at the beginning of a rule, and how many words it has.
 fn parse_match(words: &[&str]) -> Option<(Match, usize)> {
     Some(match *words {
+        ["-s", net, ..] => (Match::Source(prefix(net)?), 2),
         ["-i", dev, ..] => (Match::InputDevice(device(dev)?), 2),
         ["-o", dev, ..] => (Match::OutputDevice(device(dev)?), 2),
         ["!", "-o", dev, ..] => (Match::NotOutputDevice(device(dev)?), 3),
@@ -133,7 +144,9 @@ fn parse_verdict(table: Table, words: &[&str]) -> Option<Verdict> {
         {
             Verdict::RestoreMark { mask: hexadecimal(nfmask)? }
         }
-        ["SET", "--map-set", SET_NAME, "src", "--map-mark"] => Verdict::MarkFromClientSet,
+        ["SET", "--map-set", name, "src", "--map-mark"] => {
+            Verdict::MarkFromClientSet(set_family(name)?)
+        }
         ["CT", "--helper", name] => Verdict::Helper(name.to_owned()),
         [name] => Verdict::Jump(Chain::find(table, name)?),
         _ => return None,
@@ -201,6 +214,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::Family;
 
     fn any_mark() -> impl Strategy<Value = Mark> {
         any::<(u32, u32)>().prop_map(|(value, mask)| Mark { value, mask })
@@ -215,6 +229,9 @@ mod tests {
             any_device().prop_map(Match::InputDevice),
             any_device().prop_map(Match::OutputDevice),
             any_device().prop_map(Match::NotOutputDevice),
+            (any::<std::net::Ipv6Addr>(), 0..=128u8).prop_map(|(address, length)| {
+                Match::Source(IpNet::new(address.into(), length).unwrap().trunc())
+            }),
             Just(Match::NoMark),
             Just(Match::NoIpsecPolicy),
             any_mark().prop_map(Match::Mark),
@@ -235,7 +252,8 @@ mod tests {
             Just(Verdict::Drop),
             Just(Verdict::Masquerade),
             Just(Verdict::ClampMss),
-            Just(Verdict::MarkFromClientSet),
+            Just(Verdict::MarkFromClientSet(Family::Inet)),
+            Just(Verdict::MarkFromClientSet(Family::Inet6)),
             any_mark().prop_map(Verdict::SetMark),
             any_mark().prop_map(Verdict::SetConnmark),
             any::<u16>().prop_map(Verdict::SetMss),

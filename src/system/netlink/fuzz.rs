@@ -11,6 +11,7 @@ use super::ipset::listing;
 use super::message::{Message, attributes};
 use super::socket::kernel_error;
 use super::{DeviceIndex, conntrack, link, neighbour, nexthop, nftables, route, rule};
+use crate::model::Family;
 
 /// An attribute: well-formed, containing others, or with a wrong length.
 fn attribute() -> impl Strategy<Value = Vec<u8>> {
@@ -75,7 +76,7 @@ fn parse_with_every_function(message: &Message) {
     drop(listing::parse_counters(&mut HashMap::new(), &borrowed));
     drop(listing::parse_member(&message.payload));
     drop(conntrack::has_ended(message));
-    drop(conntrack::build_end_one(message));
+    drop(conntrack::build_end_one(Family::Inet, message));
     for direction in 0..4 {
         drop(conntrack::source(message, direction));
     }

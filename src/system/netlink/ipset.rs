@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use nix::libc::EINVAL;
 
-use super::NetlinkSocket;
 use super::message::{AF_INET, Message, MessageBuilder, NET_BYTEORDER, NFGENMSG, address_bytes};
 use super::socket::if_exists;
+use super::{NetlinkSocket, address_family};
 use crate::error::errno;
-use crate::model::Mark;
-use crate::model::client_set::{FoundSet, SET_NAME};
+use crate::model::client_set::{FoundSet, set_name};
+use crate::model::{Family, Mark};
 
 pub(super) mod listing;
 
@@ -48,6 +48,7 @@ const ATTR_ELEMENTS: u16 = 24;
 const ATTR_PACKETS: u16 = 25;
 const ATTR_SKBMARK: u16 = 27;
 const ATTR_IPADDR_IPV4: u16 = 1;
+const ATTR_IPADDR_IPV6: u16 = 2;
 
 const FLAG_LIST_HEADER: u32 = 1 << 2;
 const FLAG_WITH_COUNTERS: u32 = 1 << 3;
@@ -68,8 +69,8 @@ const BUCKETSIZE: u8 = 12;
 const BATCH: usize = 2000;
 
 /// The set with all its members.
-pub fn list(socket: &NetlinkSocket) -> Result<FoundSet> {
-    let found = match if_exists(socket.dump_into(build_list(), parse)) {
+pub fn list(socket: &NetlinkSocket, family: Family) -> Result<FoundSet> {
+    let found = match if_exists(socket.dump_into(build_list(family), parse)) {
         // The kernel knows no such part of netfilter.
         Err(error) if errno(&error) == Some(EINVAL) => {
             return Err(error).context(
@@ -78,50 +79,57 @@ pub fn list(socket: &NetlinkSocket) -> Result<FoundSet> {
         }
         found => found?,
     };
-    let Some(mut listing) = found else { return Ok(FoundSet::Absent) };
-    if let Some(reason) = listing.unusable {
-        return Ok(FoundSet::Unusable(reason));
+    Ok(found.map_or(FoundSet::Absent, |listing| conclude(listing, family)))
+}
+
+fn conclude(mut listing: Listing, family: Family) -> FoundSet {
+    let is_other = listing.family.is_some_and(|found| found != address_family(family));
+    match listing.unusable {
+        Some(reason) => FoundSet::Unusable(reason),
+        None if is_other => FoundSet::Unusable("of another address family".to_owned()),
+        None => {
+            listing.set.entries.sort_unstable_by_key(|&(address, _)| address);
+            FoundSet::Usable(listing.set)
+        }
     }
-    listing.set.entries.sort_unstable_by_key(|&(address, _)| address);
-    Ok(FoundSet::Usable(listing.set))
 }
 
 /// How many members the set has and how many it has room for, without listing them. `None` if there
 /// is no usable set.
-pub fn count(socket: &NetlinkSocket) -> Result<Option<(u32, u32)>> {
-    match if_exists(socket.dump_into(build_list_header(), parse))? {
-        Some(Listing { set, count: Some(count), unusable: None }) => Ok(Some((count, set.max))),
+pub fn count(socket: &NetlinkSocket, family: Family) -> Result<Option<(u32, u32)>> {
+    match if_exists(socket.dump_into(build_list_header(family), parse))? {
+        Some(Listing { set, count: Some(count), unusable: None, .. }) => Ok(Some((count, set.max))),
         _ => Ok(None),
     }
 }
 
 /// How many packets of each address matched the set. Only the first packet of a flow is looked up,
 /// so this is the number of flows that the address began.
-pub fn counters(socket: &NetlinkSocket) -> Result<HashMap<IpAddr, u64>> {
-    socket.dump_into(build_list(), parse_counters).context("listing the set wanpool")
+pub fn counters(socket: &NetlinkSocket, family: Family) -> Result<HashMap<IpAddr, u64>> {
+    socket.dump_into(build_list(family), parse_counters).context("listing the set wanpool")
 }
 
-fn build_list() -> Message {
-    begin_for_set().into_message(SUBSYSTEM | CMD_LIST)
+fn build_list(family: Family) -> Message {
+    begin_for_set(family).into_message(SUBSYSTEM | CMD_LIST)
 }
 
-fn build_list_header() -> Message {
-    begin_for_set()
+fn build_list_header(family: Family) -> Message {
+    begin_for_set(family)
         .put(ATTR_FLAGS | NET_BYTEORDER, &FLAG_LIST_HEADER.to_be_bytes())
         .into_message(SUBSYSTEM | CMD_LIST)
 }
 
 /// Creates the set as `ipset create` does: with the newest revision that the kernel supports.
-pub fn create(socket: &NetlinkSocket, max: u32, buckets: u32) -> Result<()> {
-    let answers = socket.request(build_get_type(), 0)?;
+pub fn create(socket: &NetlinkSocket, family: Family, max: u32, buckets: u32) -> Result<()> {
+    let answers = socket.request(build_get_type(family), 0)?;
     let revision = parse_newest_revision(&answers)?;
-    socket.change(build_create(max, buckets, revision), 0)
+    socket.change(build_create(family, max, buckets, revision), 0)
 }
 
-fn build_get_type() -> Message {
+fn build_get_type(family: Family) -> Message {
     begin()
         .put_str(ATTR_TYPENAME, TYPE)
-        .put(ATTR_FAMILY, &[AF_INET])
+        .put(ATTR_FAMILY, &[address_family(family)])
         .into_message(SUBSYSTEM | CMD_TYPE)
 }
 
@@ -137,12 +145,12 @@ fn parse_newest_revision(answers: &[Message]) -> Result<u8> {
     Ok(revision.clamp(OLDEST_REVISION, NEWEST_REVISION))
 }
 
-fn build_create(max: u32, buckets: u32, revision: u8) -> Message {
+fn build_create(family: Family, max: u32, buckets: u32, revision: u8) -> Message {
     begin()
-        .put_str(ATTR_SETNAME, SET_NAME)
+        .put_str(ATTR_SETNAME, set_name(family))
         .put_str(ATTR_TYPENAME, TYPE)
         .put(ATTR_REVISION, &[revision])
-        .put(ATTR_FAMILY, &[AF_INET])
+        .put(ATTR_FAMILY, &[address_family(family)])
         .nest(ATTR_DATA, |data| put_create_data(data, max, buckets, revision))
         .into_message(SUBSYSTEM | CMD_CREATE)
 }
@@ -156,32 +164,32 @@ fn put_create_data(data: MessageBuilder, max: u32, buckets: u32, revision: u8) -
     if revision >= BUCKETSIZE_REVISION { data.put(ATTR_BUCKETSIZE, &[BUCKETSIZE]) } else { data }
 }
 
-pub fn destroy(socket: &NetlinkSocket) -> Result<()> {
-    socket.change(build_destroy(), 0)
+pub fn destroy(socket: &NetlinkSocket, family: Family) -> Result<()> {
+    socket.change(build_destroy(family), 0)
 }
 
-fn build_destroy() -> Message {
-    begin_for_set().into_message(SUBSYSTEM | CMD_DESTROY)
+fn build_destroy(family: Family) -> Message {
+    begin_for_set(family).into_message(SUBSYSTEM | CMD_DESTROY)
 }
 
 /// Adds members. A member that exists gets the new mark.
-pub fn add(socket: &NetlinkSocket, entries: &[(IpAddr, Mark)]) -> Result<()> {
+pub fn add(socket: &NetlinkSocket, family: Family, entries: &[(IpAddr, Mark)]) -> Result<()> {
     for batch in entries.chunks(BATCH) {
-        socket.change(build_add(batch), 0)?;
+        socket.change(build_add(family, batch), 0)?;
     }
     Ok(())
 }
 
 /// Deletes members. A member that does not exist is no error.
-pub fn delete(socket: &NetlinkSocket, addresses: &[IpAddr]) -> Result<()> {
+pub fn delete(socket: &NetlinkSocket, family: Family, addresses: &[IpAddr]) -> Result<()> {
     for batch in addresses.chunks(BATCH) {
-        socket.change(build_delete(batch), 0)?;
+        socket.change(build_delete(family, batch), 0)?;
     }
     Ok(())
 }
 
-fn build_add(entries: &[(IpAddr, Mark)]) -> Message {
-    begin_change()
+fn build_add(family: Family, entries: &[(IpAddr, Mark)]) -> Message {
+    begin_change(family)
         .nest(ATTR_ADT, |mut members| {
             for &(address, mark) in entries {
                 members = members.nest(ATTR_DATA, |member| put_mark(put_ip(member, address), mark));
@@ -191,8 +199,8 @@ fn build_add(entries: &[(IpAddr, Mark)]) -> Message {
         .into_message(SUBSYSTEM | CMD_ADD)
 }
 
-fn build_delete(addresses: &[IpAddr]) -> Message {
-    begin_change()
+fn build_delete(family: Family, addresses: &[IpAddr]) -> Message {
+    begin_change(family)
         .nest(ATTR_ADT, |mut members| {
             for &address in addresses {
                 members = members.nest(ATTR_DATA, |member| put_ip(member, address));
@@ -203,7 +211,8 @@ fn build_delete(addresses: &[IpAddr]) -> Message {
 }
 
 fn put_ip(member: MessageBuilder, address: IpAddr) -> MessageBuilder {
-    member.nest(ATTR_IP, |ip| ip.put(ATTR_IPADDR_IPV4 | NET_BYTEORDER, &address_bytes(address)))
+    let kind = if address.is_ipv4() { ATTR_IPADDR_IPV4 } else { ATTR_IPADDR_IPV6 };
+    member.nest(ATTR_IP, |ip| ip.put(kind | NET_BYTEORDER, &address_bytes(address)))
 }
 
 /// Mark and mask are one number of 64 bits, with the mark in the upper half.
@@ -214,13 +223,13 @@ fn put_mark(member: MessageBuilder, mark: Mark) -> MessageBuilder {
 
 /// A change to the members. Without `NLM_F_EXCL`, it is no error to add a member that exists or to
 /// delete one that does not. The kernel demands a line number, for error messages.
-fn begin_change() -> MessageBuilder {
-    begin_for_set().put(ATTR_LINENO, &0u32.to_ne_bytes())
+fn begin_change(family: Family) -> MessageBuilder {
+    begin_for_set(family).put(ATTR_LINENO, &0u32.to_ne_bytes())
 }
 
-/// A message about the set with the name `wanpool`, which may be of any type.
-fn begin_for_set() -> MessageBuilder {
-    begin().put_str(ATTR_SETNAME, SET_NAME)
+/// A message about the set with our name, which may be of any type.
+fn begin_for_set(family: Family) -> MessageBuilder {
+    begin().put_str(ATTR_SETNAME, set_name(family))
 }
 
 fn begin() -> MessageBuilder {

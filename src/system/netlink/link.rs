@@ -34,6 +34,10 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+/// Flags that have existed as long as the 8 bits of the header.
+const IFA_F_DADFAILED: u8 = 0x08;
+const IFA_F_TENTATIVE: u8 = 0x40;
+const RT_SCOPE_UNIVERSE: u8 = 0;
 const IFF_UP: u32 = 1;
 const IFF_POINTOPOINT: u32 = 1 << 4;
 const IFF_NOARP: u32 = 1 << 7;
@@ -136,9 +140,15 @@ pub fn addresses(socket: &NetlinkSocket, family: Family, links: &[Link]) -> Resu
     Ok(addresses)
 }
 
-/// `None` for an address of a device that was created or deleted since `links` were listed.
+/// `None` for an address of a device that was created or deleted since `links` were listed, and for an
+/// IPv6 address that no packet can be sent to the Internet with: a link-local one, or one that duplicate
+/// address detection has not passed.
 pub(super) fn parse_address(message: &Message, links: &[Link]) -> Result<Option<Address>> {
-    let [_, prefix, _, _, i0, i1, i2, i3] = message.fixed::<IFADDRMSG>()?;
+    let [family, prefix, flags, scope, i0, i1, i2, i3] = message.fixed::<IFADDRMSG>()?;
+    let is_usable = scope == RT_SCOPE_UNIVERSE && flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) == 0;
+    if family == address_family(Family::Inet6) && !is_usable {
+        return Ok(None);
+    }
     let index = u32::from_ne_bytes([i0, i1, i2, i3]);
     let Some(link) = links.iter().find(|link| link.index == index) else { return Ok(None) };
     let attributes = message.attributes(IFADDRMSG)?;

@@ -1,5 +1,7 @@
 //! Nexthop objects and groups of them: `RTM_NEWNEXTHOP` and its relatives, which `rtnetlink` lacks.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use nix::libc::EOPNOTSUPP;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -35,6 +37,8 @@ const NEXTHOP_GRP_TYPE_MPATH: [u8; 2] = 0u16.to_ne_bytes();
 pub struct Found {
     pub id: u32,
     pub protocol: u8,
+    /// A group has none.
+    pub family: Option<Family>,
     pub nexthop: Nexthop,
 }
 
@@ -58,7 +62,25 @@ pub(super) fn parse(message: &Message, devices: &DeviceIndex) -> Result<Found> {
         None => parse_device(family, flags, &attributes, devices),
     };
     let id = find(&attributes, NHA_ID).and_then(native_u32).unwrap_or_default();
-    Ok(Found { id, protocol, nexthop: nexthop.unwrap_or(Nexthop::Other) })
+    let family = family_of_header(family);
+    Ok(Found { id, protocol, family, nexthop: nexthop.unwrap_or(Nexthop::Other) })
+}
+
+fn family_of_header(number: u8) -> Option<Family> {
+    [Family::Inet, Family::Inet6].into_iter().find(|&family| address_family(family) == number)
+}
+
+/// The nexthops of a family: the kernel has one range of ids for both. A group has the family of its
+/// members, and counts as IPv4 if these are unknown.
+pub fn of_family(all: Vec<Found>, family: Family) -> Vec<Found> {
+    let known: BTreeMap<u32, Family> =
+        all.iter().filter_map(|found| Some((found.id, found.family?))).collect();
+    let family_of = |found: &Found| match &found.nexthop {
+        Nexthop::Group(members) => members.iter().find_map(|(id, _)| known.get(id).copied()),
+        _ => found.family,
+    };
+    let is_of_family = |found: &Found| family_of(found).unwrap_or(Family::Inet) == family;
+    all.into_iter().filter(|found| is_of_family(found)).collect()
 }
 
 /// `None` for a kind that wanpool never makes: a blackhole, a tunnel, a gateway that is not onlink

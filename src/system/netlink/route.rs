@@ -1,7 +1,7 @@
 //! Routes: those with the protocol number of wanpool in any table, and the route that a packet would
 //! take. [`foreign`] has those of other programs.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -229,6 +229,8 @@ fn build_message(route: &Route, protocol: u8, devices: &DeviceIndex) -> Result<R
 /// An address that stands for the Internet and that no host has: the IPv4 dummy address of RFC
 /// 7600.
 const INTERNET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
+/// The same in IPv6: an address of 2000::/16, which no registry hands out.
+const INTERNET6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1));
 
 /// The route, of any protocol, that the kernel uses for a packet of a client to [`INTERNET`], as
 /// `ip route get fibmatch` shows it. Returns the error of the kernel if it would not forward the
@@ -249,15 +251,25 @@ pub fn lookup(
 }
 
 fn build_lookup(client: IpAddr, mark: u32, from: Option<&Link>) -> Result<Message> {
+    let family = Family::of(client);
+    let length = family.host_length();
+    let internet = match family {
+        Family::Inet => INTERNET,
+        Family::Inet6 => INTERNET6,
+    };
     let mut message = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(INTERNET, 32)?
-        .source_prefix(client, 32)?
+        .destination_prefix(internet, length)?
+        .source_prefix(client, length)?
         .mark(mark)
         .build();
     message.header.protocol = RouteProtocol::Unspec;
     message.header.kind = RouteType::Unspec;
     message.header.table = 0;
-    message.header.flags = RouteFlags::FibMatch | RouteFlags::LookupTable;
+    message.header.flags = match family {
+        Family::Inet => RouteFlags::FibMatch | RouteFlags::LookupTable,
+        // IPv6 names the table by itself, and refuses the flag.
+        Family::Inet6 => RouteFlags::FibMatch,
+    };
     if let Some(link) = from {
         message.attributes.push(RouteAttribute::Iif(link.index));
     }

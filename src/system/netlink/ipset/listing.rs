@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 
 use super::super::message::{
-    AF_INET, Message, NFGENMSG, attributes, big_endian_u32, big_endian_u64, each_attribute, find,
+    Message, NFGENMSG, attributes, big_endian_u32, big_endian_u64, each_attribute, find,
     ip_address, text,
 };
 use super::{
@@ -22,6 +22,8 @@ use crate::model::client_set::ClientSet;
 pub struct Listing {
     pub set: ClientSet,
     pub count: Option<u32>,
+    /// The address family, as it stands in netlink headers.
+    pub family: Option<u8>,
     /// What the set is, if wanpool cannot use it: for example `of type hash:net`.
     pub unusable: Option<String>,
 }
@@ -31,9 +33,7 @@ pub fn parse(listing: &mut Listing, message: &Message<&[u8]>) -> Result<()> {
     for attribute in message.each_attribute(NFGENMSG)? {
         let (kind, value) = attribute?;
         match kind {
-            ATTR_FAMILY if value != [AF_INET] => {
-                listing.unusable = Some("of another address family".into());
-            }
+            ATTR_FAMILY => listing.family = value.first().copied(),
             ATTR_TYPENAME => {
                 let name = text(value);
                 if name != TYPE {
