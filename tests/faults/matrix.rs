@@ -18,10 +18,10 @@ macro_rules! matrix {
 }
 
 matrix! {
-    assign_can_be_killed_at_any_call: kill_at_every_call, assign, 45;
-    restore_can_be_killed_at_any_call: kill_at_every_call, restore, 75;
-    failover_can_be_killed_at_any_call: kill_at_every_call, failover, 30;
-    rebalance_can_be_killed_at_any_call: kill_at_every_call, rebalance, 45;
+    assign_can_be_killed_at_any_call: kill_before_every_call, assign, 20;
+    restore_can_be_killed_at_any_call: kill_before_every_call, restore, 50;
+    failover_can_be_killed_at_any_call: kill_before_every_call, failover, 10;
+    rebalance_can_be_killed_at_any_call: kill_before_every_call, rebalance, 20;
     a_move_can_be_killed_at_any_call: kill_at_every_call, move_to_pool, 45;
     a_release_can_be_killed_at_any_call: kill_at_every_call, release, 40;
     a_run_that_finishes_a_commit_can_be_killed_at_any_call: kill_at_every_call, recovery, 25;
@@ -53,6 +53,13 @@ fn inject(scenario: &FaultScenario, at: usize, fault: Inject, what: &str) -> Run
     panic!("{what}: {why}");
 }
 
+/// Kills the command right before each call that changes anything. What a death right after a call
+/// leaves behind is the same for every signal, and [`terminate_at_every_call`] sees that.
+fn kill_before_every_call(scenario: &FaultScenario, at_least: usize) {
+    let points = scenario.trace.changing().into_iter().map(|(at, _)| at).collect();
+    kill_at(scenario, points, at_least);
+}
+
 /// Kills the command right before and right after each call that changes anything. Right after it
 /// is the next call that does more than wait for an answer: how many calls it takes to read an
 /// answer differs from run to run.
@@ -63,6 +70,11 @@ fn kill_at_every_call(scenario: &FaultScenario, at_least: usize) {
         points.insert(at);
         points.extend((at + 1..calls.len()).find(|&next| !calls[next].waits()));
     }
+    kill_at(scenario, points, at_least);
+}
+
+fn kill_at(scenario: &FaultScenario, points: BTreeSet<usize>, at_least: usize) {
+    let calls = &scenario.trace.0;
     assert!(points.len() >= at_least, "only {} calls", points.len());
     for (round, at) in points.into_iter().enumerate() {
         let what = format!("{} killed at {}", scenario.command, calls[at]);

@@ -82,11 +82,8 @@ impl Lab {
                  ip link set {isp} up"
             ));
         } else {
-            self.gateway.sh(&format!(
-                "ip link add {dev} type veth peer name {isp} netns {provider}
-                 ip addr add {address}/24 dev {dev}
-                 ip link set {dev} up"
-            ));
+            self.lay_line(&dev, &isp);
+            self.gateway.sh(&format!("ip addr add {address}/24 dev {dev}"));
             self.provider.sh(&format!(
                 "ip addr add {gateway}/32 dev {isp}
                  ip link set {isp} up
@@ -95,6 +92,16 @@ impl Lab {
         }
         // No uplink carries the addresses of another one.
         self.provider.sysctl(&format!("net/ipv4/conf/{isp}/rp_filter"), "1");
+    }
+
+    /// One more ethernet line to the provider, whose end is `isp`. The gateway's end is up.
+    pub fn lay_line(&self, dev: &str, isp: &str) {
+        let provider = self.provider.path();
+        let provider = provider.display();
+        self.gateway.sh(&format!(
+            "ip link add {dev} type veth peer name {isp} netns {provider}
+             ip link set {dev} up"
+        ));
     }
 
     /// The uplink is dialled, and the provider gives another address.

@@ -96,10 +96,7 @@ fn what_a_hook_told_counts_until_main_changes() {
 #[test]
 fn two_lines_by_dhclient_survive_a_flush_and_a_pulled_cable() {
     let lab = Lab::new();
-    let provider = lab.provider.path().display().to_string();
-    lab.gateway.sh(&format!(
-        "ip link add eth5 type veth peer name isp5 netns {provider}; ip link set eth5 up"
-    ));
+    lab.lay_line("eth5", "isp5");
     lab.provider.sh(
         "ip addr add 10.65.5.1/32 dev isp5; ip link set isp5 up; ip route add 10.65.5.2 dev isp5",
     );

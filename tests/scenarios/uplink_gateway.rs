@@ -203,12 +203,8 @@ fn two_lines_with_one_gateway_are_heard_by_it_with_any_rp_filter() {
     for rp_filter in 0..=2 {
         let lab = Lab::with().rp_filter(rp_filter).raise();
         for (number, address) in [(8, "192.168.8.101"), (9, "192.168.8.102")] {
-            let provider = lab.provider.path().display().to_string();
-            lab.gateway.sh(&format!(
-                "ip link add eth{number} type veth peer name isp{number} netns {provider}
-                 ip addr add {address}/24 dev eth{number}
-                 ip link set eth{number} up"
-            ));
+            lab.lay_line(&format!("eth{number}"), &format!("isp{number}"));
+            lab.gateway.sh(&format!("ip addr add {address}/24 dev eth{number}"));
             lab.provider.sh(&format!(
                 "ip addr add 192.168.8.1/32 dev isp{number}
                  ip link set isp{number} up
@@ -259,12 +255,8 @@ fn of_two_cards_in_one_segment_each_answers_for_itself() {
     lab.provider.sh("ip link add seg type bridge; ip addr add 192.168.8.1/24 dev seg
         ip link set seg up");
     for (number, address) in [(8, "192.168.8.101"), (9, "192.168.8.102")] {
-        let provider = lab.provider.path().display().to_string();
-        lab.gateway.sh(&format!(
-            "ip link add eth{number} type veth peer name isp{number} netns {provider}
-             ip addr add {address}/24 dev eth{number}
-             ip link set eth{number} up"
-        ));
+        lab.lay_line(&format!("eth{number}"), &format!("isp{number}"));
+        lab.gateway.sh(&format!("ip addr add {address}/24 dev eth{number}"));
         lab.provider.sh(&format!("ip link set isp{number} master seg; ip link set isp{number} up"));
     }
     lab.serve(TWIN_LINES);

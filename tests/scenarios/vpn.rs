@@ -108,6 +108,17 @@ mkdir -p /dev/net /etc/wireguard; [ -e /dev/net/tun ] || mknod /dev/net/tun c 10
 
 /// wg-quick for all addresses, started after wanpool: the tunnel lives, carries the gateway and the
 /// clients, and leaves all as it was.
+/// A real wg-quick brings up wg0 with this configuration.
+fn wg_quick_up(machine: &Machine, config: &str) {
+    machine.sh(&format!(
+        "{WITH_WIREGUARD}
+cat >/etc/wireguard/wg0.conf <<END
+{config}
+END
+wg-quick up wg0 2>&1"
+    ));
+}
+
 #[test]
 fn a_real_wg_quick_for_all_addresses_works_beside_wanpool() {
     let lab = Lab::new();
@@ -118,36 +129,34 @@ fn a_real_wg_quick_for_all_addresses_works_beside_wanpool() {
     let theirs = Machine::like_this_one(&lab, "theirs", &lab.far);
     let [our_key, their_key] = [1, 2].map(|_| ours.sh("wg genkey").trim().to_owned());
     let public = |key: &str| ours.sh(&format!("echo {key} | wg pubkey")).trim().to_owned();
-    theirs.sh(&format!(
-        "{WITH_WIREGUARD}
-cat >/etc/wireguard/wg0.conf <<END
-[Interface]
+    wg_quick_up(
+        &theirs,
+        &format!(
+            "[Interface]
 PrivateKey = {their_key}
 Address = 10.8.0.1/24
 ListenPort = 51900
 [Peer]
 PublicKey = {}
-AllowedIPs = 10.8.0.2/32, 192.168.7.0/24
-END
-wg-quick up wg0 2>&1",
-        public(&our_key)
-    ));
-    ours.sh(&format!(
-        "{WITH_WIREGUARD}
-cat >/etc/wireguard/wg0.conf <<END
-[Interface]
+AllowedIPs = 10.8.0.2/32, 192.168.7.0/24",
+            public(&our_key)
+        ),
+    );
+    wg_quick_up(
+        &ours,
+        &format!(
+            "[Interface]
 PrivateKey = {our_key}
 Address = 10.8.0.2/24
 [Peer]
 PublicKey = {}
 AllowedIPs = 0.0.0.0/0
 Endpoint = {}:51900
-PersistentKeepalive = 1
-END
-wg-quick up wg0 2>&1",
-        public(&their_key),
-        FAR.ip()
-    ));
+PersistentKeepalive = 1",
+            public(&their_key),
+            FAR.ip()
+        ),
+    );
     let inside = SocketAddrV4::new([10, 8, 0, 1].into(), 7000);
     let _server = EchoServer::start(&lab.far, inside);
     let gateway = Speaker::new(&lab.gateway, Ipv4Addr::UNSPECIFIED, inside);
