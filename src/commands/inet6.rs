@@ -5,17 +5,15 @@ use anyhow::Result;
 use super::Context;
 use crate::model::Family;
 use crate::model::snapshot::Snapshot;
-use crate::plan;
 use crate::plan::uplinks::{self, GatewayStatus};
 use crate::system::capabilities;
 
-/// Whether there is a slice of IPv6, perhaps from an earlier configuration. Its rules are removed last.
+/// Whether there is a slice of IPv6, perhaps from an earlier configuration.
 pub fn has_slice(context: &Context) -> Result<bool> {
     if !capabilities::has_ipv6() {
         return Ok(false);
     }
-    let kernel = context.open_kernel_of(Family::Inet6)?;
-    Ok(!plan::is_absent(&context.observe_routing(&kernel)?))
+    context.open_kernel_of(Family::Inet6)?.has_routing()
 }
 
 /// What is in service over IPv6 now. `None` if there is no slice of IPv6.

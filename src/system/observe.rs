@@ -71,6 +71,26 @@ impl Kernel {
         Ok(())
     }
 
+    /// Whether there are nexthops, routes or rules of wanpool.
+    pub fn has_routing(&self) -> Result<bool> {
+        let index = DeviceIndex::default();
+        let own = || self.own_routing(nexthop::list(&self.route, &index)?, &index);
+        Ok(own().context(READING)? != Routing::default())
+    }
+
+    /// The nexthops, routes and rules of wanpool. `nexthops` are those of all programs.
+    fn own_routing(&self, nexthops: Vec<nexthop::Found>, index: &DeviceIndex) -> Result<Routing> {
+        let mut routing = Routing::default();
+        for found in nexthop::of_family(nexthops, self.family) {
+            if found.protocol == self.protocol {
+                routing.nexthops.insert(found.id, found.nexthop);
+            }
+        }
+        routing.routes = route::list(&self.route, self.family, self.protocol, index)?;
+        routing.rules = rule::list(&self.route, self.family, self.protocol)?;
+        Ok(routing)
+    }
+
     fn take_snapshot(&self, query: &Query) -> Result<Snapshot> {
         let devices = self.devices()?;
         let index = DeviceIndex::new(&devices.links);
@@ -99,12 +119,10 @@ impl Kernel {
         index: &DeviceIndex,
         conflicts: &mut Vec<Conflict>,
     ) -> Result<Routing> {
-        let mut routing = Routing::default();
-        let all = nexthop::list(&self.route, index)?;
-        for found in nexthop::of_family(all, self.family) {
-            if found.protocol == self.protocol {
-                routing.nexthops.insert(found.id, found.nexthop);
-            } else if query.nexthops.contains(&found.id) {
+        let nexthops = nexthop::list(&self.route, index)?;
+        // The kernel has one range of ids for both families.
+        for found in &nexthops {
+            if found.protocol != self.protocol && query.nexthops.contains(&found.id) {
                 let other = found.protocol;
                 conflicts.push(Conflict::new(
                     format!("nexthop {} belongs to protocol {other}", found.id),
@@ -116,22 +134,21 @@ impl Kernel {
                 ));
             }
         }
-        routing.routes = route::list(&self.route, self.family, self.protocol, index)?;
+        let routing = self.own_routing(nexthops, index)?;
         for &table in &query.tables {
             // If a table has routes of wanpool, another program's default route in it is not a
             // conflict but a finding of `pools --check`.
-            let is_in_use = routing.routes.iter().any(|route| route.table == table);
-            if !is_in_use
-                && !route::foreign_defaults(&self.route, self.family, table, self.protocol)?
-                    .is_empty()
-            {
+            if routing.routes.iter().any(|route| route.table == table) {
+                continue;
+            }
+            let foreign = route::foreign_defaults(&self.route, self.family, table, self.protocol)?;
+            if !foreign.is_empty() {
                 conflicts.push(Conflict::new(
                     format!("table {table} holds a default route of another program"),
                     "set table-base or uplink-table-base to a free range",
                 ));
             }
         }
-        routing.rules = rule::list(&self.route, self.family, self.protocol)?;
         Ok(routing)
     }
 

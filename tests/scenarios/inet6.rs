@@ -15,6 +15,15 @@ fn place_over_ipv6(lab: &Lab, pools: u8) {
     }
 }
 
+/// Three uplinks over both families, with the clients placed over both.
+#[track_caller]
+fn serve_three(lab: &Lab) -> Inet6<'_> {
+    let inet6 = lab.with_inet6();
+    lab.serve(&three("ipv6 = true"));
+    place_over_ipv6(lab, 3);
+    inet6
+}
+
 /// The IPv4 addresses in a pool file; the other lines are of IPv6.
 fn inet_members(lab: &Lab, pool: u8) -> Vec<std::net::Ipv4Addr> {
     lab.pool(pool).iter().filter_map(|line| line.parse().ok()).collect()
@@ -113,9 +122,7 @@ fn a_client_leaves_by_its_uplink_over_both_families_with_iptables_legacy() {
 #[test]
 fn a_failover_is_for_both_families_or_for_one() {
     let lab = Lab::with().raise();
-    let inet6 = lab.with_inet6();
-    lab.serve(&three("ipv6 = true"));
-    place_over_ipv6(&lab, 3);
+    let inet6 = serve_three(&lab);
     let [inet, six] = [inet_members(&lab, 1)[0].to_string(), inet6_members(&lab, 1)[0].to_string()];
     let (inet, six) = (inet.parse().unwrap(), six.parse().unwrap());
 
@@ -163,9 +170,7 @@ fn assert_correct_but_failed_over(lab: &Lab) {
 #[test]
 fn an_address_that_is_lost_takes_an_uplink_out_over_ipv6_alone() {
     let lab = Lab::with().raise();
-    let inet6 = lab.with_inet6();
-    lab.serve(&three("ipv6 = true"));
-    place_over_ipv6(&lab, 3);
+    let inet6 = serve_three(&lab);
     let (inet, six) = (inet_members(&lab, 1)[0], inet6_members(&lab, 1)[0]);
     inet6.lose_address(1);
     let told = lab.wanpool(["assign"]).ok().stdout.clone();
@@ -197,6 +202,9 @@ fn nothing_of_ipv6_is_made_or_left_unless_the_configuration_wants_it() {
 
     let with_inet6 = three("ipv6 = true");
     lab.config(&with_inet6);
+    lab.gateway.sh("ip nexthop add id 8801 dev ppp0 proto 99");
+    lab.wanpool(["restore"]).refused(1).naming(&["nexthop 8801 belongs to protocol 99"]);
+    lab.gateway.sh("ip nexthop del id 8801");
     lab.wanpool(["restore"]).ok();
     place_over_ipv6(&lab, 3);
     inet6.assert_leaves_by(inet6_members(&lab, 3)[0], 3);
@@ -233,9 +241,7 @@ fn a_prefix_of_the_line_leaves_by_it_untranslated() {
 #[test]
 fn a_port_forward_answers_by_the_uplink_that_it_came_in_by_and_nothing_passes_through() {
     let lab = Lab::with().raise();
-    let _inet6 = lab.with_inet6();
-    lab.serve(&three("ipv6 = true"));
-    place_over_ipv6(&lab, 3);
+    let _inet6 = serve_three(&lab);
     let server = inet6_members(&lab, 1)[0];
     let at = |address| SocketAddr::V6(SocketAddrV6::new(address, 8080, 0, 0));
     let _server = EchoServer::start(&lab.clients, at(server));
@@ -264,9 +270,7 @@ fn a_port_forward_answers_by_the_uplink_that_it_came_in_by_and_nothing_passes_th
 #[test]
 fn whatever_is_deleted_of_the_slice_of_ipv6_is_repaired() {
     let lab = Lab::with().without_ethernet().raise();
-    let inet6 = lab.with_inet6();
-    lab.serve(&three("ipv6 = true"));
-    place_over_ipv6(&lab, 3);
+    let inet6 = serve_three(&lab);
     let correct = lab.kernel_state();
     for edit in [
         "ip -6 rule del pref 20201",
