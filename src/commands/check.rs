@@ -5,10 +5,11 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{Context, Outcome, inet6};
+use crate::config::Config;
 use crate::error::FLUSHED;
 use crate::model::change::Change;
 use crate::model::pools::Pools;
-use crate::model::snapshot::Conflict;
+use crate::model::snapshot::{Conflict, Snapshot};
 use crate::model::{DevName, Family};
 use crate::plan;
 use crate::plan::client_set::PoolEdit;
@@ -36,9 +37,11 @@ pub fn run(context: &Context) -> Result<Outcome> {
     let kernel = context.open_kernel()?;
     let found = context.observe(&kernel, Need::Read, Need::Read)?;
     let status = uplinks::decide(config, &found, Intent::Keep).context(WHAT)?;
-    let changes = plan::changes(config, &found, &status, PoolEdit::none(&pools))?;
-    let changes = if context.covers(Family::Inet) { changes } else { vec![] };
-    let inet6 = check_inet6(context, &pools, &status)?;
+    let mut inet = Difference::new(config, &pools, &found, &status)?;
+    if !context.covers(Family::Inet) {
+        inet.changes.clear();
+    }
+    let inet6 = Difference::of_inet6(context, &pools, &status)?;
     let is_lan = |dev: &DevName| config.is_lan(dev.as_str());
     let surroundings = kernel.surroundings(&context.tables(), is_lan)?;
     let mut findings = findings::find(config, &pools, &found, &surroundings);
@@ -46,14 +49,13 @@ pub fn run(context: &Context) -> Result<Outcome> {
         let inet6 = context.open_kernel_of(Family::Inet6)?.devices()?;
         findings.extend(findings::unserved_inet6(config, &inet6));
     }
-    let conflict = plan::first_conflict(config.family, &found);
     if plan::is_absent(&found) && context.runtime.is_flushed() {
         findings.push(Finding { what: FLUSHED.to_owned(), remedy: "wanpool restore".to_owned() });
     }
-    let conflict = conflict.or(inet6.conflict);
-    let mut obstacles = plan::obstacles(config, &found, &pools);
+    let conflict = inet.conflict.or(inet6.conflict);
+    let mut obstacles = inet.obstacles;
     obstacles.extend(inet6.obstacles);
-    let has_steps = !changes.is_empty() || !inet6.changes.is_empty();
+    let has_steps = !inet.changes.is_empty() || !inet6.changes.is_empty();
     let is_correct = !has_steps && conflict.is_none() && obstacles.is_empty();
     findings.extend(obstacles.into_iter().map(Finding::from));
 
@@ -62,7 +64,7 @@ pub fn run(context: &Context) -> Result<Outcome> {
         // The steps would damage the object that is in the way.
         findings.push(Finding::from(conflict));
     } else {
-        for (family, changes) in [(Family::Inet, &changes), (Family::Inet6, &inet6.changes)] {
+        for (family, changes) in [(Family::Inet, &inet.changes), (Family::Inet6, &inet6.changes)] {
             for change in changes {
                 steps.extend(shell::commands(change, family, config.kernel_ids.protocol));
             }
@@ -72,32 +74,43 @@ pub fn run(context: &Context) -> Result<Outcome> {
     Ok(if is_correct { Outcome::Done } else { Outcome::Drift })
 }
 
-/// What differs in the slice of IPv6.
+/// What differs in the slice of a family.
 #[derive(Default)]
-struct Inet6 {
+struct Difference {
     changes: Vec<Change>,
     conflict: Option<Conflict>,
     obstacles: Vec<Conflict>,
 }
 
-fn check_inet6(context: &Context, pools: &Pools, inet: &GatewayStatus) -> Result<Inet6> {
-    let is_wanted = context.families().contains(&Family::Inet6);
-    if !context.covers(Family::Inet6) || !(is_wanted || inet6::has_slice(context)?) {
-        return Ok(Inet6::default());
+impl Difference {
+    fn new(
+        config: &Config,
+        pools: &Pools,
+        found: &Snapshot,
+        status: &GatewayStatus,
+    ) -> Result<Self> {
+        Ok(Self {
+            changes: plan::changes(config, found, status, PoolEdit::none(pools))?,
+            conflict: plan::first_conflict(config.family, found),
+            obstacles: plan::obstacles(config, found, pools),
+        })
     }
-    let config = context.config_of(Family::Inet6);
-    let kernel = context.open_kernel_of(Family::Inet6)?;
-    let found = context.observe(&kernel, Need::Read, Need::Read)?;
-    if !is_wanted {
-        return Ok(Inet6 { changes: plan::removal(&found)?, ..Inet6::default() });
+
+    fn of_inet6(context: &Context, pools: &Pools, inet: &GatewayStatus) -> Result<Self> {
+        let is_wanted = context.families().contains(&Family::Inet6);
+        if !context.covers(Family::Inet6) || !(is_wanted || inet6::has_slice(context)?) {
+            return Ok(Self::default());
+        }
+        let config = context.config_of(Family::Inet6);
+        let kernel = context.open_kernel_of(Family::Inet6)?;
+        let found = context.observe(&kernel, Need::Read, Need::Read)?;
+        if !is_wanted {
+            return Ok(Self { changes: plan::removal(&found)?, ..Self::default() });
+        }
+        let mut status = uplinks::decide(config, &found, Intent::Keep)?;
+        status.refuse_where_ipv6_is_missing(config, inet);
+        Self::new(config, pools, &found, &status)
     }
-    let mut status = uplinks::decide(config, &found, Intent::Keep)?;
-    status.refuse_where_ipv6_is_missing(config, inet);
-    Ok(Inet6 {
-        changes: plan::changes(config, &found, &status, PoolEdit::none(pools))?,
-        conflict: plan::first_conflict(config.family, &found),
-        obstacles: plan::obstacles(config, &found, pools),
-    })
 }
 
 /// In text, findings are comments, so that the output can be pasted into a shell like that of

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Context, discovery, inet6};
 use crate::config::Config;
-use crate::error::Error as Usage;
+use crate::error;
 use crate::model::pools::Pools;
 use crate::model::routing::RouteTarget;
 use crate::model::snapshot::Snapshot;
@@ -38,7 +38,7 @@ pub fn run(context: &Context, pools: &Pools, client: Client) -> Result<()> {
     if !context.families().contains(&family) {
         let why = format!("{client} is an IPv6 address, and there is no slice of IPv6");
         let next = format!("set ipv6 = true in {}", context.config.path.display());
-        return Err(Usage::usage(why, next).into());
+        return Err(error::Error::usage(why, next).into());
     }
     let config = context.config_of(family);
     let kernel = context.open_kernel_of(family)?;
@@ -54,7 +54,7 @@ pub fn run(context: &Context, pools: &Pools, client: Client) -> Result<()> {
         Some(entry) => entry,
         None => pool.map(|no| config.kernel_ids.pool_mark(no)),
     };
-    let iif = lan_device(context, &found, client);
+    let iif = lan_device(context, &kernel, &found, client);
     let mark = mark.map_or(0, |mark| mark.value);
     let packet = Packet { client, mark, iif: iif.as_ref() };
     let (path, refusal) = path_in_kernel(&kernel, &found, &packet)?;
@@ -100,14 +100,20 @@ fn status(context: &Context, found: &Snapshot, family: Family) -> Result<Gateway
 }
 
 /// The LAN device of a client: the one on which it was discovered, or else the first LAN device.
-fn lan_device(context: &Context, found: &Snapshot, client: Client) -> Option<DevName> {
-    if client.family() == Family::Inet {
-        let discover =
-            || discovery::discover(context, &context.open_kernel()?, &found.devices, &[]);
-        let discovered = discover().unwrap_or_default();
-        if let Some(neighbour) = discovered.into_iter().find(|it| it.client == client) {
-            return Some(neighbour.dev);
-        }
+/// No client of IPv6 is discovered.
+fn lan_device(
+    context: &Context,
+    kernel: &Kernel,
+    found: &Snapshot,
+    client: Client,
+) -> Option<DevName> {
+    let discovered = match client.family() {
+        Family::Inet => discovery::discover(context, kernel, &found.devices, &[]),
+        Family::Inet6 => Ok(vec![]),
+    };
+    let mut discovered = discovered.unwrap_or_default().into_iter();
+    if let Some(neighbour) = discovered.find(|it| it.client == client) {
+        return Some(neighbour.dev);
     }
     let mut names = found.devices.links.iter().map(|link| &link.name);
     names.find(|name| context.config.is_lan(name.as_str())).cloned()
@@ -123,16 +129,14 @@ fn path_in_kernel(
     let from = packet.iif.and_then(|dev| found.devices.link(dev));
     match kernel.lookup(packet.client.address(), packet.mark, from, &found.devices.links) {
         Ok(Some(route)) => {
-            let of_slice = client_path::by_routing(&found.routing, packet);
             let mut rules = kernel.foreign_rules()?;
             rules.extend_from_slice(&found.routing.rules);
             let path = client_path::by_route(&found.routing, &rules, packet, route);
-            let is_known = client_path::devices(&found.routing, &path)
-                .iter()
-                .all(|dev| client_path::devices(&found.routing, &of_slice).contains(dev));
-            // Over IPv6, the kernel names any route that uses the nexthop: it keeps one for all.
-            let is_inaccurate = packet.client.family() == Family::Inet6 && is_known;
-            Ok((if is_inaccurate { of_slice } else { path }, None))
+            let path = match packet.client.family() {
+                Family::Inet => path,
+                Family::Inet6 => with_right_route(found, packet, path),
+            };
+            Ok((path, None))
         }
         Ok(None) => Ok((ClientPath::default(), None)),
         Err(refusal) => {
@@ -141,6 +145,15 @@ fn path_in_kernel(
             Ok((path, if is_ours { None } else { Some(refusal) }))
         }
     }
+}
+
+/// Over IPv6, the kernel names any route that uses the nexthop: it keeps one for all. If the device is
+/// the same, the path is the one by the rules and routes that were found.
+fn with_right_route(found: &Snapshot, packet: &Packet, path: ClientPath) -> ClientPath {
+    let of_slice = client_path::by_routing(&found.routing, packet);
+    let devices = client_path::devices(&found.routing, &of_slice);
+    let used = client_path::devices(&found.routing, &path);
+    if used.iter().all(|dev| devices.contains(dev)) { of_slice } else { path }
 }
 
 fn nexthop(path: &ClientPath) -> Option<String> {

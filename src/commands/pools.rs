@@ -16,7 +16,7 @@ use crate::model::health::HealthRecords;
 use crate::model::link::Neighbour;
 use crate::model::pools::Pools;
 use crate::model::uplink::State;
-use crate::model::{Client, Family, LinkAddress, UplinkNo};
+use crate::model::{Client, LinkAddress, UplinkNo};
 use crate::output::Text;
 use crate::plan::shares;
 use crate::plan::uplinks::{self, GatewayStatus};
@@ -104,13 +104,11 @@ pub fn run(context: &Context, args: &cli::Pools) -> Result<Outcome> {
 
 /// The state of the uplinks is shown even if the pool files cannot be read.
 fn all(context: &Context, pools: Option<&Pools>) -> Result<()> {
-    let found = context.observe_routing(&context.open_kernel()?)?;
-    let status = uplinks::current(&context.config, &found);
-    let status = Families { inet6: inet6::current(context, &status)?, inet: status };
+    let families = Families::read(context, &context.open_kernel()?)?;
     let records = health_columns::read(context);
     let mut rows = Vec::new();
     for &no in context.config.uplinks.keys() {
-        rows.extend(row(context, pools, &status, &records, no));
+        rows.extend(row(context, pools, &families, &records, no));
     }
     context.output.table(rows.iter())
 }
@@ -119,6 +117,13 @@ fn all(context: &Context, pools: Option<&Pools>) -> Result<()> {
 struct Families {
     inet: GatewayStatus,
     inet6: Option<GatewayStatus>,
+}
+
+impl Families {
+    fn read(context: &Context, kernel: &Kernel) -> Result<Self> {
+        let inet = uplinks::current(&context.config, &context.observe_routing(kernel)?);
+        Ok(Self { inet6: inet6::current(context, &inet)?, inet })
+    }
 }
 
 fn row<'a>(
@@ -162,11 +167,9 @@ fn one(context: &Context, pools: &Pools, no: UplinkNo) -> Result<()> {
     let kernel = context.open_kernel()?;
     let members = pools.members(no);
     if context.output.is_json() {
-        let found = context.observe_routing(&kernel)?;
-        let status = uplinks::current(&context.config, &found);
-        let status = Families { inet6: inet6::current(context, &status)?, inet: status };
+        let families = Families::read(context, &kernel)?;
         let records = health_columns::read(context);
-        let Some(row) = row(context, Some(pools), &status, &records, no) else { return Ok(()) };
+        let Some(row) = row(context, Some(pools), &families, &records, no) else { return Ok(()) };
         let members = members.iter().map(|client| Text(client.address())).collect();
         return context.output.record(&RowWithMembers { row, members });
     }
@@ -181,10 +184,24 @@ struct Known {
     counters: Option<Counters>,
 }
 
-/// What only root can read.
+/// What only root can read, over both families.
+#[derive(Default)]
 struct Counters {
     connections_begun: HashMap<IpAddr, u64>,
     live_flows: HashMap<IpAddr, u64>,
+}
+
+impl Counters {
+    fn read(context: &Context) -> Result<Self> {
+        let mark = context.config.kernel_ids.uplink_mark_bit();
+        let mut counters = Self::default();
+        for &family in context.families() {
+            let kernel = context.open_kernel_of(family)?;
+            counters.connections_begun.extend(kernel.connections_begun()?);
+            counters.live_flows.extend(kernel.flows_by_address(mark)?);
+        }
+        Ok(counters)
+    }
 }
 
 impl Known {
@@ -192,21 +209,7 @@ impl Known {
         let devices = kernel.devices()?;
         // First, so that the buffers of the neighbour dump and the counters need no memory together.
         let neighbours = discovery::discover(context, kernel, &devices, &[]).unwrap_or_default();
-        let mut counters = None;
-        if has_net_admin() {
-            let mark = context.config.kernel_ids.uplink_mark_bit();
-            counters = Some(Counters {
-                connections_begun: kernel.connections_begun()?,
-                live_flows: kernel.flows_by_address(mark)?,
-            });
-        }
-        if let (Some(counters), true) = (&mut counters, context.families().contains(&Family::Inet6))
-        {
-            let kernel = context.open_kernel_of(Family::Inet6)?;
-            let mark = context.config.kernel_ids.uplink_mark_bit();
-            counters.connections_begun.extend(kernel.connections_begun()?);
-            counters.live_flows.extend(kernel.flows_by_address(mark)?);
-        }
+        let counters = if has_net_admin() { Some(Counters::read(context)?) } else { None };
         Ok(Self { neighbours, counters })
     }
 

@@ -19,21 +19,19 @@ use crate::plan::assign::ClientChange;
 use crate::plan::client_set::PoolEdit;
 use crate::plan::uplinks::{GatewayStatus, Intent};
 use crate::system::files::Lock;
-use crate::system::{notify_hook, shell};
+use crate::system::notify_hook;
 
 mod begin;
 mod finish_uplinks;
 mod flows;
+mod reconcile;
 mod records;
 mod removal;
 mod slice;
 mod steps;
 
+use reconcile::ROUNDS;
 use slice::Slice;
-use steps::Failure;
-
-/// How often a run plans again because the kernel changed meanwhile (a device came or went).
-const ROUNDS: usize = 4;
 
 /// How much of the kernel a run reads at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,57 +153,6 @@ impl Run<'_> {
             plan::flows::still_cleared(&self.context.config, self.flows_ended, inet, intent);
         self.write_fingerprint();
         Ok(events)
-    }
-
-    /// Applies changes, and observes again until there are none. If a change failed because the kernel
-    /// changed meanwhile, the run plans again; a change that would be made again in the same way is an
-    /// error. Returns the status in the end.
-    fn reconcile(
-        &mut self,
-        intent: Intent,
-        mut changes: Vec<Vec<Change>>,
-        mut status: Vec<GatewayStatus>,
-        report: &mut Report,
-    ) -> Result<Vec<GatewayStatus>> {
-        for _ in 0..ROUNDS {
-            if changes.iter().all(Vec::is_empty) {
-                return Ok(status);
-            }
-            let mut failures = Vec::new();
-            for (at, changes) in changes.iter().enumerate() {
-                let failure = self.apply(&self.slices[at], changes, report).err();
-                let observed = match (changes.is_empty(), &failure) {
-                    (true, _) => Ok(()),
-                    (false, failure) => {
-                        self.slices[at].observe_again(&self.pools, failure.is_some())
-                    }
-                };
-                if let Err(error) = observed {
-                    // If nothing can be read any more, the first failure says why.
-                    return Err(failure.map_or(error, |failure| failure.error));
-                }
-                failures.push(failure);
-            }
-            status = self.decide(intent)?;
-            let next = self.plan(&status, self.no_edit())?;
-            for (at, failure) in failures.into_iter().enumerate() {
-                let Some(Failure { at: failed, error }) = failure else { continue };
-                let is_same = next[at].first() == changes[at].get(failed);
-                if is_same && !self.slices[at].snapshot.devices_changed {
-                    return Err(error);
-                }
-            }
-            changes = next;
-        }
-        for (slice, changes) in self.slices.iter().zip(&changes) {
-            if let Some(change) = changes.first() {
-                bail!(
-                    "a change was reverted by another program: {}",
-                    shell::summary(change, slice.family(), self.protocol())
-                );
-            }
-        }
-        Ok(status)
     }
 
     /// The devices, with their addresses of a family if it has a slice.

@@ -26,8 +26,7 @@ pub fn in_main(
 pub(super) fn main_routes(found: &[RouteMessage], link: &Link, our_protocol: u8) -> Vec<MainRoute> {
     let mut routes = Vec::new();
     for message in found {
-        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
-        if is_unicast && u8::from(message.header.protocol) != our_protocol {
+        if is_foreign_unicast(message, our_protocol) {
             let via = gateway_through(message, link.index);
             routes.push((metric(message), MainRoute { dst: destination(message), via }));
         }
@@ -47,15 +46,13 @@ pub fn foreign_in_main(
     filter.attributes = vec![RouteAttribute::Table(MAIN_TABLE)];
     let mut routes = Vec::new();
     for message in dump(socket, &filter)? {
-        let protocol = u8::from(message.header.protocol);
-        let is_unicast = message.header.kind == RouteType::Unicast && message.header.tos == 0;
-        if is_unicast && protocol != our_protocol {
+        if is_foreign_unicast(&message, our_protocol) {
             routes.push(ForeignRoute {
                 dst: destination(&message),
                 devs: devices_of(&message, devices),
                 via: gateway_of(&message.attributes),
                 metric: metric(&message),
-                protocol,
+                protocol: message.header.protocol.into(),
             });
         }
     }
@@ -83,26 +80,31 @@ pub fn foreign_defaults(
     table: u32,
     our_protocol: u8,
 ) -> Result<Vec<u32>> {
-    let mut filter = filter(family);
-    filter.attributes = vec![RouteAttribute::Table(table)];
-    let mut routes = match dump(socket, &filter) {
-        // The kernel refuses to filter by a table that does not exist.
-        Err(error) if error.is::<Error>() => return Ok(vec![]),
-        routes => routes?,
-    };
+    let mut routes = in_table(socket, family, table)?;
     routes.retain(|message| is_foreign_default(message, our_protocol));
     Ok(routes.iter().map(metric).collect())
 }
 
 /// The destinations of the routes in a table.
 pub fn destinations(socket: &NetlinkSocket, family: Family, table: u32) -> Result<Vec<IpNet>> {
+    Ok(in_table(socket, family, table)?.iter().map(destination).collect())
+}
+
+/// The routes in a table.
+fn in_table(socket: &NetlinkSocket, family: Family, table: u32) -> Result<Vec<RouteMessage>> {
     let mut filter = filter(family);
     filter.attributes = vec![RouteAttribute::Table(table)];
     match dump(socket, &filter) {
         // The kernel refuses to filter by a table that does not exist.
         Err(error) if error.is::<Error>() => Ok(vec![]),
-        routes => Ok(routes?.iter().map(destination).collect()),
+        routes => routes,
     }
+}
+
+fn is_foreign_unicast(message: &RouteMessage, our_protocol: u8) -> bool {
+    message.header.kind == RouteType::Unicast
+        && message.header.tos == 0
+        && u8::from(message.header.protocol) != our_protocol
 }
 
 fn is_foreign_default(message: &RouteMessage, our_protocol: u8) -> bool {
